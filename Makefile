@@ -1,0 +1,66 @@
+# Belfry: what a developer runs. `make help` lists it.
+
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
+FUZZTIME    ?= 10s
+CHROMIUM    := /usr/bin/chromium
+
+.PHONY: help run build test unit lint fuzz e2e demo vuln clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: build ## build and run the server with config.example.yaml on 127.0.0.1:8080
+	bin/belfry serve --config config.example.yaml
+
+build: ## build bin/belfry
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/belfry ./cmd/belfry
+
+test: lint unit fuzz e2e ## everything that CI runs
+
+unit: ## Go tests with the race detector
+	go test -race ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  test -z "$$unformatted" || { echo "gofmt -s -w these: $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# go test fuzzes one target of one package at a time.
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package >/tmp/belfry-fuzz.log 2>&1 \
+	      || { cat /tmp/belfry-fuzz.log; exit 1; }; \
+	  done; done
+
+e2e: build e2e/node_modules examples/chat/dist ## real clients against the real binary
+	@test -x $(CHROMIUM) || { echo "the browser tests need $(CHROMIUM): apt-get install chromium"; exit 1; }
+	cd e2e && node --test
+
+e2e/node_modules: e2e/package-lock.json
+	cd e2e && npm ci --no-audit --no-fund
+	@touch $@
+
+examples/chat/node_modules: examples/chat/package-lock.json
+	cd examples/chat && npm ci --no-audit --no-fund
+	@touch $@
+
+examples/chat/dist: examples/chat/node_modules $(wildcard examples/chat/web/*)
+	cd examples/chat && npm run build
+	@touch $@
+
+demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8000, with a server of its own
+	@bin/belfry serve --config config.example.yaml & server=$$!; \
+	  trap 'kill $$server; wait $$server' EXIT INT TERM; \
+	  go run ./examples/chat --dist examples/chat/dist
+
+vuln: ## known vulnerabilities in what we depend on (needs the internet)
+	go run $(GOVULNCHECK) ./...
+
+clean: ## remove what was built
+	rm -rf bin examples/chat/dist e2e/node_modules examples/chat/node_modules

@@ -1,0 +1,97 @@
+package channels
+
+import (
+	"sync"
+	"time"
+
+	"belfry/protocol"
+)
+
+// channel is one channel of one application. It exists while it has
+// subscribers or a last event to replay.
+type channel struct {
+	app  *App
+	name string
+	kind protocol.Kind
+
+	mu sync.Mutex // guards everything below, and its shards
+
+	dead    bool // removed from the app: look the name up again
+	count   int  // subscriptions
+	shards  []*shard
+	members roster
+	last    *lastEvent
+	// room is closed when a full shard has been taken, nil while nobody waits.
+	room chan struct{}
+}
+
+// lastEvent is what a cache channel replays.
+type lastEvent struct {
+	frame   protocol.Frame
+	data    []byte // JSON text of a string
+	expires time.Time
+}
+
+// removeIfUnused ends the channel's life when nothing needs it. mu is held.
+func (c *channel) removeIfUnused() {
+	if c.dead || c.count > 0 || c.last != nil {
+		return
+	}
+	c.dead = true
+	s := c.app.stripe(c.name)
+	s.mu.Lock()
+	delete(s.channels, c.name)
+	s.mu.Unlock()
+}
+
+// expire drops a last event that is too old. mu is held.
+func (c *channel) expire(now time.Time) {
+	if c.last != nil && !now.Before(c.last.expires) {
+		c.last = nil
+	}
+}
+
+// shard returns the shard that a connection belongs to. mu is held.
+func (c *channel) shard(id protocol.SocketID) *shard {
+	flushers := c.app.broker.flushers
+	i := id.Shard(len(flushers))
+	if c.shards == nil {
+		c.shards = make([]*shard, len(flushers))
+	}
+	if c.shards[i] == nil {
+		c.shards[i] = &shard{channel: c, flusher: flushers[i]}
+	}
+	return c.shards[i]
+}
+
+// append adds a frame to what is pending on every shard and returns those that
+// were idle: the caller must give them to c.start once mu, which is held, is
+// released.
+func (c *channel) append(p pending) (idle []*shard) {
+	for _, s := range c.shards {
+		if s == nil || len(s.subs) == 0 {
+			continue
+		}
+		if s.append(p) {
+			idle = append(idle, s)
+		}
+	}
+	return idle
+}
+
+// smallChannel is how many subscriptions a publisher serves by itself.
+const smallChannel = 32
+
+// start delivers what is pending on shards that were idle: at once when the
+// channel is small, by their flushers otherwise.
+func start(idle []*shard, small bool) {
+	for _, s := range idle {
+		if small {
+			var r round
+			if !s.flush(&r) {
+				continue
+			}
+		}
+		s.flusher.push(s)
+	}
+}

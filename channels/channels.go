@@ -1,0 +1,206 @@
+// Package channels knows who is subscribed to what, who is present, and what
+// the last event of a cache channel was; it publishes to subscribers and knows
+// nothing of sockets.
+//
+// # The way of one event
+//
+// [App.Publish] encodes the event once and appends the frame to the pending
+// list of each of the channel's shards: work per shard, none per subscriber. A
+// shard with something pending is queued at its flusher. The flusher joins
+// everything pending into one buffer and offers it to the shard's subscribers
+// with one [Subscriber.Deliver] each, a quantum at a time, so that a small
+// channel is not stuck behind a large one. Under load this batches by itself:
+// what was published during one round goes out in the next, in one write per
+// subscriber. A small channel with nothing pending is flushed by its
+// publisher, which saves the wake-up.
+//
+// # What is promised
+//
+// Frames of one channel reach all its subscribers in one order. A subscription
+// receives what is published after it was made and before it ends, and nothing
+// else. No lock of this package is held while a subscriber writes.
+package channels
+
+import (
+	"errors"
+	"hash/maphash"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/protocol"
+)
+
+// Errors of a subscription or publication.
+var (
+	// ErrFull: the presence channel has its most members already.
+	ErrFull = errors.New("presence channel is full")
+	// ErrBusy: more is pending on the channel than a client may add to.
+	ErrBusy = errors.New("channel is over capacity")
+)
+
+// Subscriber is a connection as channels see it.
+type Subscriber interface {
+	ID() protocol.SocketID
+	// Deliver offers whole frames of a subscription. It must not block and
+	// must not keep frames. It delivers nothing once s.Left reports true, and
+	// looks at that under the lock that orders all it sends to the client:
+	// otherwise a frame of an old subscription could follow the answer to a
+	// new one.
+	Deliver(s *Subscription, frames []byte)
+}
+
+// Observer is told what was delivered. Methods are called concurrently.
+type Observer interface {
+	// Delivered counts messages and their bytes on the wire, many at a time.
+	Delivered(messages, bytes int)
+	// Delay is the time from a publish to the last subscriber's write.
+	Delay(d time.Duration)
+}
+
+// Broker owns the flushers, which all applications share.
+type Broker struct {
+	flushers []*flusher
+	seed     maphash.Seed
+	done     sync.WaitGroup
+}
+
+// NewBroker starts flushers, one per processor if n is 0.
+func NewBroker(n int) *Broker {
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	b := &Broker{seed: maphash.MakeSeed()}
+	for range n {
+		f := newFlusher()
+		b.flushers = append(b.flushers, f)
+		b.done.Go(f.run)
+	}
+	return b
+}
+
+// Close ends the flushers once everything pending is delivered. Nothing may be
+// published afterwards.
+func (b *Broker) Close() {
+	for _, f := range b.flushers {
+		f.close()
+	}
+	b.done.Wait()
+}
+
+// stripes is how many locks guard an application's channel names.
+const stripes = 32
+
+// App holds the channels of one application. All methods may be called
+// concurrently.
+type App struct {
+	broker   *Broker
+	observer Observer
+	limits   atomic.Pointer[Limits]
+
+	stripes [stripes]stripe
+
+	// Changed under a channel's lock, read by anybody.
+	occupied      [protocol.NumKinds]atomic.Int64 // channels with subscribers, by protocol.Kind
+	subscriptions atomic.Int64
+}
+
+// Limits of one application's channels.
+type Limits struct {
+	PresenceMembers int           // distinct users of a presence channel
+	CacheTTL        time.Duration // how long a last event is kept
+}
+
+// stripe is a part of the names, by hash.
+type stripe struct {
+	mu       sync.RWMutex
+	channels map[string]*channel
+}
+
+// NewApp makes the channels of an application.
+func (b *Broker) NewApp(limits Limits, observer Observer) *App {
+	a := &App{broker: b, observer: observer}
+	a.limits.Store(&limits)
+	for i := range a.stripes {
+		a.stripes[i].channels = make(map[string]*channel)
+	}
+	return a
+}
+
+func (a *App) stripe(name string) *stripe {
+	return &a.stripes[maphash.String(a.broker.seed, name)%stripes]
+}
+
+// find returns the channel of that name, or nil.
+func (a *App) find(name string) *channel {
+	s := a.stripe(name)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.channels[name]
+}
+
+// lock returns the channel of that name, made if need be, locked and alive.
+func (a *App) lock(name string) *channel {
+	s := a.stripe(name)
+	for {
+		c := a.find(name)
+		if c == nil {
+			s.mu.Lock()
+			if c = s.channels[name]; c == nil {
+				name = strings.Clone(name) // not a part of a request's body
+				c = &channel{app: a, name: name, kind: protocol.KindOf(name)}
+				s.channels[name] = c
+			}
+			s.mu.Unlock()
+		}
+		c.mu.Lock()
+		if !c.dead {
+			return c
+		}
+		c.mu.Unlock()
+	}
+}
+
+// lockExisting is lock for a channel that must exist: nil if it does not.
+func (a *App) lockExisting(name string) *channel {
+	for {
+		c := a.find(name)
+		if c == nil {
+			return nil
+		}
+		c.mu.Lock()
+		if !c.dead {
+			return c
+		}
+		c.mu.Unlock()
+	}
+}
+
+// Expire forgets last events older than their time to live.
+func (a *App) Expire(now time.Time) {
+	for i := range a.stripes {
+		s := &a.stripes[i]
+		var kept []*channel
+		s.mu.RLock()
+		for _, c := range s.channels {
+			if c.kind.IsCache() {
+				kept = append(kept, c)
+			}
+		}
+		s.mu.RUnlock()
+		for _, c := range kept {
+			c.mu.Lock()
+			c.expire(now)
+			c.removeIfUnused()
+			c.mu.Unlock()
+		}
+	}
+}
+
+// OccupiedChannels is the number of channels of a kind that have subscribers.
+func (a *App) OccupiedChannels(k protocol.Kind) int { return int(a.occupied[k].Load()) }
+
+// Subscriptions is the number of subscriptions on all channels.
+func (a *App) Subscriptions() int { return int(a.subscriptions.Load()) }

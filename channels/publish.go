@@ -1,0 +1,81 @@
+package channels
+
+import (
+	"time"
+
+	"belfry/protocol"
+)
+
+// Publish delivers an event that the application's backend published to all
+// subscribers but the excepted one, and keeps it as the last event of a cache
+// channel. It waits while the channel has too much pending, which the
+// flushers, who never block, soon change.
+func (a *App) Publish(e protocol.Event, except protocol.SocketID) {
+	now := time.Now()
+	cache := protocol.KindOf(e.Channel).IsCache()
+	if !cache && a.find(e.Channel) == nil {
+		return
+	}
+	p := pending{frame: e.Frame(), except: except, at: now}
+	for {
+		var c *channel
+		if cache {
+			c = a.lock(e.Channel)
+		} else if c = a.lockExisting(e.Channel); c == nil {
+			return
+		}
+		if room := c.waitForRoom(); room != nil {
+			c.mu.Unlock()
+			<-room
+			continue
+		}
+		if cache {
+			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
+		}
+		c.publish(p)
+		return
+	}
+}
+
+// PublishFrom delivers a client's event to the other subscribers of its
+// channel. It never waits: [ErrBusy] when the channel has too much pending.
+func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
+	p := pending{frame: e.Frame(), except: s.id, at: time.Now()}
+	c := s.channel
+	c.mu.Lock()
+	if c.full() {
+		c.mu.Unlock()
+		return ErrBusy
+	}
+	c.publish(p)
+	return nil
+}
+
+// publish appends and starts; mu is held, and released.
+func (c *channel) publish(p pending) {
+	idle := c.append(p)
+	small := c.count <= smallChannel
+	c.mu.Unlock()
+	start(idle, small)
+}
+
+// full reports that a shard has more pending than it may. mu is held.
+func (c *channel) full() bool {
+	for _, s := range c.shards {
+		if s != nil && s.bytes >= maxPending {
+			return true
+		}
+	}
+	return false
+}
+
+// waitForRoom returns what to wait for when a shard is full. mu is held.
+func (c *channel) waitForRoom() <-chan struct{} {
+	if !c.full() {
+		return nil
+	}
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	return c.room
+}

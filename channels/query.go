@@ -1,0 +1,77 @@
+package channels
+
+import (
+	"strings"
+	"time"
+)
+
+// State is what the HTTP API tells of a channel.
+type State struct {
+	Subscriptions int
+	Users         int    // distinct, on presence channels
+	LastData      []byte // of a cache channel: JSON text of a string, nil for none
+	LastTTL       time.Duration
+}
+
+// Occupied reports whether anybody is subscribed.
+func (s State) Occupied() bool { return s.Subscriptions > 0 }
+
+// State of one channel; zero if there is none of that name.
+func (a *App) State(name string) State {
+	c := a.lockExisting(name)
+	if c == nil {
+		return State{}
+	}
+	defer c.mu.Unlock()
+	return c.state()
+}
+
+// state is a snapshot. mu is held.
+func (c *channel) state() State {
+	now := time.Now()
+	c.expire(now)
+	s := State{Subscriptions: c.count, Users: len(c.members.order)}
+	if c.last != nil {
+		s.LastData = c.last.data
+		s.LastTTL = c.last.expires.Sub(now)
+	}
+	return s
+}
+
+// States of all occupied channels whose name has the prefix, by name.
+func (a *App) States(prefix string) map[string]State {
+	states := make(map[string]State)
+	for i := range a.stripes {
+		s := &a.stripes[i]
+		var found []*channel
+		s.mu.RLock()
+		for name, c := range s.channels {
+			if strings.HasPrefix(name, prefix) {
+				found = append(found, c)
+			}
+		}
+		s.mu.RUnlock()
+		for _, c := range found {
+			c.mu.Lock()
+			if c.count > 0 {
+				states[c.name] = c.state()
+			}
+			c.mu.Unlock()
+		}
+	}
+	return states
+}
+
+// Users are the ids of the members of a presence channel.
+func (a *App) Users(name string) []string {
+	c := a.lockExisting(name)
+	if c == nil {
+		return nil
+	}
+	defer c.mu.Unlock()
+	ids := make([]string, len(c.members.order))
+	for i, m := range c.members.order {
+		ids[i] = m.UserID
+	}
+	return ids
+}

@@ -1,0 +1,88 @@
+package channels
+
+import (
+	"time"
+
+	"belfry/protocol"
+)
+
+// Joined is what a new subscriber is answered with.
+type Joined struct {
+	// Members of a presence channel, the new one included.
+	Members []protocol.Member
+	// Last is the last event of a cache channel, nil if there is none.
+	Last protocol.Frame
+}
+
+// Subscribe adds a subscriber to a channel. Events published from here on
+// reach it, so the caller must hold back deliveries until it has answered the
+// client. member is nil except on presence channels. The error is [ErrFull]
+// or nil.
+func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subscription, Joined, error) {
+	c := a.lock(name)
+	s := &Subscription{subscriber: sub, channel: c, id: sub.ID()}
+	var idle []*shard
+	if m != nil {
+		joined, first := c.members.join(*m, a.limits.Load().PresenceMembers)
+		if joined == nil {
+			c.removeIfUnused()
+			c.mu.Unlock()
+			return nil, Joined{}, ErrFull
+		}
+		s.member = joined
+		if first {
+			idle = c.append(pending{frame: protocol.MemberAddedFrame(name, joined.Member), at: time.Now()})
+		}
+	}
+	c.shard(s.id).add(s)
+	c.count++
+	if c.count == 1 {
+		a.occupied[c.kind].Add(1)
+	}
+	a.subscriptions.Add(1)
+	joined := c.joined()
+	small := c.count <= smallChannel
+	c.mu.Unlock()
+	start(idle, small)
+	return s, joined, nil
+}
+
+// Rejoin is the answer to a client that subscribes once more.
+func (a *App) Rejoin(s *Subscription) Joined {
+	s.channel.mu.Lock()
+	defer s.channel.mu.Unlock()
+	return s.channel.joined()
+}
+
+// joined is what a subscriber learns now. mu is held.
+func (c *channel) joined() (j Joined) {
+	if c.kind.IsPresence() {
+		j.Members = c.members.list()
+	}
+	c.expire(time.Now())
+	if c.last != nil {
+		j.Last = c.last.frame
+	}
+	return j
+}
+
+// Unsubscribe ends a subscription. Once only.
+func (a *App) Unsubscribe(s *Subscription) {
+	c := s.channel
+	c.mu.Lock()
+	s.left.Store(true)
+	c.shard(s.id).remove(s)
+	c.count--
+	if c.count == 0 {
+		a.occupied[c.kind].Add(-1)
+	}
+	a.subscriptions.Add(-1)
+	var idle []*shard
+	if s.member != nil && c.members.leave(s.member) {
+		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.UserID), at: time.Now()})
+	}
+	c.removeIfUnused()
+	small := c.count <= smallChannel
+	c.mu.Unlock()
+	start(idle, small)
+}

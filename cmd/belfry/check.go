@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// check validates a configuration and prints what it amounts to.
+func check(args []string, stdout, stderr io.Writer) error {
+	f, err := parseFlags("check", args, stderr)
+	if err != nil {
+		return err
+	}
+	cfg, err := load(f)
+	if err != nil {
+		return err
+	}
+	name := f.config
+	if name == "" {
+		name = "environment"
+	}
+	scheme := "ws"
+	if cfg.Server.TLS.CertFile != "" {
+		scheme = "wss"
+	}
+	fmt.Fprintf(stdout, "%s: ok\n", name)
+	fmt.Fprintf(stdout, "listen   %s://%s%s\n", scheme, cfg.Server.Listen, cfg.Server.Path)
+	switch m := cfg.Metrics; {
+	case !m.Enabled:
+		fmt.Fprintf(stdout, "metrics  off\n")
+	case m.Listen != "":
+		fmt.Fprintf(stdout, "metrics  http://%s%s\n", m.Listen, m.Path)
+	default:
+		fmt.Fprintf(stdout, "metrics  %s\n", m.Path)
+	}
+	for _, a := range cfg.Apps {
+		state := "enabled"
+		if !a.Enabled {
+			state = "disabled"
+		}
+		fmt.Fprintf(stdout, "app      %s  key %s  %s  origins %s  client events %s\n",
+			a.ID, a.Key, state, strings.Join(a.AllowedOrigins, " "), a.ClientEvents)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"belfry/server"
+	"belfry/server/config"
+)
+
+// version is set by the linker; see the Makefile.
+var version = "dev"
+
+func build() server.Build {
+	b := server.Build{Version: version, GoVersion: runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				b.Revision = s.Value
+			}
+		}
+	}
+	return b
+}
+
+func load(f files) (*config.Config, error) {
+	env := config.Env(os.LookupEnv)
+	if f.env != "" {
+		var err error
+		if env, err = config.EnvFile(f.env, env); err != nil {
+			return nil, err
+		}
+	}
+	return config.Load(f.config, env)
+}
+
+func serve(args []string, stdout, stderr io.Writer) error {
+	f, err := parseFlags("serve", args, stderr)
+	if err != nil {
+		return err
+	}
+	cfg, err := load(f)
+	if err != nil {
+		return err
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// One more than there are cores: a flusher in a system call must not
+		// keep the network poller waiting.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	log := newLogger(cfg.Log, stderr)
+	ctx, stop := untilSignal()
+	defer stop()
+	s, err := server.New(cfg, log, build())
+	if err != nil {
+		return err
+	}
+	announce(log, cfg, s)
+	if cfg.Generated {
+		printPaste(stdout, cfg.Apps[0], s)
+	}
+	return s.Run(ctx)
+}
+
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// announce says where clients and backends find the server.
+func announce(log *slog.Logger, cfg *config.Config, s *server.Server) {
+	ws, api, why := "ws", "http", "no server.tls is configured"
+	if s.Secure() {
+		ws, api, why = "wss", "https", "server.tls is configured"
+	}
+	address := s.Addr().String()
+	log.Info("listening", "address", address,
+		"websocket", ws+"://"+address+cfg.Server.Path+"/app/{key}",
+		"api", api+"://"+address+cfg.Server.Path+"/apps/{id}",
+		"because", why, "apps", len(cfg.Apps), "version", version)
+	if a := s.MetricsAddr(); a != nil {
+		log.Info("metrics", "address", a.String(), "path", cfg.Metrics.Path)
+	}
+}
+
+// printPaste is for those who start with nothing: an app for this run, as the
+// lines that Laravel wants.
+func printPaste(w io.Writer, app config.App, s *server.Server) {
+	host, port, _ := net.SplitHostPort(s.Addr().String())
+	fmt.Fprintf(w, `
+No app is configured, so this one was made for this run. Paste into Laravel's .env:
+
+BROADCAST_CONNECTION=pusher
+PUSHER_APP_ID=%[1]s
+PUSHER_APP_KEY=%[2]s
+PUSHER_APP_SECRET=%[3]s
+PUSHER_HOST=%[4]s
+PUSHER_PORT=%[5]s
+PUSHER_SCHEME=http
+PUSHER_APP_CLUSTER=mt1
+
+VITE_PUSHER_APP_KEY="${PUSHER_APP_KEY}"
+VITE_PUSHER_HOST="${PUSHER_HOST}"
+VITE_PUSHER_PORT="${PUSHER_PORT}"
+VITE_PUSHER_SCHEME="${PUSHER_SCHEME}"
+VITE_PUSHER_APP_CLUSTER="${PUSHER_APP_CLUSTER}"
+
+To keep it: set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET, start with
+--env-file /path/to/laravel/.env, or write a configuration (config.example.yaml).
+
+`, app.ID, app.Key, app.Secret, host, port)
+}

@@ -1,0 +1,94 @@
+package protocol
+
+import (
+	"encoding/binary"
+)
+
+// Frame is one server message, ready for the socket: a complete, final,
+// unmasked WebSocket frame (RFC 6455 section 5.2). It is never changed once
+// built, so any number of connections may write the same bytes.
+type Frame []byte
+
+const (
+	finText  = 0x81
+	finClose = 0x88
+	finPing  = 0x89
+
+	// maxHeader is the longest header of an unmasked frame: two bytes and a
+	// 64-bit length.
+	maxHeader = 10
+	// maxCloseReason is what a control frame leaves beside the code
+	// (RFC 6455 section 5.5).
+	maxCloseReason = 123
+)
+
+// PingFrame asks the peer for a pong: the server's own probe. A WebSocket
+// ping and not a pusher:ping, which the Java and Swift clients do not answer.
+var PingFrame = Frame{finPing, 0}
+
+// PongFrame answers pusher:ping.
+var PongFrame = textFrame(64, func(b []byte) []byte {
+	return append(b, `{"event":"pusher:pong","data":"{}"}`...)
+})
+
+// CloseFrame ends a connection with a code and a reason, which is cut to fit.
+func CloseFrame(code int, reason string) Frame {
+	for len(reason) > maxCloseReason {
+		reason = reason[:maxCloseReason]
+		for len(reason) > 0 && reason[len(reason)-1] >= 0x80 { // never half a character
+			reason = reason[:len(reason)-1]
+		}
+	}
+	f := make(Frame, 0, 4+len(reason))
+	f = append(f, finClose, byte(2+len(reason)))
+	f = binary.BigEndian.AppendUint16(f, uint16(code))
+	return append(f, reason...)
+}
+
+// textFrame builds a text frame in one allocation when the payload that
+// build appends is at most size bytes.
+func textFrame(size int, build func([]byte) []byte) Frame {
+	b := build(make([]byte, maxHeader, maxHeader+size))
+	n := len(b) - maxHeader
+	start := maxHeader
+	switch {
+	case n < 126:
+		start -= 2
+		b[start+1] = byte(n)
+	case n <= 0xffff:
+		start -= 4
+		b[start+1] = 126
+		binary.BigEndian.PutUint16(b[start+2:], uint16(n))
+	default:
+		start -= 10
+		b[start+1] = 127
+		binary.BigEndian.PutUint64(b[start+2:], uint64(n))
+	}
+	b[start] = finText
+	return Frame(b[start:len(b):len(b)])
+}
+
+// JSON is the message within a text frame.
+func (f Frame) JSON() []byte {
+	switch f[1] & 127 {
+	case 126:
+		return f[4:]
+	case 127:
+		return f[10:]
+	default:
+		return f[2:]
+	}
+}
+
+// FrameLen is the length in bytes of the frame that b begins with. b must
+// hold the whole of an unmasked frame's header, as built by this package.
+func FrameLen(b []byte) int {
+	switch n := int(b[1] & 127); n {
+	case 126:
+		return 4 + int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return 10 + int(binary.BigEndian.Uint64(b[2:]))
+	default:
+		return 2 + n
+	}
+}

@@ -1,0 +1,215 @@
+// Package api is the HTTP API through which an application's backend
+// publishes events and asks about channels (Pusher Channels HTTP API).
+//
+// Every request is signed; see package auth. Answers are JSON in the shapes
+// that Pusher's server libraries decode: {"channels":{}} stays an object when
+// it is empty, {"batch":[]} a list. Errors are {"error":"…"} with a text that
+// says which check failed and what to change: the libraries print just that.
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"belfry/auth"
+	"belfry/protocol"
+	"belfry/server/apps"
+	"belfry/server/metrics"
+)
+
+// API serves /apps/{id}/…, with Prefix or without.
+type API struct {
+	Apps    *apps.Registry
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+	// Prefix comes before /apps in requests of clients that keep it
+	// (Laravel's path option): "" or "/name".
+	Prefix string
+	// MaxRequestBytes bounds a body.
+	MaxRequestBytes int64
+}
+
+// request is one that was authenticated.
+type request struct {
+	app     *apps.App
+	channel string // of the path, decoded; empty on routes without one
+	query   url.Values
+	body    []byte
+}
+
+// handler answers a request with the JSON of what it returns.
+type handler func(request) (answer any, err error)
+
+// route is a row of the API.
+type route struct {
+	name    string // for metrics
+	method  string
+	handler handler
+}
+
+// find maps the path behind /apps/{id}/ to its route.
+func find(segments []string) (r route, channel string, ok bool) {
+	switch len(segments) {
+	case 1:
+		switch segments[0] {
+		case "events":
+			return route{"events", http.MethodPost, publish}, "", true
+		case "batch_events":
+			return route{"batch_events", http.MethodPost, publishBatch}, "", true
+		case "channels":
+			return route{"channels", http.MethodGet, listChannels}, "", true
+		case "connections":
+			return route{"connections", http.MethodGet, countConnections}, "", true
+		}
+	case 2:
+		if segments[0] == "channels" {
+			return route{"channel", http.MethodGet, showChannel}, segments[1], true
+		}
+	case 3:
+		if segments[0] == "channels" && segments[2] == "users" {
+			return route{"users", http.MethodGet, listUsers}, segments[1], true
+		}
+	}
+	return route{}, "", false
+}
+
+// failure is an answer other than 200.
+type failure struct {
+	status  int
+	message string
+}
+
+func (f *failure) Error() string { return f.message }
+
+func fail(status int, format string, args ...any) error {
+	return &failure{status, fmt.Sprintf(format, args...)}
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	call := call{api: a, route: route{name: "unknown"}}
+	answer, err := call.serve(w, r)
+	status := http.StatusOK
+	if err != nil {
+		status, answer = call.refusal(r, err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(answer) // an error means that the client has gone
+	a.Metrics.Request(call.appID(), call.route.name, status, time.Since(start).Seconds())
+}
+
+// call is what is known of a request while it is served.
+type call struct {
+	api   *API
+	route route
+	app   *apps.App // nil while unknown
+}
+
+func (c *call) appID() string {
+	if c.app == nil {
+		return ""
+	}
+	return c.app.ID
+}
+
+// serve checks in the order of Pusher's documentation: the app of the path,
+// its signature, then what is asked.
+func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	full := r.URL.EscapedPath()
+	path := full
+	if rest, ok := strings.CutPrefix(full, c.api.Prefix); ok && strings.HasPrefix(rest, "/apps/") {
+		path = rest
+	}
+	segments := strings.Split(strings.TrimPrefix(path, "/apps/"), "/")
+	route, channel, ok := find(segments[1:])
+	if !ok {
+		return nil, fail(http.StatusNotFound, "no such route: %s", clip(full))
+	}
+	c.route = route
+	id, err := url.PathUnescape(segments[0])
+	if err == nil {
+		channel, err = url.PathUnescape(channel)
+	}
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "path is not correctly percent-encoded: %s", clip(full))
+	}
+	if c.app = c.api.Apps.ByID(id); c.app == nil {
+		return nil, fail(http.StatusNotFound, "no app with id %q: compare it with the id in the server's configuration", clip(id))
+	}
+	if r.Method != route.method {
+		w.Header().Set("Allow", route.method)
+		return nil, fail(http.StatusMethodNotAllowed, "%s is not allowed here, use %s", clip(r.Method), route.method)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, c.api.MaxRequestBytes))
+	if err != nil {
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			return nil, fail(http.StatusRequestEntityTooLarge,
+				"request body of %s bytes is larger than max_request_bytes %d", length(r), c.api.MaxRequestBytes)
+		}
+		return nil, fail(http.StatusBadRequest, "request body could not be read")
+	}
+	query := auth.ParseQuery(r.URL.RawQuery)
+	signed := auth.Request{Method: r.Method, Paths: []string{path, r.URL.Path, full}, Query: query, Body: body}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		signed.Paths[1] = decoded
+	}
+	if err := c.app.Credentials.VerifyRequest(signed, time.Now()); err != nil {
+		return nil, &failure{http.StatusUnauthorized, err.Error()}
+	}
+	if !c.app.Enabled {
+		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
+	}
+	answer, err := route.handler(request{c.app, channel, query, body})
+	if err != nil {
+		return nil, err
+	}
+	if raw, ok := answer.(json.RawMessage); ok {
+		return raw, nil
+	}
+	return json.Marshal(answer)
+}
+
+func length(r *http.Request) string {
+	if r.ContentLength < 0 {
+		return "unknown"
+	}
+	return fmt.Sprint(r.ContentLength)
+}
+
+// refusal logs an error and makes an answer of it.
+func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
+	var failed *failure
+	var invalid *protocol.RequestError
+	switch {
+	case errors.As(err, &failed):
+		status = failed.status
+	case errors.As(err, &invalid):
+		status = invalid.Status
+	default:
+		status = http.StatusInternalServerError
+	}
+	c.api.Log.Info("request refused", "app", c.appID(), "route", c.route.name, "code", status, "reason", err.Error(), "remote", r.RemoteAddr)
+	answer, err = json.Marshal(map[string]string{"error": err.Error()})
+	if err != nil {
+		return http.StatusInternalServerError, []byte(`{"error":"internal error"}`)
+	}
+	return status, answer
+}
+
+// clip shortens what a stranger sent.
+func clip(s string) string {
+	const most = 100
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

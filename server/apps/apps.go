@@ -1,0 +1,116 @@
+// Package apps holds the applications that a server serves: their
+// credentials, their limits, and what is going on in each.
+package apps
+
+import (
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"belfry/auth"
+	"belfry/channels"
+	"belfry/protocol"
+	"belfry/server/config"
+	"belfry/server/metrics"
+)
+
+// App is one application. Nothing of it is shared with another.
+type App struct {
+	config.App
+	Credentials auth.Credentials
+	Channels    *channels.App
+	Metrics     *metrics.App
+
+	connections atomic.Int64
+}
+
+// Connections is how many are open, subscribed or not.
+func (a *App) Connections() int { return int(a.connections.Load()) }
+
+// Connect counts a connection in, or reports that the application has all it
+// may have. A connection that was counted in must be counted out with
+// Disconnect.
+func (a *App) Connect() bool {
+	n := a.connections.Add(1)
+	if a.MaxConnections > 0 && n > int64(a.MaxConnections) {
+		a.connections.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Disconnect counts a connection out.
+func (a *App) Disconnect() { a.connections.Add(-1) }
+
+// AllowsOrigin checks a browser's Origin header against allowed_origins: the
+// host only, whatever scheme and port, as Reverb does. No header means no
+// browser, which is what the check protects: such a client may connect.
+func (a *App) AllowsOrigin(origin string) bool {
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	host := ""
+	if err == nil && u.Scheme != "" {
+		host = strings.ToLower(u.Hostname())
+	}
+	for _, pattern := range a.AllowedOrigins {
+		if pattern == "*" {
+			return true
+		}
+		pattern = strings.ToLower(pattern)
+		suffix, wildcard := strings.CutPrefix(pattern, "*")
+		if host != "" && (host == pattern || wildcard && len(host) > len(suffix) && strings.HasSuffix(host, suffix)) {
+			return true
+		}
+	}
+	return false
+}
+
+// PublishLimits bound what the backend may publish.
+func (a *App) PublishLimits() protocol.Limits {
+	return protocol.Limits{
+		EventBytes:       a.MaxEventBytes,
+		Name:             a.MaxChannelName,
+		ChannelsPerEvent: a.MaxChannelsPerEvent,
+		BatchEvents:      a.MaxBatchEvents,
+	}
+}
+
+// live is what metrics read at a scrape.
+type live struct{ *App }
+
+func (l live) OccupiedChannels(k protocol.Kind) int { return l.Channels.OccupiedChannels(k) }
+func (l live) Subscriptions() int                   { return l.Channels.Subscriptions() }
+
+// Registry finds applications. It does not change once made.
+type Registry struct {
+	byID, byKey map[string]*App
+}
+
+// NewRegistry makes the applications of a configuration, which has been
+// validated: ids and keys are unique.
+func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metrics) *Registry {
+	r := &Registry{byID: make(map[string]*App), byKey: make(map[string]*App)}
+	for _, c := range configs {
+		a := &App{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}}
+		a.Metrics = m.App(c.ID, live{a})
+		a.Channels = broker.NewApp(channels.Limits{PresenceMembers: c.MaxPresenceMembers, CacheTTL: c.CacheTTL}, a.Metrics)
+		r.byID[c.ID] = a
+		r.byKey[c.Key] = a
+	}
+	return r
+}
+
+// ByID returns the application of an HTTP API path, or nil.
+func (r *Registry) ByID(id string) *App { return r.byID[id] }
+
+// ByKey returns the application a client connects to, or nil.
+func (r *Registry) ByKey(key string) *App { return r.byKey[key] }
+
+// All calls f with every application.
+func (r *Registry) All(f func(*App)) {
+	for _, a := range r.byID {
+		f(a)
+	}
+}

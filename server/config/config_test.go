@@ -1,0 +1,141 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const examplePath = "../../config.example.yaml"
+
+func diff(want, got any) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty())
+}
+
+// env makes an Env of NAME=value strings.
+func env(vars ...string) Env {
+	return func(name string) (string, bool) {
+		for _, v := range vars {
+			if n, value, _ := strings.Cut(v, "="); n == name {
+				return value, true
+			}
+		}
+		return "", false
+	}
+}
+
+func app(id, key, secret string) App {
+	a := DefaultApp()
+	a.ID, a.Key, a.Secret = id, key, secret
+	return a
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	c := Default()
+	c.Apps = []App{app("1", "k", "s")}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := (&Config{Apps: []App{{}}}).Validate(); err == nil {
+		t.Error("the zero value is valid")
+	}
+}
+
+func TestExampleHasTheDefaults(t *testing.T) {
+	got, err := Load(examplePath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Apps = []App{app("app-id", "app-key", "app-secret")}
+	if d := diff(&want, got); d != "" {
+		t.Errorf("(-default +example)\n%s", d)
+	}
+}
+
+func TestExampleMentionsEveryKey(t *testing.T) {
+	data, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			key := f.Tag.Get("yaml")
+			switch key {
+			case "":
+				t.Errorf("%s.%s has no yaml tag", typ, f.Name)
+			case "-":
+				continue
+			}
+			if !regexp.MustCompile(`(?m)^[ -]*` + key + `:`).Match(data) {
+				t.Errorf("%s: %s is not there", examplePath, key)
+			}
+			inner := f.Type
+			if inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if inner.Kind() == reflect.Struct && inner.PkgPath() == typ.PkgPath() {
+				walk(inner)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+}
+
+func TestNothingPrintsSecrets(t *testing.T) {
+	const secret, token = "hunter2-secret", "hunter2-token"
+	c := Default()
+	c.Apps = []App{app("7", "public", secret)}
+	c.Metrics.Token = token
+	var out bytes.Buffer
+	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Metrics, &c.Metrics} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			fmt.Fprintf(&out, verb+"\n", v)
+		}
+		for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+			slog.New(h).Info("loaded", "value", v)
+		}
+		if err := json.NewEncoder(&out).Encode(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []string{secret, token} {
+		if i := strings.Index(out.String(), s); i >= 0 {
+			t.Errorf("%s is printed: %s", s, out.String()[max(0, i-200):i])
+		}
+	}
+	if !strings.Contains(out.String(), "public") {
+		t.Error("the key is not printed either")
+	}
+}
+
+func TestGeneratedApp(t *testing.T) {
+	a, b := GeneratedApp(), GeneratedApp()
+	for _, m := range []struct{ name, form, value string }{
+		{"id", `^[1-9][0-9]{5}$`, a.ID},
+		{"key", `^[a-z0-9]{20}$`, a.Key},
+		{"secret", `^[a-z0-9]{20}$`, a.Secret},
+	} {
+		if !regexp.MustCompile(m.form).MatchString(m.value) {
+			t.Errorf("%s %q is not %s", m.name, m.value, m.form)
+		}
+	}
+	if a.Key == b.Key || a.Secret == b.Secret || a.Key == a.Secret {
+		t.Error("credentials repeat")
+	}
+	if d := diff(app(a.ID, a.Key, a.Secret), a); d != "" {
+		t.Errorf("limits are not the defaults: %s", d)
+	}
+}

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"crypto/rand"
+	"log/slog"
+	"math/big"
+	"strings"
+	"time"
+)
+
+// Defaults of the server. They are Belfry's own choice where no source is given.
+const (
+	DefaultListen          = "127.0.0.1:8080" // the port of Laravel Reverb; loopback until somebody decides otherwise
+	DefaultMaxRequestBytes = 1 << 20          // a full batch: 10 events of 10 KiB, JSON-escaped, with room
+	DefaultMaxConnections  = 0                // no limit
+	DefaultMaxOutboxBytes  = 1 << 20          // a hundred events of the largest size
+	DefaultShutdownGrace   = 10 * time.Second // what `docker stop` waits before it kills
+	DefaultMetricsPath     = "/metrics"       // where Prometheus looks
+	DefaultLogLevel        = slog.LevelInfo
+	DefaultLogFormat       = LogText
+)
+
+// Defaults of an app: the documented limits of Pusher Channels where it has
+// one, so that what works there works here.
+const (
+	DefaultActivityTimeout = 120 * time.Second   // Pusher protocol 7, connection_established: activity_timeout of hosted Pusher
+	DefaultPongTimeout     = 30 * time.Second    // Pusher protocol 7, "Ping and pong messages"
+	DefaultClientEvents    = ClientEventsMembers // Laravel Reverb's default; Pusher has a switch in its dashboard
+	DefaultClientEventRate = 10                  // Pusher Channels, "Client events": 10 a second and client
+
+	DefaultMaxAppConnections        = 0                // no limit; Pusher's depends on the plan
+	DefaultMaxMessageBytes          = 64 << 10         // Belfry's choice: six times the largest event
+	DefaultMaxEventBytes            = 10 << 10         // Pusher HTTP API, "POST event": data of 10 KB
+	DefaultMaxChannelsPerEvent      = 100              // Pusher HTTP API, "POST event": 100 channels
+	DefaultMaxBatchEvents           = 10               // Pusher HTTP API, "POST batch events": 10 events
+	DefaultMaxChannelName           = 200              // Pusher HTTP API: event names of 200; its server libraries: channel names of 200
+	DefaultMaxChannelsPerConnection = 0                // no limit, as with Pusher
+	DefaultMaxPresenceMembers       = 100              // Pusher Channels, "Presence channels": 100 members
+	DefaultMaxPresenceUserBytes     = 1 << 10          // Pusher Channels, "Presence channels": user object of 1 KB
+	DefaultCacheTTL                 = 30 * time.Minute // Pusher Channels, "Cache channels": 30 minutes
+)
+
+// Default returns the configuration of an empty file: no apps.
+func Default() Config {
+	return Config{
+		Server: Server{
+			Listen:          DefaultListen,
+			MaxRequestBytes: DefaultMaxRequestBytes,
+			MaxConnections:  DefaultMaxConnections,
+			MaxOutboxBytes:  DefaultMaxOutboxBytes,
+			ShutdownGrace:   DefaultShutdownGrace,
+		},
+		Metrics: Metrics{Enabled: true, Path: DefaultMetricsPath},
+		Log:     Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
+	}
+}
+
+// DefaultApp returns an app with every limit at its default and without id,
+// key and secret.
+func DefaultApp() App {
+	return App{
+		Enabled:                  true,
+		AllowedOrigins:           []string{"*"},
+		ActivityTimeout:          DefaultActivityTimeout,
+		PongTimeout:              DefaultPongTimeout,
+		ClientEvents:             DefaultClientEvents,
+		ClientEventRate:          DefaultClientEventRate,
+		MaxConnections:           DefaultMaxAppConnections,
+		MaxMessageBytes:          DefaultMaxMessageBytes,
+		MaxEventBytes:            DefaultMaxEventBytes,
+		MaxChannelsPerEvent:      DefaultMaxChannelsPerEvent,
+		MaxBatchEvents:           DefaultMaxBatchEvents,
+		MaxChannelName:           DefaultMaxChannelName,
+		MaxChannelsPerConnection: DefaultMaxChannelsPerConnection,
+		MaxPresenceMembers:       DefaultMaxPresenceMembers,
+		MaxPresenceUserBytes:     DefaultMaxPresenceUserBytes,
+		CacheTTL:                 DefaultCacheTTL,
+	}
+}
+
+// GeneratedApp returns an app with random credentials in the form that
+// Laravel's reverb:install gives them: an id of six digits (several backend
+// libraries parse only digits from a URL), key and secret of 20 lower-case
+// letters and digits (100 bits) each.
+func GeneratedApp() App {
+	a := DefaultApp()
+	n, err := rand.Int(rand.Reader, big.NewInt(900_000))
+	if err != nil {
+		panic(err) // crypto/rand ends the process itself before it returns an error
+	}
+	a.ID = n.Add(n, big.NewInt(100_000)).String()
+	a.Key = strings.ToLower(rand.Text()[:20])
+	a.Secret = strings.ToLower(rand.Text()[:20])
+	return a
+}

@@ -1,0 +1,34 @@
+package config
+
+import (
+	"os"
+	"regexp"
+	"testing"
+)
+
+// FuzzParse checks that no file makes Parse panic, that what it accepts is
+// valid, and that every line of what it refuses has file and line.
+func FuzzParse(f *testing.F) {
+	example, err := os.ReadFile(examplePath)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
+	located := regexp.MustCompile(`^(fuzz\.yaml:[1-9][0-9]*: .+\n)+$`)
+	vars := env("PORT=6001", "EMPTY=", "TEXT=a: b")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("fuzz.yaml", data, vars)
+		if err != nil {
+			if c != nil || !located.MatchString(err.Error()+"\n") {
+				t.Fatalf("%v, %q", c, err)
+			}
+			return
+		}
+		if len(c.Apps) == 0 || c.Generated {
+			t.Fatalf("apps %v, generated %v", c.Apps, c.Generated)
+		}
+		if err := c.Validate(); err != nil {
+			t.Fatalf("accepted, but: %v", err)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Load reads the file at path as [Parse] does. With path "" there is no file:
+// everything is at its default but what env sets, and without an app in env
+// one is generated, see [Config.Generated].
+func Load(path string, env Env) (*Config, error) {
+	if path == "" {
+		l := newLoader("", env)
+		c := Default()
+		l.environment(&c)
+		if len(c.Apps) == 0 {
+			c.Apps, c.Generated = []App{GeneratedApp()}, true
+		}
+		return l.finish(&c)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, data, env)
+}
+
+// Parse reads the text of a configuration file; name stands for the file in
+// problems. The error, if any, is of type [Errors]. Without apps in the file,
+// env has to define one. A nil env is an empty one.
+func Parse(name string, data []byte, env Env) (*Config, error) {
+	l := newLoader(name, env)
+	root, ok := l.document(data)
+	if !ok {
+		return nil, l.errs
+	}
+	c := Default()
+	if root != nil {
+		l.root(root, &c)
+	}
+	c.Server.Path = normalPath(c.Server.Path)
+	for _, a := range c.Apps {
+		for i, origin := range a.AllowedOrigins {
+			a.AllowedOrigins[i] = strings.ToLower(origin)
+		}
+	}
+
+	l.environment(&c)
+	if len(c.Apps) == 0 && !l.bad["apps"] && !l.bad[""] {
+		l.add(l.line("apps"), "", "there is no app: add one under apps with id, key and secret, "+
+			"or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET in the environment")
+	}
+	return l.finish(&c)
+}
+
+// environment takes from the environment what the file does not set.
+func (l *loader) environment(c *Config) {
+	if !l.isSet("server.listen") {
+		listen, errs := listenFromEnv(l.env)
+		l.errs = append(l.errs, errs...)
+		if listen != "" && len(errs) == 0 {
+			c.Server.Listen = listen
+		}
+	}
+	if !l.isSet("server.path") {
+		path, errs := pathFromEnv(l.env)
+		l.errs = append(l.errs, errs...)
+		if len(errs) == 0 {
+			c.Server.Path = path
+		}
+	}
+	if len(c.Apps) == 0 && !l.bad["apps"] {
+		app, ok, errs := appFromEnv(l.env)
+		l.errs = append(l.errs, errs...)
+		l.bad["apps"] = len(errs) > 0
+		if ok {
+			c.Apps = []App{app}
+		}
+	}
+}
+
+// finish checks the values and sorts the problems.
+func (l *loader) finish(c *Config) (*Config, error) {
+	c.validate(l.refuse)
+	slices.SortStableFunc(l.errs, func(a, b Problem) int { return a.Line - b.Line })
+	if len(l.errs) > maxProblems {
+		l.errs = l.errs[:maxProblems]
+		l.errs[maxProblems-1].Key, l.errs[maxProblems-1].Text = "", "more problems from here on are not listed"
+	}
+	if err := l.errs.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

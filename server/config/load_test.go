@@ -1,0 +1,165 @@
+package config
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const oneApp = "apps: [{id: 1, key: k, secret: s}]\n"
+
+func TestParse(t *testing.T) {
+	tests := []struct {
+		name, file string
+		env        Env
+		want       func(*Config)
+	}{
+		{"only an app", oneApp, nil, func(*Config) {}},
+		{"empty sections", "server:\nmetrics:\nlog:\n" + oneApp, nil, func(*Config) {}},
+		{"byte order mark and CRLF", "\ufefflog:\r\n  level: debug\r\n" + oneApp, nil, func(c *Config) { c.Log.Level = slog.LevelDebug }},
+		{"one marked document", "---\n" + oneApp + "...\n", nil, func(*Config) {}},
+		{"strings that may be empty", `
+server: {path: , tls: {cert_file: , key_file: ""}}
+metrics: {listen: , token: ~}
+` + oneApp, nil, func(*Config) {}},
+		{"server", `
+server:
+  listen: "[::1]:0"
+  path: ws/
+  tls: {cert_file: a.pem, key_file: b.pem}
+  trusted_proxies: [10.1.2.3/8, 192.0.2.1, "2001:db8::1"]
+  max_request_bytes: 1
+  max_connections: 5
+  max_outbox_bytes: 65536
+  shutdown_grace: 0s
+metrics: {enabled: false, path: /internal/metrics, listen: ":9100", token: t}
+log: {level: error, format: json}
+` + oneApp, nil, func(c *Config) {
+			c.Server = Server{
+				Listen: "[::1]:0", Path: "/ws", TLS: TLS{CertFile: "a.pem", KeyFile: "b.pem"},
+				TrustedProxies: []netip.Prefix{
+					netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"),
+				},
+				MaxRequestBytes: 1, MaxConnections: 5, MaxOutboxBytes: 65536,
+			}
+			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t"}
+			c.Log = Log{Level: slog.LevelError, Format: LogJSON}
+		}},
+		{"app", `
+apps:
+  - id: 0012
+    key: true
+    secret: ~~
+    enabled: false
+    allowed_origins: ["*", Example.COM, "*.example.com", 192.0.2.1, "::1", localhost]
+    activity_timeout: 2m
+    pong_timeout: 1s
+    client_events: none
+    client_event_rate: 0
+    cache_ttl: 1500ms
+  - {id: 2, key: b, secret: s}
+`, nil, func(c *Config) {
+			a := app("0012", "true", "~~")
+			a.Enabled = false
+			a.AllowedOrigins = []string{"*", "example.com", "*.example.com", "192.0.2.1", "::1", "localhost"}
+			a.ActivityTimeout, a.PongTimeout = 2*time.Minute, time.Second
+			a.ClientEvents, a.ClientEventRate = ClientEventsNone, 0
+			a.CacheTTL = 1500 * time.Millisecond
+			c.Apps = []App{a, app("2", "b", "s")}
+		}},
+		{"variables", `
+server:
+  listen: ${HOST:-127.0.0.1}:${PORT}
+  max_connections: ${PORT}
+  shutdown_grace: "${GRACE:-5s}"
+apps:
+  - id: "${PORT}"
+    key: k$${X}$
+    secret: ${SECRET}
+    enabled: ${EMPTY:-false}
+    allowed_origins: ["${HOST:-a.example}", "b.example"]
+`, env("PORT=6001", "SECRET=${PORT}", "EMPTY="), func(c *Config) {
+			c.Server.Listen, c.Server.MaxConnections, c.Server.ShutdownGrace = "127.0.0.1:6001", 6001, 5*time.Second
+			a := app("6001", "k${X}$", "${PORT}") // what a variable holds is not expanded
+			a.Enabled, a.AllowedOrigins = false, []string{"a.example", "b.example"}
+			c.Apps = []App{a}
+		}},
+		{"a variable adds no structure", "apps:\n  - id: ${ID}\n    key: k\n    secret: s\n",
+			env("ID={a:,secret:x}#&*!"), func(c *Config) { c.Apps = []App{app("{a:,secret:x}#&*!", "k", "s")} }},
+		{"app of the environment", "log: {format: json}", env("BELFRY_APP_ID=1", "BELFRY_APP_KEY=k", "BELFRY_APP_SECRET=s"),
+			func(c *Config) { c.Log.Format = LogJSON }},
+		{"empty file", "", env("BELFRY_APP_ID=1", "BELFRY_APP_KEY=k", "BELFRY_APP_SECRET=s"), func(*Config) {}},
+		{"empty apps", "apps:\n", env("BELFRY_APP_ID=1", "BELFRY_APP_KEY=k", "BELFRY_APP_SECRET=s"), func(*Config) {}},
+		{"apps of the file win, bad variables or not", oneApp, env("BELFRY_APP_ID=2"), func(*Config) {}},
+		{"the file wins", "server: {listen: ':1', path: a}\n" + oneApp, env("BELFRY_LISTEN=x", "REVERB_SERVER_PORT=x", "REVERB_SERVER_PATH= "),
+			func(c *Config) { c.Server.Listen, c.Server.Path = ":1", "/a" }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Parse("config.yaml", []byte(tt.file), tt.env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := Default()
+			want.Apps = []App{app("1", "k", "s")}
+			tt.want(&want)
+			if d := diff(&want, got); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+			if err := got.Validate(); err != nil {
+				t.Errorf("validating again: %v", err)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "belfry.yaml")
+	if _, err := Load(path, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("log: {level: 5}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(path, nil)
+	if err == nil || !strings.HasPrefix(err.Error(), path+":1: log.level") {
+		t.Errorf("bad file: %v", err)
+	}
+	if err := os.WriteFile(path, make([]byte, maxFileBytes+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
+		t.Errorf("large file: %v", err)
+	}
+}
+
+func TestLoadWithoutFile(t *testing.T) {
+	c, err := Load("", env("REVERB_SERVER_PORT=6001"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Generated || len(c.Apps) != 1 || c.Apps[0].Key == "" || c.Server.Listen != "0.0.0.0:6001" {
+		t.Errorf("nothing generated: %+v", c)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+
+	c, err = Load("", env("REVERB_APP_ID=1", "REVERB_APP_KEY=k", "REVERB_APP_SECRET=s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := diff([]App{app("1", "k", "s")}, c.Apps); c.Generated || d != "" {
+		t.Errorf("generated %v, apps (-want +got)\n%s", c.Generated, d)
+	}
+
+	_, err = Load("", env("REVERB_APP_ID=1", "BELFRY_LISTEN=x"))
+	if err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("want 3 problems, got %v", err)
+	}
+}

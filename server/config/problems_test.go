@@ -1,0 +1,245 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestProblems looks for each problem (a piece of one line of the error) and
+// for as many lines as there are problems.
+func TestProblems(t *testing.T) {
+	const noApp = "config.yaml:1: there is no app: add one under apps"
+	tests := []struct {
+		name, file string
+		want       []string
+	}{
+		{"no app", "", []string{noApp}},
+		{"no app, line", "\n\napps: []\n", []string{"config.yaml:3: there is no app"}},
+
+		{"block syntax", oneApp + "server:\n  listen: a\n bad: b\n", []string{"config.yaml:4: not valid YAML: did not find expected key"}},
+		{"flow syntax", oneApp + "server: {x\n", []string{"config.yaml:2: not valid YAML"}},
+		{"quote", oneApp + "server: 'a\n\n\n", []string{"config.yaml:2: not valid YAML: found unexpected end"}},
+		{"tab", oneApp + "server:\n\tlisten: a\n", []string{"config.yaml:3: not valid YAML"}},
+		{"first line", "a: b: c", []string{"config.yaml:1: not valid YAML: mapping values"}},
+		{"not UTF-8", oneApp + "log: \xff\n", []string{"config.yaml:2: not UTF-8"}},
+		{"control characters", "a\x00\nb\x1b\n", []string{"config.yaml:1: a control character", "config.yaml:2: a control character"}},
+		{"too large", strings.Repeat("# 15 characters\n", maxFileBytes/16) + "#", []string{"config.yaml:1: the file has more than 1048576 bytes"}},
+		{"two documents", oneApp + "---\n" + oneApp, []string{"config.yaml:3: a second YAML document"}},
+		{"document after its end", oneApp + "...\n" + oneApp, []string{"config.yaml:3: not valid YAML"}},
+		{"list", "- a", []string{"config.yaml:1: the value is a list: give a mapping, the keys here are server, apps"}},
+		{"alias", oneApp + "server: &a {max_connections: 1}\nlog: *a\n", []string{"config.yaml:2: server: the value has an anchor", "config.yaml:3: log: the value has an anchor or alias"}},
+		{"alias bomb", "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\napps: *c\n", []string{
+			`config.yaml:1: unknown key "a"`, `:2: unknown key "b"`, `:3: unknown key "c"`, "config.yaml:4: apps: the value has an anchor or alias"}},
+		{"merge key", oneApp + "<<: {log: }\n", []string{`config.yaml:2: unknown key "<<"`}},
+		{"tag", oneApp + "log: {level: !!str info}\n", []string{"config.yaml:2: log.level: the value has a tag"}},
+		{"complex key", oneApp + "? [a]\n: b\n", []string{"config.yaml:2: a key is not plain text"}},
+
+		{"unknown keys", oneApp + "server:\n  max_conections: 1\n  elephants: 2\ntls: {}\n", []string{
+			`config.yaml:3: server: unknown key "max_conections", did you mean max_connections? the keys here are listen, path,`,
+			`config.yaml:4: server: unknown key "elephants": the keys here are listen,`,
+			`config.yaml:5: unknown key "tls"`}},
+		{"duplicate keys", oneApp + "log:\n  level: info\n  level: debug\n" + oneApp, []string{
+			"config.yaml:4: log.level: set twice, first on line 3", "config.yaml:5: apps: set twice, first on line 1"}},
+		{"no space", "apps:\n- {id: 1, key: k, secret:hunter2}\n", []string{
+			`config.yaml:2: apps[0]: no space after the colon of "secret"`, "config.yaml:2: apps[0].secret: the value is missing or empty"}},
+
+		{"types", oneApp + `
+server:
+  listen: [a]
+  path: {a: b}
+  trusted_proxies: 10.0.0.0/8
+  max_connections: 1.5
+  max_request_bytes: "7"
+  max_outbox_bytes: 99999999999999999999
+metrics: {enabled: yes}
+log: text
+`, []string{
+			"config.yaml:4: server.listen: the value is a list: give text",
+			"config.yaml:5: server.path: the value is a mapping: give text",
+			"config.yaml:6: server.trusted_proxies: the value is just text: give a list",
+			`config.yaml:7: server.max_connections: "1.5" is not a whole number`,
+			`config.yaml:8: server.max_request_bytes: "7" is text: give a whole number, without quotes`,
+			`config.yaml:9: server.max_outbox_bytes: "99999999999999999999" is out of range`,
+			`config.yaml:10: metrics.enabled: "yes" is neither true nor false`,
+			"config.yaml:11: log: the value is just text: give a mapping"}},
+		{"empty values", `
+server: {listen: , trusted_proxies: , max_connections: , shutdown_grace: ~}
+metrics: {enabled: , path: }
+log: {level: , format: ""}
+apps:
+-
+- {id: 1, key: k, secret: s, client_events: , allowed_origins: []}
+`, []string{
+			":2: server.listen: the value is empty: give host:port",
+			":2: server.trusted_proxies: the value is empty: give a list",
+			":2: server.max_connections: the value is empty: give a whole number",
+			":2: server.shutdown_grace: the value is empty: give a duration such as 30s or 2m",
+			":3: metrics.enabled: the value is empty: give true or false",
+			":3: metrics.path: the value is empty: give a path",
+			":4: log.level: the value is empty: give debug, info, warn or error",
+			":4: log.format: the value is empty: give text or json",
+			":6: apps[0].id: the value is missing or empty: give the app's id",
+			":6: apps[0].key: the value is missing",
+			":6: apps[0].secret: the value is missing",
+			":7: apps[1].client_events: the value is empty: give members or none",
+			":7: apps[1].allowed_origins: the value is an empty list"}},
+		{"server values", oneApp + `
+server:
+  listen: 127.0.0.1
+  path: /a/../b
+  tls: {cert_file: a.pem}
+  trusted_proxies: ["*", 10.0.0.0/33, "::ffff:10.0.0.1", "fe80::1%eth0"]
+  max_request_bytes: 0
+  max_connections: -1
+  max_outbox_bytes: 65535
+  shutdown_grace: 5
+`, []string{
+			`:4: server.listen: "127.0.0.1" is not an address to listen on: give host:port`,
+			`:5: server.path: "/a/../b" is not a plain path`,
+			":6: server.tls.key_file: the value is missing or empty: give cert_file and key_file, or neither",
+			`:7: server.trusted_proxies[0]: "*" is not an address: give an IP address or a CIDR prefix`,
+			`:7: server.trusted_proxies[1]: "10.0.0.0/33" is not an address`,
+			`:7: server.trusted_proxies[2]: "::ffff:10.0.0.1" is an IPv4 address in IPv6 form`,
+			`:7: server.trusted_proxies[3]: "fe80::1%eth0" is not an address`,
+			`:8: server.max_request_bytes: "0" is out of range: give a whole number from 1 to`,
+			`:9: server.max_connections: "-1" is out of range: give a whole number from 0 to`,
+			`:10: server.max_outbox_bytes: "65535" is out of range: give a whole number from 65536 to`,
+			`:11: server.shutdown_grace: "5" has no unit: give a duration such as 30s or 2m`}},
+		{"key without certificate", oneApp + "server:\n  listen: h:65536\n  tls: {key_file: a.pem}\n  path: 'a b'\n", []string{
+			`:3: server.listen: "h:65536" has no valid port`, ":4: server.tls.cert_file: the value is missing", `:5: server.path: "a b"`}},
+		{"host", oneApp + "server: {listen: 'a b:1'}\n", []string{`server.listen: "a b:1" has no valid host`}},
+		{"metrics", oneApp + "server: {path: /x}\nmetrics:\n  path: /x/app/m\n  listen: localhost\n  token: hunter2 hunter2\n", []string{
+			`:4: metrics.path: "/x/app/m" is taken by /x/app: give another`, `:5: metrics.listen: "localhost" is not`, ":6: metrics.token: the value has a space"}},
+		{"metrics on the server's address", oneApp + "metrics:\n  path: metrics\n  listen: 127.0.0.1:8080\n", []string{
+			`:3: metrics.path: "metrics" is not a plain path`, `:4: metrics.listen: "127.0.0.1:8080" is the same as server.listen`}},
+		{"log", oneApp + "log:\n  level: INFO\n  format: xml\n", []string{
+			`:3: log.level: "INFO" is not accepted: give debug, info, warn or error`, `:4: log.format: "xml" is not accepted: give text or json`}},
+		{"app values", `
+apps:
+  - id: a/b
+    key: a:b
+    secret: "hunter2\t"
+    activity_timeout: 1500ms
+    pong_timeout: 0s
+    client_events: all
+    client_event_rate: -1
+    max_event_bytes: 2000000000
+    cache_ttl: 30 minutes
+`, []string{
+			`:3: apps[0].id: "a/b" has a character of "/"`, `:4: apps[0].key: "a:b" has a character of "/:"`,
+			":5: apps[0].secret: the value has a space or a control character",
+			`:6: apps[0].activity_timeout: "1500ms" has a fraction of a second`,
+			`:7: apps[0].pong_timeout: "0s" is out of range: give a duration from 1s to 24h`,
+			`:8: apps[0].client_events: "all" is not accepted: give members or none`,
+			`:9: apps[0].client_event_rate: "-1" is out of range`, `:10: apps[0].max_event_bytes: "2000000000" is out of range`,
+			`:11: apps[0].cache_ttl: "30 minutes" is not a duration`}},
+		{"origins", `
+apps:
+  - id: 1
+    key: k
+    secret: s
+    allowed_origins:
+      - https://example.com
+      - example.com:8080
+      - example.com/a
+      - a*.example.com
+      - bücher.example
+      - "*.*"
+      - exa mple
+      -
+`, []string{
+			`:7: apps[0].allowed_origins[0]: "https://example.com" has a scheme, but only the host is compared: give a host such as`,
+			`:8: apps[0].allowed_origins[1]: "example.com:8080" has a port`,
+			`:9: apps[0].allowed_origins[2]: "example.com/a" has a path`,
+			`:10: apps[0].allowed_origins[3]: "a*.example.com" has a * that is not its whole first label`,
+			`:11: apps[0].allowed_origins[4]: "bücher.example" is not a host name (write an international one in its xn-- form)`,
+			`:12: apps[0].allowed_origins[5]: "*.*" has a *`, `:13: apps[0].allowed_origins[6]: "exa mple" is not a host name`,
+			`:14: apps[0].allowed_origins[7]: the value is empty`}},
+		{"repeated credentials", "apps:\n- {id: 1, key: k, secret: s}\n- {id: 1, key: l, secret: s}\n- {id: 2, key: k, secret: s}\n", []string{
+			`:3: apps[1].id: "1" is also that of apps[0]`, `:4: apps[2].key: "k" is also that of apps[0]`}},
+
+		{"variables", oneApp + `
+server:
+  listen: ${NOT_SET}
+  path: ${HUNTER}
+  max_connections: ${HUNTER}
+  max_request_bytes: "${NUMBER}"
+  shutdown_grace: ${NUMBER}
+  trusted_proxies: ["${HUNTER:-x}"]
+log:
+  level: ${a b}
+  format: ${A:-${B}}
+metrics:
+  path: ${
+`, []string{
+			`:4: server.listen: "${NOT_SET}" needs the environment variable NOT_SET, which is not set: set it, or write ${NOT_SET:-default}`,
+			`:5: server.path: "${HUNTER}" (filled in) is not a plain path`,
+			`:6: server.max_connections: "${HUNTER}" (filled in) is not a whole number`,
+			`:7: server.max_request_bytes: "${NUMBER}" (filled in) is text: give a whole number, without quotes`,
+			`:8: server.shutdown_grace: "${NUMBER}" (filled in) has no unit`,
+			`:9: server.trusted_proxies[0]: "${HUNTER:-x}" (filled in) is not an address`,
+			`:11: log.level: "${a b}" has a ${ that is not a variable`, `:12: log.format: "${A:-${B}}" has a ${ that is not a variable`,
+			`:14: metrics.path: "${" has a ${ that is not a variable`}},
+		{"secrets", `
+metrics:
+  token: ${HUNTER}
+apps:
+- id: ${HUNTER}
+  key: ${HUNTER}
+  secret: ${HUNTER}
+- {id: 1, key: k, secret: [hunter2]}
+- {id: 2, key: l, secret: "${hunter2 x}"}
+- {id: 3, key: m, secret: "hunter2 $"}
+- hunter2
+`, []string{":3: metrics.token: the value has a space", `:5: apps[0].id: "${HUNTER}" (filled in) has`, `:6: apps[0].key: "${HUNTER}" (filled in) has`,
+			":7: apps[0].secret: the value has a space", ":8: apps[1].secret: the value is a list", ":9: apps[2].secret: the value has a ${",
+			":10: apps[3].secret: the value has a space", ":11: apps[4]: the value is just text"}},
+		{"a secret taken for an alias", "log:\napps:\n- id: 1\n  key: k\n  secret: *hunter2\n", []string{
+			"config.yaml:5: anchors and aliases are not accepted"}},
+	}
+	vars := env("HUNTER=hunter2 hunter2", "NUMBER=424242")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := Parse("config.yaml", []byte(tt.file), vars)
+			if err == nil {
+				t.Fatalf("no error, want %q", tt.want)
+			}
+			if c != nil {
+				t.Error("a configuration beside the error")
+			}
+			var problems Errors
+			if !errors.As(err, &problems) {
+				t.Errorf("error is a %T", err)
+			}
+			got := err.Error()
+			if n := strings.Count(got, "\n") + 1; n != len(tt.want) {
+				t.Errorf("%d problems, want %d", n, len(tt.want))
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(got, w) {
+					t.Errorf("no %s", w)
+				}
+			}
+			for _, never := range []string{"hunter2", "424242", "yaml: ", "yaml.", "config.", "reflect"} {
+				if strings.Contains(strings.ReplaceAll(got, "config.yaml", ""), never) {
+					t.Errorf("%q is in it", never)
+				}
+			}
+			if t.Failed() {
+				t.Log(got)
+			}
+		})
+	}
+}
+
+func TestProblemsAreBounded(t *testing.T) {
+	_, err := Parse("config.yaml", []byte(strings.Repeat("k: v\n", 50_000)), nil)
+	var problems Errors
+	if !errors.As(err, &problems) || len(problems) != maxProblems {
+		t.Fatalf("%d problems, want %d", len(problems), maxProblems)
+	}
+	if last := problems[maxProblems-1].Error(); !strings.HasSuffix(last, "more problems from here on are not listed") {
+		t.Error(last)
+	}
+}

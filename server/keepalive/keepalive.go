@@ -1,0 +1,136 @@
+// Package keepalive watches over connections' deadlines: one sweep a second
+// over a compact list instead of a timer each.
+package keepalive
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Time is whole seconds on the watch's own clock.
+type Time = uint32
+
+// Watched is something with a deadline.
+type Watched interface {
+	// Due is called when the deadline has come, and returns the next one,
+	// unless it has set a later one itself.
+	Due(now Time) (next Time)
+}
+
+// Watch sweeps. All methods may be called concurrently.
+type Watch struct {
+	now atomic.Uint32
+
+	mu      sync.Mutex // guards the following
+	due     []Time     // by slot
+	watched []Watched  // by slot; nil is free
+	free    []int32
+
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+// New starts a watch. Its clock begins at 1.
+func New() *Watch {
+	w := &Watch{stop: make(chan struct{})}
+	w.now.Store(1)
+	w.done.Go(w.run)
+	return w
+}
+
+// Close stops sweeping.
+func (w *Watch) Close() {
+	close(w.stop)
+	w.done.Wait()
+}
+
+// Now is the time of the last sweep.
+func (w *Watch) Now() Time { return w.now.Load() }
+
+// Add watches until Remove is called with the returned slot.
+func (w *Watch) Add(x Watched, due Time) (slot int32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.free); n > 0 {
+		slot = w.free[n-1]
+		w.free = w.free[:n-1]
+	} else {
+		slot = int32(len(w.due))
+		w.due = append(w.due, 0)
+		w.watched = append(w.watched, nil)
+	}
+	w.due[slot], w.watched[slot] = due, x
+	return slot
+}
+
+// Set changes a deadline.
+func (w *Watch) Set(slot int32, due Time) {
+	w.mu.Lock()
+	w.due[slot] = due
+	w.mu.Unlock()
+}
+
+// Remove ends watching; the slot is another's from here on.
+func (w *Watch) Remove(slot int32) {
+	w.mu.Lock()
+	w.watched[slot] = nil
+	w.free = append(w.free, slot)
+	w.mu.Unlock()
+}
+
+// All calls f with everything watched, without a lock.
+func (w *Watch) All(f func(Watched)) {
+	w.mu.Lock()
+	all := make([]Watched, 0, len(w.watched)-len(w.free))
+	for _, x := range w.watched {
+		if x != nil {
+			all = append(all, x)
+		}
+	}
+	w.mu.Unlock()
+	for _, x := range all {
+		f(x)
+	}
+}
+
+func (w *Watch) run() {
+	start := time.Now()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var overdue []entry
+	for {
+		select {
+		case <-w.stop:
+			return
+		case now := <-ticker.C:
+			overdue = w.sweep(Time(now.Sub(start)/time.Second)+1, overdue[:0])
+		}
+	}
+}
+
+type entry struct {
+	slot    int32
+	watched Watched
+}
+
+func (w *Watch) sweep(now Time, overdue []entry) []entry {
+	w.now.Store(now)
+	w.mu.Lock()
+	for i, due := range w.due {
+		if due <= now && w.watched[i] != nil {
+			overdue = append(overdue, entry{int32(i), w.watched[i]})
+		}
+	}
+	w.mu.Unlock()
+	for _, e := range overdue {
+		next := e.watched.Due(now)
+		w.mu.Lock()
+		if w.watched[e.slot] == e.watched && w.due[e.slot] <= now {
+			w.due[e.slot] = next
+		}
+		w.mu.Unlock()
+	}
+	clear(overdue)
+	return overdue
+}

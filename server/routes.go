@@ -1,0 +1,100 @@
+package server
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+)
+
+// routes serves every path with the configured prefix and without it: proxies
+// and libraries disagree on whether it stays.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(path string, h http.Handler) {
+		mux.Handle(path, h)
+		if s.config.Server.Path != "" {
+			mux.Handle(s.config.Server.Path+path, h)
+		}
+	}
+	handle("/app/{key}", s.websocket)
+	handle("/apps/", s.api())
+	handle("/up", get(func(w http.ResponseWriter) { writeJSON(w, http.StatusOK, `{"health":"OK"}`) }))
+	handle("/ready", get(s.ready))
+	if s.config.Metrics.Enabled && s.metricsListener == nil {
+		mux.Handle("GET "+s.config.Metrics.Path, s.metricsHandler())
+	}
+	mux.HandleFunc("/", s.notFound)
+	return s.recovered(trust(s.config.Server.TrustedProxies, mux))
+}
+
+func get(f func(http.ResponseWriter)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			writeJSON(w, http.StatusMethodNotAllowed, `{"error":"use GET"}`)
+			return
+		}
+		f(w)
+	})
+}
+
+// ready is for load balancers: whether to send clients here.
+func (s *Server) ready(w http.ResponseWriter) {
+	if s.draining.Load() {
+		writeJSON(w, http.StatusServiceUnavailable, `{"status":"draining"}`)
+		return
+	}
+	writeJSON(w, http.StatusOK, `{"status":"ready"}`)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write([]byte(body)) // an error means that the client has gone
+}
+
+// notFound refuses: a WebSocket with the code that tells a client to give up,
+// behind the handshake, as it cannot see a status.
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		s.websocket.ServeNotFound(w, r)
+		return
+	}
+	writeJSON(w, http.StatusNotFound, `{"error":"no such path: there are /app/{key}, /apps/{id}/…, /up and /ready"}`)
+}
+
+// metricsHandler asks for the bearer token if one is configured.
+func (s *Server) metricsHandler() http.Handler {
+	h := s.metrics.Handler()
+	token := s.config.Metrics.Token
+	if token == "" {
+		return h
+	}
+	want := []byte("Bearer " + token)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeJSON(w, http.StatusUnauthorized, `{"error":"metrics need the bearer token of metrics.token"}`)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// recovered turns a panic, which is a bug, into a 500 for that request.
+func (s *Server) recovered(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			s.metrics.Panics.Inc()
+			s.log.Error("panic while serving a request", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			writeJSON(w, http.StatusInternalServerError, `{"error":"internal error"}`)
+		}()
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,234 @@
+// Package server is the network side of Belfry: it builds listeners and
+// routes, serves until it is told to stop, and drains.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/channels"
+	"belfry/server/api"
+	"belfry/server/apps"
+	"belfry/server/config"
+	"belfry/server/keepalive"
+	"belfry/server/metrics"
+	"belfry/server/session"
+	"belfry/server/websocket"
+)
+
+// Build says which build is running.
+type Build struct {
+	Version, Revision, GoVersion string
+}
+
+// Server is one running Belfry.
+type Server struct {
+	config    *config.Config
+	log       *slog.Logger
+	listener  net.Listener
+	broker    *channels.Broker
+	apps      *apps.Registry
+	metrics   *metrics.Metrics
+	watch     *keepalive.Watch
+	websocket *websocket.Handler
+	draining  atomic.Bool
+	http      *http.Server
+
+	// Only with metrics.listen.
+	metricsListener net.Listener
+	metricsHTTP     *http.Server
+}
+
+// Bounds of an HTTP request, besides its body: how long its head and all of it
+// may take, how long an answer may, and how long a connection may be idle
+// between two. Reverb and Soketi close after each; Laravel and the official
+// libraries keep a connection for minutes when they may.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 16 << 10
+)
+
+// New listens, so that a port in use is told before anything else, and gets
+// everything ready for Run.
+func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err error) {
+	s := &Server{config: cfg, log: log}
+	defer func() {
+		if err != nil {
+			s.closeListeners()
+		}
+	}()
+	var certificates *tls.Config
+	if cfg.Server.TLS.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.Server.TLS.CertFile, cfg.Server.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("server.tls: %w", err)
+		}
+		certificates = &tls.Config{Certificates: []tls.Certificate{pair}}
+	}
+	if s.listener, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
+		return nil, fmt.Errorf("server.listen: %w", err)
+	}
+	if cfg.Metrics.Enabled && cfg.Metrics.Listen != "" {
+		if s.metricsListener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
+			return nil, fmt.Errorf("metrics.listen: %w", err)
+		}
+	}
+	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
+	s.broker = channels.NewBroker(0)
+	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.metrics)
+	s.watch = keepalive.New()
+	s.websocket = &websocket.Handler{
+		Gate:           &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log},
+		Watch:          s.watch,
+		Metrics:        s.metrics,
+		Log:            log,
+		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
+		MaxConnections: s.maxConnections(),
+	}
+	if err := s.websocket.Start(); err != nil {
+		s.watch.Close()
+		s.broker.Close()
+		return nil, err
+	}
+	s.http = s.newHTTP(s.routes())
+	s.http.TLSConfig = certificates
+	if s.metricsListener != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
+		s.metricsHTTP = s.newHTTP(mux)
+	}
+	return s, nil
+}
+
+func (s *Server) newHTTP(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (s *Server) api() *api.API {
+	return &api.API{
+		Apps:            s.apps,
+		Metrics:         s.metrics,
+		Log:             s.log,
+		Prefix:          s.config.Server.Path,
+		MaxRequestBytes: s.config.Server.MaxRequestBytes,
+	}
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range []net.Listener{s.listener, s.metricsListener} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+// Addr is where the server listens: the real port when 0 was asked for.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// MetricsAddr is where metrics are served if not at Addr; else nil.
+func (s *Server) MetricsAddr() net.Addr {
+	if s.metricsListener == nil {
+		return nil
+	}
+	return s.metricsListener.Addr()
+}
+
+// Secure reports whether the server speaks TLS.
+func (s *Server) Secure() bool { return s.http.TLSConfig != nil }
+
+// Run serves until the context ends, and then drains: it accepts no more,
+// finishes the requests it has, tells clients to reconnect over
+// shutdown_grace, and returns when all have gone. The error is that of a
+// listener that failed before.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var running sync.WaitGroup
+	failed := make(chan error, 2)
+	serve := func(server *http.Server, listener net.Listener) {
+		running.Go(func() {
+			var err error
+			if server.TLSConfig != nil {
+				err = server.ServeTLS(listener, "", "")
+			} else {
+				err = server.Serve(listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+				stop()
+			}
+		})
+	}
+	serve(s.http, s.listener)
+	if s.metricsHTTP != nil {
+		serve(s.metricsHTTP, s.metricsListener)
+	}
+	running.Go(func() { s.expireCaches(ctx) })
+
+	<-ctx.Done()
+	s.drain()
+	running.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (s *Server) drain() {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace)
+	defer cancel()
+	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
+	var requests sync.WaitGroup
+	requests.Go(func() {
+		if s.http.Shutdown(ctx) != nil {
+			s.http.Close()
+		}
+	})
+	s.websocket.Drain(ctx)
+	requests.Wait()
+	if s.metricsHTTP != nil {
+		s.metricsHTTP.Close()
+	}
+	s.broker.Close()
+	s.watch.Close()
+	s.log.Info("stopped")
+}
+
+// cacheSweep is how often last events past their time are looked for. They
+// are never replayed; this is for their memory.
+const cacheSweep = time.Minute
+
+func (s *Server) expireCaches(ctx context.Context) {
+	ticker := time.NewTicker(cacheSweep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			s.apps.All(func(a *apps.App) { a.Channels.Expire(now) })
+		}
+	}
+}

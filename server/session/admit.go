@@ -1,0 +1,102 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+
+	"belfry/protocol"
+	"belfry/server/apps"
+	"belfry/server/metrics"
+)
+
+// noContext is for logging: nothing of it is cancelled.
+var noContext = context.Background()
+
+// Handshake is what a client says when it connects.
+type Handshake struct {
+	Key      string   // of the application
+	Protocol []string // values of the protocol parameter, none when absent
+	Client   string   // its library, for the log
+	Version  string
+	Origin   string // header, empty when absent
+	Remote   string // address, for the log
+}
+
+// Gate admits clients.
+type Gate struct {
+	Apps    *apps.Registry
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+}
+
+// Admit checks a handshake and greets the client. A refusal is returned after
+// it was logged and counted; the caller sends it, which must be behind a
+// completed handshake of the transport, as browsers hide its status.
+func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
+	app := g.Apps.ByKey(h.Key)
+	if e := check(app, h); e != nil {
+		id := ""
+		if app != nil {
+			id = app.ID
+		}
+		g.Reject(id, e, slog.String("key", clipped(h.Key)), slog.String("origin", clipped(h.Origin)), slog.String("remote", h.Remote))
+		return nil, e
+	}
+	s := newSession(app, conn, g.Log)
+	app.Metrics.Opened.Inc()
+	g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "remote", h.Remote,
+		"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
+	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.ActivityTimeout.Seconds())))
+	return s, nil
+}
+
+// Reject logs and counts a refused connection. app is empty when unknown.
+func (g *Gate) Reject(app string, e *protocol.Error, attrs ...slog.Attr) {
+	g.Metrics.Rejected(app, e.Code)
+	attrs = append([]slog.Attr{slog.String("app", app), slog.Int("code", e.Code), slog.String("reason", e.Message)}, attrs...)
+	g.Log.LogAttrs(noContext, slog.LevelInfo, "connection refused", attrs...)
+}
+
+// check is in the order in which a newcomer meets the problems. A connection
+// that passes is counted in.
+func check(app *apps.App, h Handshake) *protocol.Error {
+	if e := checkVersion(h.Protocol); e != nil {
+		return e
+	}
+	switch {
+	case app == nil:
+		return protocol.Errorf(protocol.CodeAppNotFound, "App key %s not found: compare it with the key in the server's configuration", clipped(h.Key))
+	case !app.Enabled:
+		return protocol.Errorf(protocol.CodeAppDisabled, "Application is disabled")
+	case !app.AllowsOrigin(h.Origin):
+		return protocol.Errorf(protocol.CodeUnauthorized, "Origin not allowed: add its host to allowed_origins of the app")
+	case !app.Connect():
+		return protocol.Errorf(protocol.CodeOverQuota, "Application is over its quota of %d connections", app.MaxConnections)
+	}
+	return nil
+}
+
+func checkVersion(values []string) *protocol.Error {
+	if len(values) == 0 || values[0] == "" {
+		return protocol.Errorf(protocol.CodeNoProtocol, "No protocol version given: add protocol=%d to the query", protocol.MaxVersion)
+	}
+	v, err := strconv.Atoi(values[0])
+	if err != nil {
+		return protocol.Errorf(protocol.CodeBadVersion, "Protocol version %q is not an integer", clipped(values[0]))
+	}
+	if v < protocol.MinVersion || v > protocol.MaxVersion {
+		return protocol.Errorf(protocol.CodeUnsupportedProtocol, "Protocol version %d is not supported: use %d to %d", v, protocol.MinVersion, protocol.MaxVersion)
+	}
+	return nil
+}
+
+// clipped shortens what a stranger sent to what a log line or a close frame
+// takes.
+func clipped(s string) string {
+	const most = 60
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

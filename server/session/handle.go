@@ -1,0 +1,223 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/time/rate"
+
+	"belfry/channels"
+	"belfry/protocol"
+	"belfry/server/config"
+)
+
+// Handle takes one text message of the client, valid UTF-8. It keeps nothing
+// of b.
+func (s *Session) Handle(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.app.Metrics.Received.Inc()
+	s.app.Metrics.ReceivedBytes.Add(float64(len(b)))
+	m, err := protocol.ParseMessage(b)
+	if err != nil {
+		s.refuse(&protocol.Error{Message: "Invalid message: " + err.Error()})
+		return
+	}
+	switch m.Event {
+	case protocol.EventPing:
+		s.answer(protocol.PongFrame)
+	case protocol.EventPong:
+		// A sign of life, which any message is.
+	case protocol.EventSubscribe:
+		s.subscribe(m.Data)
+	case protocol.EventUnsubscribe:
+		s.unsubscribe(m.Data)
+	default:
+		if strings.HasPrefix(m.Event, protocol.PrefixClient) {
+			s.clientEvent(m)
+			return
+		}
+		s.refuse(protocol.Errorf(0, "Unknown event %q: clients may send pusher:ping, pusher:pong, pusher:subscribe, pusher:unsubscribe and client- events", clipped(m.Event)))
+	}
+}
+
+// HandleBinary refuses a binary message; the protocol has text only.
+func (s *Session) HandleBinary(size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.app.Metrics.Received.Inc()
+	s.app.Metrics.ReceivedBytes.Add(float64(size))
+	s.refuse(&protocol.Error{Message: "Binary messages are not supported: send JSON as text"})
+}
+
+func (s *Session) subscribe(data json.RawMessage) {
+	req, err := protocol.ParseSubscribe(data)
+	if err != nil {
+		s.refuse(&protocol.Error{Message: "Invalid pusher:subscribe: " + err.Error()})
+		return
+	}
+	if err := protocol.CheckChannel(req.Channel, s.app.MaxChannelName); err != nil {
+		s.refuseSubscription(req.Channel, protocol.SubscriptionInvalid, 400, &protocol.Error{Message: err.Error()})
+		return
+	}
+	kind := protocol.KindOf(req.Channel)
+	if kind.Authorized() {
+		if err := s.app.Credentials.VerifyChannel(req.Auth, s.id.String(), req.Channel, req.ChannelData); err != nil {
+			s.refuseSubscription(req.Channel, protocol.SubscriptionAuthError, 401,
+				&protocol.Error{Code: protocol.CodeUnauthorized, Message: err.Error()})
+			return
+		}
+	}
+	var member *protocol.Member
+	if kind.IsPresence() {
+		m, err := protocol.ParseMember(req.ChannelData, s.app.MaxPresenceUserBytes)
+		if err != nil {
+			s.refuseSubscription(req.Channel, protocol.SubscriptionInvalid, 400, &protocol.Error{Message: err.Error()})
+			return
+		}
+		member = &m
+	}
+	s.join(req.Channel, member)
+}
+
+// join subscribes and answers, so that the answer precedes every event.
+func (s *Session) join(channel string, member *protocol.Member) {
+	if existing := s.subscriptions[channel]; existing != nil {
+		s.rejoin(existing, member)
+		return
+	}
+	if most := s.app.MaxChannelsPerConnection; most > 0 && len(s.subscriptions) >= most {
+		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
+			protocol.Errorf(protocol.CodeOverCapacity, "Connection is subscribed to %d channels, the most it may", most))
+		return
+	}
+	s.conn.Hold()
+	sub, joined, err := s.app.Channels.Subscribe(s, channel, member)
+	if err != nil {
+		s.conn.Release(nil)
+		if !errors.Is(err, channels.ErrFull) {
+			panic("unexpected error of Subscribe: " + err.Error())
+		}
+		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
+			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may", s.app.MaxPresenceMembers))
+		return
+	}
+	if s.subscriptions == nil {
+		s.subscriptions = make(map[string]*channels.Subscription)
+	}
+	s.subscriptions[sub.Channel()] = sub
+	answer := s.succeeded(sub, joined)
+	messages := 1
+	if sub.Kind().IsCache() {
+		last := joined.Last
+		if last == nil {
+			last = protocol.CacheMissFrame(sub.Channel())
+		}
+		answer = append(answer, last...)
+		messages++
+	}
+	s.app.Metrics.Delivered(messages, len(answer))
+	s.conn.Release(answer)
+}
+
+// rejoin answers a client that is subscribed already: the same answer, and
+// nothing for the others. A presence member stays who it was.
+func (s *Session) rejoin(sub *channels.Subscription, member *protocol.Member) {
+	if member != nil && member.UserID != sub.UserID() {
+		s.refuseSubscription(sub.Channel(), protocol.SubscriptionInvalid, 400,
+			&protocol.Error{Message: "Existing subscription to channel " + sub.Channel() + " with another user_id: unsubscribe first"})
+		return
+	}
+	s.answer(s.succeeded(sub, s.app.Channels.Rejoin(sub)))
+}
+
+func (s *Session) succeeded(sub *channels.Subscription, joined channels.Joined) protocol.Frame {
+	if sub.Kind().IsPresence() {
+		return protocol.PresenceSucceededFrame(sub.Channel(), joined.Members)
+	}
+	return protocol.SubscriptionSucceededFrame(sub.Channel())
+}
+
+// refuseSubscription answers twice: the event on the channel reaches the
+// channel's error handlers (Echo's .error()), the error event everybody else.
+func (s *Session) refuseSubscription(channel, kind string, status int, e *protocol.Error) {
+	s.answer(protocol.SubscriptionErrorFrame(channel, kind, e.Message, status))
+	s.refuse(e, slog.String("channel", clipped(channel)))
+}
+
+func (s *Session) unsubscribe(data json.RawMessage) {
+	req, err := protocol.ParseSubscribe(data)
+	if err != nil {
+		s.refuse(&protocol.Error{Message: "Invalid pusher:unsubscribe: " + err.Error()})
+		return
+	}
+	sub := s.subscriptions[req.Channel]
+	if sub == nil {
+		return // not an error in Pusher either
+	}
+	delete(s.subscriptions, req.Channel)
+	s.app.Channels.Unsubscribe(sub)
+}
+
+// clientEvent relays a client event to the channel's other subscribers.
+func (s *Session) clientEvent(m protocol.Message) {
+	refuse := func(format string, args ...any) {
+		s.refuse(protocol.Errorf(protocol.CodeClientEvent, format, args...), slog.String("channel", clipped(m.Channel)))
+	}
+	if s.app.ClientEvents == config.ClientEventsNone {
+		refuse("Client events are not enabled for this app: see client_events in the server's configuration")
+		return
+	}
+	if n := utf8.RuneCountInString(m.Event); n > s.app.MaxChannelName {
+		refuse("Client event name is %d characters long, more than %d", n, s.app.MaxChannelName)
+		return
+	}
+	if kind := protocol.KindOf(m.Channel); !kind.ClientEvents() {
+		refuse("Client events are for private and presence channels only; %q is %s", clipped(m.Channel), kind)
+		return
+	}
+	sub := s.subscriptions[m.Channel]
+	if sub == nil {
+		refuse("Client event on %q, which this connection is not subscribed to", clipped(m.Channel))
+		return
+	}
+	if !s.mayWhisper() {
+		refuse("Client events of this connection exceed %d a second", s.app.ClientEventRate)
+		return
+	}
+	data, size, err := protocol.StringData(m.Data)
+	if err != nil {
+		refuse("%v", err)
+		return
+	}
+	if size > s.app.MaxEventBytes {
+		refuse("Client event data is %d bytes, more than %d", size, s.app.MaxEventBytes)
+		return
+	}
+	event := protocol.Event{Name: m.Event, Channel: m.Channel, Data: data, UserID: sub.UserID()}
+	if err := s.app.Channels.PublishFrom(sub, event); err != nil {
+		refuse("Client event dropped: %v", err)
+		return
+	}
+	s.app.Metrics.EventsClient.Inc()
+}
+
+// mayWhisper takes from the connection's allowance of client events.
+func (s *Session) mayWhisper() bool {
+	if s.app.ClientEventRate == 0 {
+		return true
+	}
+	if s.clientEvents == nil {
+		s.clientEvents = rate.NewLimiter(rate.Limit(s.app.ClientEventRate), s.app.ClientEventRate)
+	}
+	return s.clientEvents.Allow()
+}

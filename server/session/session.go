@@ -1,0 +1,186 @@
+// Package session is one client's side of the protocol: what it is allowed,
+// what it is subscribed to, and what it is answered. It is the same for every
+// transport.
+package session
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"belfry/channels"
+	"belfry/protocol"
+	"belfry/server/apps"
+	"belfry/server/keepalive"
+)
+
+// Conn is the transport's connection. No method blocks.
+type Conn interface {
+	// Send queues whole frames.
+	Send(frames []byte)
+	// Deliver is channels.Subscriber's.
+	Deliver(s *channels.Subscription, frames []byte)
+	// Hold keeps back what is sent until Release, which sends first ahead of it.
+	Hold()
+	Release(first []byte)
+	// Ping asks the peer for a sign of life, below the protocol.
+	Ping()
+	// Close tells the client why and ends the connection with that code, once
+	// what was sent before has gone out.
+	Close(*protocol.Error)
+}
+
+// Reason says why a connection ended, as metrics and logs do.
+type Reason string
+
+// The reasons.
+const (
+	ByClient      Reason = "client"         // closed or left by the client
+	PongTimeout   Reason = "pong_timeout"   // 4201
+	SlowConsumer  Reason = "slow_consumer"  // 4100
+	Drain         Reason = "drain"          // 4200
+	ProtocolError Reason = "protocol_error" // RFC 6455 says it must close
+	Panic         Reason = "panic"          // a bug
+)
+
+// Session is one connection that was admitted. Its methods may be called
+// concurrently, except Handle and Due, each of which has one caller.
+type Session struct {
+	app  *apps.App
+	conn Conn
+	log  *slog.Logger
+	id   protocol.SocketID
+
+	pinged keepalive.Time // owned by Due: when an unanswered probe went out, 0 for none
+
+	mu            sync.Mutex // guards the following; held while a message is handled
+	ended         bool
+	subscriptions map[string]*channels.Subscription
+	clientEvents  *rate.Limiter // nil until the first client event
+	refusals      int           // logged at info so far
+}
+
+// loggedRefusals is how many refusals of one connection are logged at info;
+// further ones, at debug: a client must not fill the log.
+const loggedRefusals = 10
+
+func newSession(app *apps.App, conn Conn, log *slog.Logger) *Session {
+	var random [8]byte
+	rand.Read(random[:]) // never fails: crypto/rand
+	return &Session{
+		app:  app,
+		conn: conn,
+		log:  log,
+		id:   protocol.NewSocketID(binary.NativeEndian.Uint64(random[:])),
+	}
+}
+
+// ID implements channels.Subscriber.
+func (s *Session) ID() protocol.SocketID { return s.id }
+
+// Deliver implements channels.Subscriber.
+func (s *Session) Deliver(sub *channels.Subscription, frames []byte) { s.conn.Deliver(sub, frames) }
+
+// App is the application the client connected to.
+func (s *Session) App() *apps.App { return s.app }
+
+// Due looks at how long the client has been silent, and returns when to look
+// again: a probe after activity_timeout, 4201 when pong_timeout brings no sign
+// of life. seen is when something of any kind last came in.
+func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
+	activity := seconds(s.app.ActivityTimeout)
+	pong := seconds(s.app.PongTimeout)
+	switch {
+	case now-seen < activity:
+		s.pinged = 0
+		return seen + activity
+	case s.pinged == 0 || seen >= s.pinged:
+		s.pinged = now
+		s.conn.Ping()
+		return now + pong
+	case now-s.pinged < pong:
+		return s.pinged + pong
+	default:
+		s.Close(PongTimeout, &protocol.Error{Code: protocol.CodePongTimeout, Message: "Pong reply not received in time"})
+		return now + pong
+	}
+}
+
+func seconds(d time.Duration) keepalive.Time { return keepalive.Time(d / time.Second) }
+
+// Close ends the session and tells the client why.
+func (s *Session) Close(reason Reason, e *protocol.Error) {
+	if s.End(reason) {
+		s.app.Metrics.Error(e.Code)
+		s.conn.Close(e)
+	}
+}
+
+// End leaves all channels. The transport calls it when the connection is gone
+// or must not be answered; it reports whether this was the first call.
+func (s *Session) End(reason Reason) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.ended = true
+	for _, sub := range s.subscriptions {
+		s.app.Channels.Unsubscribe(sub)
+	}
+	s.subscriptions = nil
+	s.app.Disconnect()
+	s.app.Metrics.Closed(string(reason))
+	if reason == SlowConsumer {
+		s.app.Metrics.SlowConsumers.Inc()
+		s.log.Info("slow consumer dropped", "app", s.app.ID, "socket_id", s.id.String(), "code", protocol.CodeOverCapacity)
+	}
+	s.log.Debug("connection closed", "app", s.app.ID, "socket_id", s.id.String(), "reason", string(reason))
+	return true
+}
+
+// answer sends a frame to this client alone.
+func (s *Session) answer(f protocol.Frame) {
+	s.app.Metrics.Delivered(1, len(f))
+	s.conn.Send(f)
+}
+
+// refuse answers a message with an error event; the connection stays.
+func (s *Session) refuse(e *protocol.Error, attrs ...slog.Attr) {
+	s.logRefusal(e, attrs...)
+	s.app.Metrics.Error(e.Code)
+	s.answer(protocol.ErrorFrame(e))
+}
+
+func (s *Session) logRefusal(e *protocol.Error, attrs ...slog.Attr) {
+	level := slog.LevelInfo
+	if s.refusals++; s.refusals > loggedRefusals {
+		level = slog.LevelDebug
+	}
+	ctx := noContext
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs = append([]slog.Attr{
+		slog.String("app", s.app.ID),
+		slog.String("socket_id", s.id.String()),
+		slog.String("code", codeText(e.Code)),
+		slog.String("reason", e.Message),
+	}, attrs...)
+	if s.refusals == loggedRefusals {
+		attrs = append(attrs, slog.String("note", "further refusals of this connection are logged at debug"))
+	}
+	s.log.LogAttrs(ctx, level, "refused", attrs...)
+}
+
+func codeText(code int) string {
+	if code == 0 {
+		return "none"
+	}
+	return strconv.Itoa(code)
+}

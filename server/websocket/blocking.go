@@ -1,0 +1,118 @@
+package websocket
+
+import (
+	"io"
+	"net"
+	"sync"
+
+	"belfry/server/session"
+)
+
+// chunk is how many bytes a blocking writer takes at a time: one TLS record.
+const chunk = 16 << 10
+
+// blocking is a connection with a goroutine that reads, and another one while
+// something is being written.
+type blocking struct {
+	conn
+	nc    net.Conn
+	early []byte // owned by the reading goroutine
+
+	mu        sync.Mutex // guards the following
+	busy      bool       // pending is being written
+	finishing bool       // end the stream when it has been
+	pending   []byte
+}
+
+func newBlocking(h *Handler, nc net.Conn) *conn {
+	b := &blocking{nc: nc}
+	b.init(h, b)
+	return &b.conn
+}
+
+func (b *blocking) start(early []byte) {
+	b.early = early
+	go b.run()
+}
+
+func (b *blocking) run() {
+	b.serve()
+	// What still comes is discarded until the peer closes, or is cut: a close
+	// with unread input would reset the connection under our last frame.
+	_, _ = io.Copy(io.Discard, b.nc)
+	b.leave(session.ByClient)
+	b.out.Abort(b.cut)
+	_ = b.ws.CloseNow()
+	b.handler.remove(&b.conn)
+}
+
+func (b *blocking) serve() {
+	defer b.recovered()
+	var message []byte
+	for !b.ended && !b.closing.Load() && b.receive(&message) {
+	}
+}
+
+// Read is for the WebSocket library.
+func (b *blocking) Read(p []byte) (n int, err error) {
+	if len(b.early) > 0 {
+		n = copy(p, b.early)
+		b.early = b.early[n:]
+	} else {
+		n, err = b.nc.Read(p)
+	}
+	b.seen.Store(b.handler.Watch.Now())
+	return n, err
+}
+
+// TryWrite implements outbox.Writer: it takes a chunk whenever the last one
+// has been written.
+func (b *blocking) TryWrite(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy {
+		return 0, nil
+	}
+	b.busy = true
+	b.pending = append(b.pending[:0], p[:min(len(p), chunk)]...)
+	go b.write()
+	return len(b.pending), nil
+}
+
+func (b *blocking) write() {
+	_, err := b.nc.Write(b.pending)
+	b.mu.Lock()
+	b.busy = false
+	finishing := b.finishing
+	b.mu.Unlock()
+	switch {
+	case err != nil:
+		b.out.Abort(b.cut)
+	case finishing:
+		b.closeWrite()
+	default:
+		b.out.Flush()
+	}
+}
+
+// Finish implements outbox.Writer.
+func (b *blocking) Finish(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy {
+		b.finishing = true
+		return
+	}
+	go b.closeWrite()
+}
+
+// closeWrite ends our half of the stream; the reader sees the peer end its.
+func (b *blocking) closeWrite() {
+	half, ok := b.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		b.nc.Close()
+	}
+}
+
+// cut closes in the background, as TLS says goodbye with a write.
+func (b *blocking) cut() { go b.nc.Close() }

@@ -1,0 +1,238 @@
+package websocket
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"belfry/channels"
+	"belfry/protocol"
+	"belfry/server/keepalive"
+	"belfry/server/outbox"
+	"belfry/server/session"
+)
+
+// closeTimeout is how long, in seconds, a peer may take to read our last
+// frames and to close its side.
+const closeTimeout = 5
+
+// never is a deadline that does not come.
+const never = ^keepalive.Time(0)
+
+// forever is for reads: a context that can end costs a timer each.
+var forever = context.Background()
+
+// conn is what both forms of a connection have in common. It is the session's
+// transport, and it is the net.Conn that the WebSocket library writes to: what
+// the library writes are whole control frames, which go through the outbox
+// like everything else and so never end up inside another frame.
+type conn struct {
+	handler *Handler
+	socket  socket
+	out     outbox.Outbox
+	session *session.Session // nil when the client was refused
+	slot    int32            // at the watch
+	seen    atomic.Uint32    // keepalive.Time of the last bytes from the client
+	closing atomic.Bool      // the last frame is on its way
+
+	// Owned by the one goroutine that reads.
+	ws    *websocket.Conn
+	ended bool // no message is read any more; bytes are discarded
+}
+
+// socket is the part that differs between the forms.
+type socket interface {
+	outbox.Writer
+	// Read is for the WebSocket library.
+	Read(p []byte) (int, error)
+	// cut ends the connection at once, in both directions. It is called under
+	// the outbox's lock, and makes the reader see the end.
+	cut()
+	// start begins reading. early are bytes that came with the handshake.
+	start(early []byte)
+}
+
+// init prepares a connection. The outbox and the watch need the whole.
+func (c *conn) init(h *Handler, s socket) {
+	c.handler, c.socket = h, s
+	c.out.Init(s, h.MaxOutboxBytes)
+	c.seen.Store(h.Watch.Now())
+}
+
+// Send implements session.Conn.
+func (c *conn) Send(frames []byte) { c.out.Send(frames) }
+
+// Deliver implements session.Conn.
+func (c *conn) Deliver(s *channels.Subscription, frames []byte) { c.out.Deliver(frames, s.Left) }
+
+// Hold implements session.Conn.
+func (c *conn) Hold() { c.out.Hold() }
+
+// Release implements session.Conn.
+func (c *conn) Release(first []byte) { c.out.Release(first) }
+
+// Ping implements session.Conn.
+func (c *conn) Ping() { c.out.Send(protocol.PingFrame) }
+
+// Close implements session.Conn.
+func (c *conn) Close(e *protocol.Error) { c.end(farewell(e)) }
+
+// farewell is the error event and the close frame of the same code.
+func farewell(e *protocol.Error) []byte {
+	return append(protocol.ErrorFrame(e), protocol.CloseFrame(e.Code, e.Message)...)
+}
+
+// end sends the last frames and gives the peer closeTimeout to close its side.
+func (c *conn) end(last []byte) {
+	c.closing.Store(true)
+	c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
+	c.out.Close(last)
+}
+
+var slow = &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Connection does not read fast enough: too much is waiting to be sent"}
+
+// Slow implements outbox.Writer.
+func (c *conn) Slow() []byte {
+	c.closing.Store(true)
+	go func() {
+		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
+		c.leave(session.SlowConsumer)
+	}()
+	return farewell(slow)
+}
+
+// Due implements keepalive.Watched.
+func (c *conn) Due(now keepalive.Time) keepalive.Time {
+	if c.closing.Load() {
+		c.out.Abort(c.socket.cut)
+		return never
+	}
+	if c.session == nil {
+		return never
+	}
+	return c.session.Due(now, c.seen.Load())
+}
+
+// leave ends the session, if there is one.
+func (c *conn) leave(reason session.Reason) {
+	if c.session != nil {
+		c.session.End(reason)
+	}
+}
+
+// errParked says that there is no more to read now. The library passes it on
+// and stays usable, as it comes between two messages.
+var errParked = errors.New("nothing to read")
+
+// receive reads one message into buf, which it may grow, and handles it. It
+// returns false when there is none now, or never will be again: see c.ended.
+func (c *conn) receive(buf *[]byte) bool {
+	kind, r, err := c.ws.Reader(forever)
+	if errors.Is(err, errParked) {
+		return false
+	}
+	if err == nil {
+		*buf, err = readAll(r, (*buf)[:0])
+	}
+	if err != nil {
+		c.failed(err)
+		return false
+	}
+	switch {
+	case kind == websocket.MessageBinary:
+		c.session.HandleBinary(len(*buf))
+	case !utf8.Valid(*buf):
+		c.breach(websocket.StatusInvalidFramePayloadData, "text is not valid UTF-8")
+		return false
+	default:
+		c.session.Handle(*buf)
+	}
+	return true
+}
+
+// readAll is io.ReadAll into a buffer that is used again.
+func readAll(r io.Reader, b []byte) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// failed is the end of reading: the peer closed, or broke the rules, or went.
+func (c *conn) failed(err error) {
+	c.ended = true
+	switch {
+	case websocket.CloseStatus(err) != -1, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		c.leave(session.ByClient)
+	default:
+		// The library has sent a close frame for most breaches, in which case
+		// this one is not sent.
+		c.breach(websocket.StatusProtocolError, "protocol error")
+	}
+}
+
+// breach closes as RFC 6455 section 7.1.7 has it.
+func (c *conn) breach(code websocket.StatusCode, reason string) {
+	c.ended = true
+	c.leave(session.ProtocolError)
+	c.end(protocol.CloseFrame(int(code), reason))
+}
+
+// recovered is deferred around everything a client's bytes can reach: a bug
+// ends that client's connection only.
+func (c *conn) recovered() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.handler.Metrics.Panics.Inc()
+	c.handler.Log.Error("panic while serving a connection; it is closed", "panic", p, "stack", string(debug.Stack()))
+	c.ended = true
+	c.leave(session.Panic)
+	c.out.Abort(c.socket.cut)
+}
+
+// The rest makes conn the net.Conn that Hijack returns. Deadlines are never
+// set by the library on a server.
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) { return c.socket.Read(p) }
+
+// Write implements net.Conn: one whole control frame at a time.
+func (c *conn) Write(p []byte) (int, error) {
+	const opcodeClose = 8
+	if p[0]&0x0f == opcodeClose {
+		c.end(p)
+	} else {
+		c.out.Send(p)
+	}
+	return len(p), nil
+}
+
+// stream is conn with the methods whose names it uses otherwise.
+type stream struct{ *conn }
+
+// Close implements net.Conn. The connection ends by its own rules.
+func (stream) Close() error { return nil }
+
+func (stream) LocalAddr() net.Addr              { return nil }
+func (stream) RemoteAddr() net.Addr             { return nil }
+func (stream) SetDeadline(time.Time) error      { return nil }
+func (stream) SetReadDeadline(time.Time) error  { return nil }
+func (stream) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,263 @@
+// Package websocket serves WebSocket connections (RFC 6455). The library
+// github.com/coder/websocket does the handshake, the reading, the control
+// frames and the close handshake; this package gives it sockets that never
+// block a writer and, on Linux, that need no goroutine while they are idle.
+//
+// A connection has one of two forms. Parked, on Linux and without TLS: the
+// descriptor is watched by a poller of our own, and whoever finds it readable
+// feeds whole messages to the library's reader. Blocking, elsewhere: a
+// goroutine reads, and another one writes while there is something to write.
+package websocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"belfry/protocol"
+	"belfry/server/keepalive"
+	"belfry/server/metrics"
+	"belfry/server/session"
+)
+
+// Handler upgrades requests and serves the connections.
+type Handler struct {
+	Gate    *session.Gate
+	Watch   *keepalive.Watch
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+	// MaxOutboxBytes may wait for one connection.
+	MaxOutboxBytes int
+	// MaxConnections are served at a time; one more is closed with 4100.
+	MaxConnections int
+
+	pollers pollers
+
+	mu       sync.Mutex // guards the following
+	open     int        // connections, from before the handshake until the socket is closed
+	draining bool
+	empty    chan struct{} // closed when draining and no connection is left
+}
+
+// Start prepares for serving; Drain ends it.
+func (h *Handler) Start() error {
+	h.empty = make(chan struct{})
+	return h.pollers.start()
+}
+
+// ServeHTTP connects a client to the application whose key is in the path.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, func(c *conn) *protocol.Error {
+		query := r.URL.Query()
+		s, e := h.Gate.Admit(session.Handshake{
+			Key:      r.PathValue("key"),
+			Protocol: query["protocol"],
+			Client:   query.Get("client"),
+			Version:  query.Get("version"),
+			Origin:   r.Header.Get("Origin"),
+			Remote:   r.RemoteAddr,
+		}, c)
+		c.session = s
+		return e
+	})
+}
+
+// ServeNotFound refuses a connection to a path that is not served.
+func (h *Handler) ServeNotFound(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, func(*conn) *protocol.Error {
+		e := protocol.Errorf(protocol.CodePathNotFound, "Path not found: connect to /app/{key}")
+		h.Gate.Reject("", e, slog.String("path", r.URL.Path))
+		return e
+	})
+}
+
+// serve upgrades, admits and, in any case, returns at once.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn) *protocol.Error) {
+	refused, ok := h.enter()
+	if !ok {
+		http.Error(w, "server is stopping", http.StatusServiceUnavailable)
+		return
+	}
+	hj := &hijacker{ResponseWriter: w, handler: h}
+	ws, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
+		Subprotocols:       subprotocols(r),
+		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
+	})
+	if err != nil {
+		h.leave()
+		h.Log.Debug("WebSocket handshake failed", "remote", r.RemoteAddr, "error", err)
+		return
+	}
+	c := hj.conn
+	c.ws = ws
+	if refused == nil {
+		refused = admit(c)
+	}
+	due := never
+	if c.session != nil {
+		ws.SetReadLimit(int64(c.session.App().MaxMessageBytes))
+		due = c.session.Due(h.Watch.Now(), c.seen.Load())
+	}
+	c.slot = h.Watch.Add(c, due)
+	if refused != nil {
+		c.Close(refused)
+	}
+	c.socket.start(hj.early)
+}
+
+// subprotocols are those offered that mean this protocol. iOS clients offer
+// one and fail when it is not echoed.
+func subprotocols(r *http.Request) (offered []string) {
+	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(value, ",") {
+			if name = strings.TrimSpace(name); strings.HasPrefix(name, "pusher-channels-protocol-") {
+				offered = append(offered, name)
+			}
+		}
+	}
+	return offered
+}
+
+// enter counts a connection in. It may have to be refused; ok is false when it
+// cannot even be told, as the server has stopped.
+func (h *Handler) enter() (refused *protocol.Error, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.draining && h.open == 0:
+		return nil, false
+	case h.draining:
+		refused = restarting
+	case h.MaxConnections > 0 && h.open >= h.MaxConnections:
+		refused = protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", h.MaxConnections)
+		h.Gate.Reject("", refused)
+	}
+	h.open++
+	return refused, true
+}
+
+// leave counts a connection out.
+func (h *Handler) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open--
+	if h.draining && h.open == 0 {
+		close(h.empty)
+	}
+}
+
+// remove forgets a connection whose socket is closed.
+func (h *Handler) remove(c *conn) {
+	h.Watch.Remove(c.slot)
+	h.leave()
+}
+
+var restarting = &protocol.Error{Code: protocol.CodeReconnect, Message: "Server is restarting: reconnect"}
+
+// drainPace is the longest pause between two connections being told to go: a
+// server with few connections does not take its whole grace.
+const drainPace = 10 * time.Millisecond
+
+// Drain tells all clients to reconnect, spread over the time that is left
+// until the context's deadline, and returns when all have gone or the deadline
+// has come: then the rest is cut.
+func (h *Handler) Drain(ctx context.Context) {
+	h.mu.Lock()
+	h.draining = true
+	if h.open == 0 {
+		close(h.empty)
+	}
+	h.mu.Unlock()
+
+	conns := h.conns()
+	pause := drainPace
+	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
+		// A fifth of the time is for the last ones to read their goodbye.
+		pause = min(pause, time.Until(deadline)*4/5/time.Duration(len(conns)))
+	}
+	pace := time.NewTicker(max(pause, time.Microsecond))
+	defer pace.Stop()
+	for _, c := range conns {
+		if c.session != nil {
+			c.session.Close(session.Drain, restarting)
+		}
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+		}
+	}
+	select {
+	case <-h.empty:
+	case <-ctx.Done():
+	}
+	// One that was still being admitted is found the next time.
+	for again := time.NewTicker(10 * time.Millisecond); ; {
+		for _, c := range h.conns() {
+			c.out.Abort(c.socket.cut)
+		}
+		select {
+		case <-h.empty:
+			again.Stop()
+			h.pollers.close()
+			return
+		case <-again.C:
+		}
+	}
+}
+
+// conns are all connections that are being watched.
+func (h *Handler) conns() []*conn {
+	var conns []*conn
+	h.Watch.All(func(w keepalive.Watched) {
+		if c, ok := w.(*conn); ok {
+			conns = append(conns, c)
+		}
+	})
+	return conns
+}
+
+// hijacker hands the library a connection of ours in place of the server's.
+type hijacker struct {
+	http.ResponseWriter
+	handler *Handler
+	conn    *conn
+	early   []byte
+}
+
+// Sizes of the library's buffers: the writer's must hold a whole control
+// frame, so that it is one Write.
+const (
+	readBuffer  = 128
+	writeBuffer = 128
+)
+
+// Hijack implements http.Hijacker.
+func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, buffered, err := http.NewResponseController(hj.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	// A client may send its first message without waiting for our answer.
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	hj.early = bytes.Clone(early)
+	if err := nc.SetDeadline(time.Time{}); err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	br := bufio.NewReaderSize(nil, readBuffer)
+	hj.conn, err = hj.handler.newConn(nc, br)
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	s := stream{hj.conn}
+	return s, bufio.NewReadWriter(br, bufio.NewWriterSize(s, writeBuffer)), nil
+}

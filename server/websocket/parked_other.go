@@ -1,0 +1,19 @@
+//go:build !linux
+
+package websocket
+
+import (
+	"bufio"
+	"net"
+)
+
+// newConn takes over a connection; parking needs epoll.
+func (h *Handler) newConn(nc net.Conn, _ *bufio.Reader) (*conn, error) {
+	return newBlocking(h, nc), nil
+}
+
+// pollers are not needed without parked connections.
+type pollers struct{}
+
+func (*pollers) start() error { return nil }
+func (*pollers) close()       {}
