@@ -20,8 +20,7 @@ func (c Credentials) SignChannel(socketID, channel, channelData string) string {
 //
 // It returns [ErrNoSignature], [ErrKey] or [ErrSignature].
 func (c Credentials) VerifyChannel(token, socketID, channel, channelData string) error {
-	message := channelMessage(socketID, channel, channelData)
-	return c.verifyToken(token, message, "auth for a channel is made for one socket id, channel name and channel_data, as sent")
+	return c.verifyToken(token, channelMessage(socketID, channel, channelData), "socket_id:channel_name, and :channel_data if there is any,")
 }
 
 func channelMessage(socketID, channel, channelData string) []byte {
@@ -45,26 +44,27 @@ func (c Credentials) token(message []byte) string {
 	return string(c.appendDigest(b, message))
 }
 
-// verifyToken checks "KEY:DIGEST" over message; hint is what an operator should
-// look at when the digest is another one.
-func (c Credentials) verifyToken(token string, message []byte, hint string) error {
+// verifyToken checks "KEY:DIGEST" over message, which form describes. Neither
+// the digest nor the message is repeated: the error ends up in logs.
+func (c Credentials) verifyToken(token string, message []byte, form string) error {
 	if err := c.usable(); err != nil {
 		return err
 	}
 	if token == "" {
 		return refuse(ErrNoSignature, "no auth given: expected \"KEY:DIGEST\" from the application's auth endpoint")
 	}
-	key, digest := token, ""
-	if i := strings.LastIndexByte(token, ':'); i >= 0 {
-		key, digest = token[:i], token[i+1:]
+	colon := strings.LastIndexByte(token, ':')
+	if colon < 0 {
+		return refuse(ErrKey, "auth has no key: expected \"KEY:DIGEST\" from the application's auth endpoint")
 	}
+	key, digest := token[:colon], token[colon+1:]
 	if key != c.Key {
 		return c.wrongKey("the key in auth", key)
 	}
 	if !c.signs(digest, message) {
-		return refuse(ErrSignature, "invalid signature: expected the HMAC SHA256 hex digest of %s, but got %s; "+
-			"check that the auth endpoint signs with the secret of key %s, and that %s",
-			clip(string(message)), clip(digest), clip(c.Key), hint)
+		return refuse(ErrSignature, "invalid signature: it is not the HMAC SHA256 hex digest of %s as sent, with the secret of key %s; "+
+			"check that the auth endpoint uses that secret, and that it was asked for this connection's socket id",
+			form, clip(c.Key))
 	}
 	return nil
 }

@@ -37,22 +37,22 @@ func TestVerifyChannelRefuses(t *testing.T) {
 		parts       []string
 	}{
 		{"nothing", "", ErrNoSignature, []string{"auth endpoint"}},
-		{"no key", digest, ErrKey, []string{digest}},
+		{"no key", digest, ErrKey, []string{"has no key"}},
 		{"another key", "other:" + digest, ErrKey, []string{`"other"`, creds.Key}},
 		{"key and secret swapped", creds.Secret + ":" + digest, ErrKey, []string{"swapped"}},
 		{"no digest", creds.Key + ":", ErrSignature, nil},
 		{"upper case", creds.Key + ":" + strings.ToUpper(digest), ErrSignature, nil},
 		{"another secret", Credentials{creds.Key, "other"}.SignChannel("1234.1234", "private-foobar", ""), ErrSignature,
-			[]string{`"1234.1234:private-foobar"`, "secret"}},
-		{"long", creds.Key + ":" + strings.Repeat("a", 1<<20), ErrSignature, []string{"…"}},
-		{"line break", creds.Key + ":a\nb", ErrSignature, []string{`a\nb`}},
+			[]string{"socket_id:channel_name", "secret"}},
+		{"long", creds.Key + ":" + strings.Repeat("a", 1<<20), ErrSignature, nil},
+		{"line break", creds.Key + ":a\nb", ErrSignature, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			err := creds.VerifyChannel(tt.token, "1234.1234", "private-foobar", "")
 			wantRefusal(t, err, tt.kind, tt.parts...)
-			if strings.Contains(err.Error(), digest) && !strings.Contains(tt.token, digest) {
-				t.Errorf("error %q holds the digest", err)
+			if _, given, ok := strings.Cut(tt.token, ":"); ok && given != "" && strings.Contains(err.Error(), given) || strings.Contains(err.Error(), digest) {
+				t.Errorf("error %q holds a signature", err)
 			}
 		})
 	}

@@ -229,7 +229,7 @@ func (c Credentials) verifySignature(r Request) error {
 			return nil
 		}
 	}
-	return c.wrongSignature(signature, r, params)
+	return c.wrongSignature(r, params)
 }
 
 // capitals reports whether signing names in lower case makes a difference.
@@ -258,7 +258,7 @@ func (c Credentials) signsAny(buf []byte, signature string, r Request, params pa
 	return false
 }
 
-func (c Credentials) wrongSignature(signature string, r Request, params params) error {
+func (c Credentials) wrongSignature(r Request, params params) error {
 	const maxNames, maxPaths = 20, 4
 	var names, paths []string
 	for i, p := range params {
@@ -274,10 +274,10 @@ func (c Credentials) wrongSignature(signature string, r Request, params params) 
 		}
 		paths = append(paths, clip(path))
 	}
-	return refuse(ErrSignature, "invalid signature: auth_signature %s does not sign method %s, path %s, parameters %s; "+
+	return refuse(ErrSignature, "invalid signature: auth_signature does not sign method %s, path %s, parameters %s; "+
 		"check the secret of key %s, that no proxy changes the method or the query string, "+
 		"and that the client signs the path without a proxy's prefix",
-		clip(signature), clip(strings.ToUpper(r.Method)), strings.Join(paths, " or "), strings.Join(names, " "), clip(c.Key))
+		clip(strings.ToUpper(r.Method)), strings.Join(paths, " or "), strings.Join(names, " "), clip(c.Key))
 }
 
 func appendHead(b []byte, method, path string) []byte {

@@ -12,7 +12,7 @@ func (c Credentials) SignUser(socketID, userData string) string {
 //
 // It returns [ErrNoSignature], [ErrKey] or [ErrSignature].
 func (c Credentials) VerifyUser(token, socketID, userData string) error {
-	return c.verifyToken(token, userMessage(socketID, userData), "auth for a user is made for one socket id and user_data, as sent")
+	return c.verifyToken(token, userMessage(socketID, userData), "socket_id::user::user_data")
 }
 
 func userMessage(socketID, userData string) []byte {

@@ -19,7 +19,7 @@ func TestVerifyUserRefuses(t *testing.T) {
 	wantRefusal(t, creds.VerifyUser("", socketID, userData), ErrNoSignature)
 	wantRefusal(t, creds.VerifyUser("other"+token, socketID, userData), ErrKey)
 	// The reconnect during sign-in: the auth was made for the old socket id.
-	wantRefusal(t, creds.VerifyUser(token, "5678.5678", userData), ErrSignature, "5678.5678::user::", "socket id")
+	wantRefusal(t, creds.VerifyUser(token, "5678.5678", userData), ErrSignature, "socket_id::user::user_data", "socket id")
 	for _, changed := range changes(token) {
 		if creds.VerifyUser(changed, socketID, userData) == nil {
 			t.Errorf("verified token %q", changed)

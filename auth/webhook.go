@@ -19,9 +19,9 @@ func (c Credentials) VerifyWebhook(signature string, body []byte) error {
 		return refuse(ErrNoSignature, "no X-Pusher-Signature given")
 	}
 	if !c.signs(signature, body) {
-		return refuse(ErrSignature, "invalid signature: X-Pusher-Signature %s is not the HMAC SHA256 hex digest of the %d byte body; "+
+		return refuse(ErrSignature, "invalid signature: X-Pusher-Signature is not the HMAC SHA256 hex digest of the %d byte body; "+
 			"check the secret of key %s, and that the body is verified as received, before any decoding",
-			clip(signature), len(body), clip(c.Key))
+			len(body), clip(c.Key))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"encoding/binary"
+	"unicode/utf8"
 )
 
 // Frame is one server message, ready for the socket: a complete, final,
@@ -33,11 +34,12 @@ var PongFrame = textFrame(64, func(b []byte) []byte {
 
 // CloseFrame ends a connection with a code and a reason, which is cut to fit.
 func CloseFrame(code int, reason string) Frame {
-	for len(reason) > maxCloseReason {
-		reason = reason[:maxCloseReason]
-		for len(reason) > 0 && reason[len(reason)-1] >= 0x80 { // never half a character
-			reason = reason[:len(reason)-1]
+	if len(reason) > maxCloseReason {
+		end := maxCloseReason
+		for end > 0 && !utf8.RuneStart(reason[end]) { // never half a character
+			end--
 		}
+		reason = reason[:end]
 	}
 	f := make(Frame, 0, 4+len(reason))
 	f = append(f, finClose, byte(2+len(reason)))

@@ -25,14 +25,14 @@ type RequestError struct {
 func (e *RequestError) Error() string { return e.Message }
 
 func badRequest(format string, args ...any) error {
-	return &RequestError{Status: http400, Message: fmt.Sprintf(format, args...)}
+	return &RequestError{Status: statusBadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
 // The two statuses of a body that does not do. net/http is no import of this
 // package.
 const (
-	http400 = 400
-	http413 = 413
+	statusBadRequest = 400
+	statusTooLarge   = 413
 )
 
 // Info are the channel attributes that a request asks for.
@@ -158,7 +158,7 @@ func (b publishBody) publication(limits Limits) (Publication, error) {
 		return Publication{}, badRequest("%v", err)
 	}
 	if length > limits.EventBytes {
-		return Publication{}, &RequestError{Status: http413, Message: fmt.Sprintf(
+		return Publication{}, &RequestError{Status: statusTooLarge, Message: fmt.Sprintf(
 			"data of event %q is %d bytes, more than max_event_bytes %d", clip(b.Name), length, limits.EventBytes)}
 	}
 	p := Publication{Name: b.Name, Channels: unique(b.Channels), Data: data}

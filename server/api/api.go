@@ -158,10 +158,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, fail(http.StatusBadRequest, "request body could not be read")
 	}
 	query := auth.ParseQuery(r.URL.RawQuery)
-	signed := auth.Request{Method: r.Method, Paths: []string{path, r.URL.Path, full}, Query: query, Body: body}
-	if decoded, err := url.PathUnescape(path); err == nil {
-		signed.Paths[1] = decoded
-	}
+	signed := auth.Request{Method: r.Method, Paths: candidates(path, full), Query: query, Body: body}
 	if err := c.app.Credentials.VerifyRequest(signed, time.Now()); err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
@@ -176,6 +173,19 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return raw, nil
 	}
 	return json.Marshal(answer)
+}
+
+// candidates are the paths that a client may have signed: without a prefix, as
+// sent or decoded, or the whole.
+func candidates(path, full string) []string {
+	paths := []string{path}
+	if decoded, err := url.PathUnescape(path); err == nil && decoded != path {
+		paths = append(paths, decoded)
+	}
+	if full != path {
+		paths = append(paths, full)
+	}
+	return paths
 }
 
 func length(r *http.Request) string {

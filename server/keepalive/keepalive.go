@@ -11,6 +11,9 @@ import (
 // Time is whole seconds on the watch's own clock.
 type Time = uint32
 
+// Slot is a place in the list.
+type Slot int32
+
 // Watched is something with a deadline.
 type Watched interface {
 	// Due is called when the deadline has come, and returns the next one,
@@ -25,7 +28,7 @@ type Watch struct {
 	mu      sync.Mutex // guards the following
 	due     []Time     // by slot
 	watched []Watched  // by slot; nil is free
-	free    []int32
+	free    []Slot
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -48,31 +51,31 @@ func (w *Watch) Close() {
 // Now is the time of the last sweep.
 func (w *Watch) Now() Time { return w.now.Load() }
 
-// Add watches until Remove is called with the returned slot.
-func (w *Watch) Add(x Watched, due Time) (slot int32) {
+// Add watches until Remove is called with the slot, which it sets before
+// anybody can find x here.
+func (w *Watch) Add(x Watched, slot *Slot, due Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := len(w.free); n > 0 {
-		slot = w.free[n-1]
+		*slot = w.free[n-1]
 		w.free = w.free[:n-1]
 	} else {
-		slot = int32(len(w.due))
+		*slot = Slot(len(w.due))
 		w.due = append(w.due, 0)
 		w.watched = append(w.watched, nil)
 	}
-	w.due[slot], w.watched[slot] = due, x
-	return slot
+	w.due[*slot], w.watched[*slot] = due, x
 }
 
 // Set changes a deadline.
-func (w *Watch) Set(slot int32, due Time) {
+func (w *Watch) Set(slot Slot, due Time) {
 	w.mu.Lock()
 	w.due[slot] = due
 	w.mu.Unlock()
 }
 
 // Remove ends watching; the slot is another's from here on.
-func (w *Watch) Remove(slot int32) {
+func (w *Watch) Remove(slot Slot) {
 	w.mu.Lock()
 	w.watched[slot] = nil
 	w.free = append(w.free, slot)
@@ -110,7 +113,7 @@ func (w *Watch) run() {
 }
 
 type entry struct {
-	slot    int32
+	slot    Slot
 	watched Watched
 }
 
@@ -119,7 +122,7 @@ func (w *Watch) sweep(now Time, overdue []entry) []entry {
 	w.mu.Lock()
 	for i, due := range w.due {
 		if due <= now && w.watched[i] != nil {
-			overdue = append(overdue, entry{int32(i), w.watched[i]})
+			overdue = append(overdue, entry{Slot(i), w.watched[i]})
 		}
 	}
 	w.mu.Unlock()

@@ -38,9 +38,9 @@ type conn struct {
 	socket  socket
 	out     outbox.Outbox
 	session *session.Session // nil when the client was refused
-	slot    int32            // at the watch
-	seen    atomic.Uint32    // keepalive.Time of the last bytes from the client
-	closing atomic.Bool      // the last frame is on its way
+	slot    keepalive.Slot
+	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
+	closing atomic.Bool   // the last frame is on its way
 
 	// Owned by the one goroutine that reads.
 	ws    *websocket.Conn

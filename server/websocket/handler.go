@@ -106,7 +106,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		ws.SetReadLimit(int64(c.session.App().MaxMessageBytes))
 		due = c.session.Due(h.Watch.Now(), c.seen.Load())
 	}
-	c.slot = h.Watch.Add(c, due)
+	h.Watch.Add(c, &c.slot, due)
 	if refused != nil {
 		c.Close(refused)
 	}

@@ -1,0 +1,536 @@
+package channels
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"belfry/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// counts is an Observer.
+type counts struct{ messages, bytes, delays atomic.Int64 }
+
+func (c *counts) Delivered(messages, bytes int) {
+	c.messages.Add(int64(messages))
+	c.bytes.Add(int64(bytes))
+}
+func (c *counts) Delay(time.Duration) { c.delays.Add(1) }
+
+// recorder is a Subscriber that keeps the data of what it gets.
+type recorder struct {
+	id protocol.SocketID
+
+	mu   sync.Mutex
+	got  []message
+	wake chan struct{} // closed and replaced with every delivery
+}
+
+type message struct{ Event, Channel, Data, UserID string }
+
+var lastID atomic.Uint64
+
+func newRecorder() *recorder {
+	return &recorder{id: protocol.NewSocketID(lastID.Add(1)<<32 | lastID.Load()), wake: make(chan struct{})}
+}
+
+func (r *recorder) ID() protocol.SocketID { return r.id }
+
+func (r *recorder) Deliver(s *Subscription, frames []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.Left() {
+		return
+	}
+	for len(frames) > 0 {
+		n := protocol.FrameLen(frames)
+		var m struct {
+			message
+			UserID string `json:"user_id"`
+		}
+		if err := json.Unmarshal(protocol.Frame(frames[:n]).JSON(), &m); err != nil {
+			panic(err)
+		}
+		m.message.UserID = m.UserID
+		r.got = append(r.got, m.message)
+		frames = frames[n:]
+	}
+	close(r.wake)
+	r.wake = make(chan struct{})
+}
+
+func (r *recorder) data() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var data []string
+	for _, m := range r.got {
+		data = append(data, m.Data)
+	}
+	return data
+}
+
+// wait returns the data of everything received, once last is the latest.
+func (r *recorder) wait(t *testing.T, last string) []string {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		r.mu.Lock()
+		n := len(r.got)
+		done := n > 0 && r.got[n-1].Data == last
+		wake := r.wake
+		r.mu.Unlock()
+		if done {
+			return r.data()
+		}
+		select {
+		case <-wake:
+		case <-timeout:
+			t.Fatalf("%q did not come; %d events did", last, n)
+		}
+	}
+}
+
+func newApp(t testing.TB, limits Limits) (*App, *counts) {
+	broker := NewBroker(2)
+	t.Cleanup(broker.Close)
+	if limits.PresenceMembers == 0 {
+		limits.PresenceMembers = 100
+	}
+	if limits.CacheTTL == 0 {
+		limits.CacheTTL = time.Minute
+	}
+	c := new(counts)
+	return broker.NewApp(limits, c), c
+}
+
+func event(channel, data string) protocol.Event {
+	return protocol.Event{Name: "e", Channel: channel, Data: protocol.AppendString(nil, data)}
+}
+
+func subscribe(t testing.TB, a *App, channel string) (*recorder, *Subscription) {
+	t.Helper()
+	r := newRecorder()
+	s, _, err := a.Subscribe(r, channel, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, s
+}
+
+func TestPublishReachesSubscribersOfTheChannel(t *testing.T) {
+	for _, size := range []int{1, smallChannel, smallChannel + 1, 3*quantum + 1} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			a, _ := newApp(t, Limits{})
+			var subscribers []*recorder
+			for range size {
+				r, _ := subscribe(t, a, "orders")
+				subscribers = append(subscribers, r)
+			}
+			other, _ := subscribe(t, a, "others")
+			a.Publish(event("orders", "1"), protocol.SocketID{})
+			a.Publish(event("nobody", "x"), protocol.SocketID{})
+			a.Publish(event("orders", "2"), protocol.SocketID{})
+			for _, r := range subscribers {
+				if got := r.wait(t, "2"); !slices.Equal(got, []string{"1", "2"}) {
+					t.Fatalf("got %v", got)
+				}
+			}
+			if got := other.data(); got != nil {
+				t.Errorf("another channel's subscriber got %v", got)
+			}
+			if n := a.Subscriptions(); n != size+1 {
+				t.Errorf("%d subscriptions, want %d", n, size+1)
+			}
+		})
+	}
+}
+
+func TestDeliveriesAreCounted(t *testing.T) {
+	broker := NewBroker(1)
+	c := new(counts)
+	a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, c)
+	const subscribers, events = 50, 20
+	for range subscribers {
+		subscribe(t, a, "a")
+	}
+	size := len(event("a", "x").Frame())
+	for range events {
+		a.Publish(event("a", "x"), protocol.SocketID{})
+	}
+	broker.Close() // delivers what is pending
+	if got := c.messages.Load(); got != subscribers*events {
+		t.Errorf("counted %d messages, want %d", got, subscribers*events)
+	}
+	if got := c.bytes.Load(); got != int64(subscribers*events*size) {
+		t.Errorf("counted %d bytes, want %d", got, subscribers*events*size)
+	}
+	if c.delays.Load() == 0 {
+		t.Error("no delay was told")
+	}
+}
+
+// The promises, while everything happens at once: subscribers that stay
+// receive every event once, in one order for all, which keeps each
+// publisher's own; one that comes and goes receives an unbroken part of it.
+func TestOrderWhileSubscribersComeAndGo(t *testing.T) {
+	for _, staying := range []int{3, 200} {
+		t.Run(fmt.Sprint(staying), func(t *testing.T) {
+			const publishers, events = 4, 300
+			a, _ := newApp(t, Limits{})
+			var stay []*recorder
+			for range staying {
+				r, _ := subscribe(t, a, "c")
+				stay = append(stay, r)
+			}
+			excepted := stay[0] // of every tenth event
+
+			stop := make(chan struct{})
+			var churn, publishing sync.WaitGroup
+			var mu sync.Mutex
+			var visits [][]string
+			for range 8 {
+				churn.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						r, s := subscribe(t, a, "c")
+						a.Unsubscribe(s)
+						mu.Lock()
+						visits = append(visits, r.data())
+						mu.Unlock()
+					}
+				})
+			}
+			for p := range publishers {
+				publishing.Go(func() {
+					for i := range events {
+						except := protocol.SocketID{}
+						if i%10 == 0 {
+							except = excepted.id
+						}
+						a.Publish(event("c", fmt.Sprintf("%d %d", p, i)), except)
+					}
+				})
+			}
+			publishing.Wait()
+			close(stop)
+			churn.Wait()
+			a.Publish(event("c", "end"), protocol.SocketID{})
+
+			order := stay[1].wait(t, "end")
+			position := make(map[string]int)
+			next := make([]int, publishers)
+			for i, data := range order[:len(order)-1] {
+				position[data] = i
+				var p, n int
+				fmt.Sscanf(data, "%d %d", &p, &n)
+				if n != next[p] {
+					t.Fatalf("event %d of publisher %d came when %d was due", n, p, next[p])
+				}
+				next[p]++
+			}
+			if len(position) != publishers*events || len(order) != publishers*events+1 {
+				t.Fatalf("%d events, %d distinct, want %d", len(order)-1, len(position), publishers*events)
+			}
+			for _, r := range stay[2:] {
+				if got := r.wait(t, "end"); !slices.Equal(got, order) {
+					t.Fatal("two subscribers saw different orders")
+				}
+			}
+			want := slices.DeleteFunc(slices.Clone(order), func(data string) bool {
+				return data != "end" && strings.HasSuffix(data, "0")
+			})
+			if got := excepted.wait(t, "end"); !slices.Equal(got, want) {
+				t.Errorf("the excepted subscriber got %d events, want %d in the same order", len(got), len(want))
+			}
+			for _, visit := range visits {
+				for i, data := range visit {
+					at, known := position[data]
+					if !known || i > 0 && at != position[visit[i-1]]+1 {
+						t.Fatalf("a visitor saw a broken part: %v", visit)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A subscriber gets nothing that was published before it came, even when that
+// still waits for its flusher.
+func TestNothingFromBefore(t *testing.T) {
+	a, _ := newApp(t, Limits{})
+	blocker := &blocking{recorder: newRecorder(), entered: make(chan struct{}), release: make(chan struct{})}
+	if _, _, err := a.Subscribe(blocker, "c", nil); err != nil {
+		t.Fatal(err)
+	}
+	var published sync.WaitGroup
+	published.Go(func() { a.Publish(event("c", "1"), protocol.SocketID{}) }) // flushes by itself, and blocks
+	<-blocker.entered
+	a.Publish(event("c", "2"), protocol.SocketID{}) // waits behind it
+	late := newRecorder()
+	late.id = blocker.id // the same shard
+	if _, _, err := a.Subscribe(late, "c", nil); err != nil {
+		t.Fatal(err)
+	}
+	a.Publish(event("c", "3"), protocol.SocketID{})
+	close(blocker.release)
+	published.Wait()
+	if got := blocker.wait(t, "3"); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("the first subscriber got %v", got)
+	}
+	if got := late.wait(t, "3"); !slices.Equal(got, []string{"3"}) {
+		t.Errorf("the late subscriber got %v", got)
+	}
+}
+
+// blocking is a Subscriber that breaks the rule, so that tests can look at what
+// happens meanwhile.
+type blocking struct {
+	*recorder
+	once             sync.Once
+	entered, release chan struct{}
+}
+
+func (b *blocking) Deliver(s *Subscription, frames []byte) {
+	b.once.Do(func() {
+		close(b.entered)
+		<-b.release
+	})
+	b.recorder.Deliver(s, frames)
+}
+
+// A publisher waits while too much is pending; a client is refused.
+func TestBackpressure(t *testing.T) {
+	a, _ := newApp(t, Limits{})
+	blocker := &blocking{recorder: newRecorder(), entered: make(chan struct{}), release: make(chan struct{})}
+	s, _, err := a.Subscribe(blocker, "private-c", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() { a.Publish(event("private-c", "first"), protocol.SocketID{}) })
+	<-blocker.entered
+	big := strings.Repeat("x", maxPending/4)
+	for range 4 {
+		a.Publish(event("private-c", big), protocol.SocketID{})
+	}
+	if err := a.PublishFrom(s, event("private-c", "client")); !errors.Is(err, ErrBusy) {
+		t.Errorf("a client's event: %v, want ErrBusy", err)
+	}
+	returned := make(chan struct{})
+	done.Go(func() {
+		a.Publish(event("private-c", "last"), protocol.SocketID{})
+		close(returned)
+	})
+	select {
+	case <-returned:
+		t.Error("the publisher did not wait")
+	default:
+	}
+	close(blocker.release)
+	done.Wait()
+	got := blocker.wait(t, "last")
+	if want := []string{"first", big, big, big, big, "last"}; !slices.Equal(got, want) {
+		t.Errorf("got %d events, want %d", len(got), len(want))
+	}
+}
+
+func TestClientEventSkipsItsSender(t *testing.T) {
+	a, _ := newApp(t, Limits{})
+	sender, s := subscribe(t, a, "private-c")
+	other, _ := subscribe(t, a, "private-c")
+	if err := a.PublishFrom(s, event("private-c", "hi")); err != nil {
+		t.Fatal(err)
+	}
+	a.Publish(event("private-c", "end"), protocol.SocketID{})
+	if got := other.wait(t, "end"); !slices.Equal(got, []string{"hi", "end"}) {
+		t.Errorf("the other got %v", got)
+	}
+	if got := sender.wait(t, "end"); !slices.Equal(got, []string{"end"}) {
+		t.Errorf("the sender got %v", got)
+	}
+}
+
+func TestPresence(t *testing.T) {
+	a, _ := newApp(t, Limits{PresenceMembers: 2})
+	join := func(user, info string) (*recorder, *Subscription, []string, error) {
+		r := newRecorder()
+		s, joined, err := a.Subscribe(r, "presence-c", &protocol.Member{UserID: user, UserInfo: json.RawMessage(info)})
+		var ids []string
+		for _, m := range joined.Members {
+			ids = append(ids, m.UserID+string(m.UserInfo))
+		}
+		return r, s, ids, err
+	}
+	anna, annas, ids, _ := join("anna", `1`)
+	if !slices.Equal(ids, []string{"anna1"}) {
+		t.Errorf("anna sees %v", ids)
+	}
+	_, bens, ids, _ := join("ben", `2`)
+	if !slices.Equal(ids, []string{"anna1", "ben2"}) {
+		t.Errorf("ben sees %v", ids)
+	}
+	_, second, ids, _ := join("ben", `3`) // another tab, with other info: the first stays
+	if !slices.Equal(ids, []string{"anna1", "ben2"}) {
+		t.Errorf("ben's second tab sees %v", ids)
+	}
+	if _, _, _, err := join("carl", `4`); !errors.Is(err, ErrFull) {
+		t.Errorf("a third user: %v, want ErrFull", err)
+	}
+	if s := a.State("presence-c"); s.Users != 2 || s.Subscriptions != 3 {
+		t.Errorf("state is %+v", s)
+	}
+	if got := a.Users("presence-c"); !slices.Equal(got, []string{"anna", "ben"}) {
+		t.Errorf("users are %v", got)
+	}
+	a.Unsubscribe(bens)
+	a.Publish(event("presence-c", "one tab left"), protocol.SocketID{})
+	a.Unsubscribe(second)
+	a.Publish(event("presence-c", "end"), protocol.SocketID{})
+	want := []string{`{"user_id":"ben","user_info":2}`, "one tab left", `{"user_id":"ben"}`, "end"}
+	if got := anna.wait(t, "end"); !slices.Equal(got, want) {
+		t.Errorf("anna got  %v\nwant %v", got, want)
+	}
+	a.Unsubscribe(annas)
+	if a.find("presence-c") != nil || a.Subscriptions() != 0 || a.OccupiedChannels(protocol.Presence) != 0 {
+		t.Error("the empty channel remains")
+	}
+}
+
+func TestCacheChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := NewBroker(1)
+		defer broker.Close()
+		a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, new(counts))
+		last := func() string {
+			_, s := subscribe(t, a, "private-cache-c")
+			j := a.Rejoin(s)
+			a.Unsubscribe(s)
+			return string(j.Last)
+		}
+		if got := last(); got != "" {
+			t.Errorf("replays %q before any event", got)
+		}
+		if a.find("private-cache-c") != nil {
+			t.Error("a channel without subscribers and without a last event remains")
+		}
+		first := event("private-cache-c", "1")
+		a.Publish(first, protocol.SocketID{})
+		if got := last(); got != string(first.Frame()) {
+			t.Errorf("replays %q", got)
+		}
+		// A client's event is not kept.
+		_, s := subscribe(t, a, "private-cache-c")
+		if err := a.PublishFrom(s, event("private-cache-c", "client")); err != nil {
+			t.Fatal(err)
+		}
+		a.Unsubscribe(s)
+		time.Sleep(30 * time.Second) // synctest's clock
+		if got := last(); got != string(first.Frame()) {
+			t.Errorf("replays %q after half its time", got)
+		}
+		if state := a.State("private-cache-c"); string(state.LastData) != `"1"` || state.LastTTL != 30*time.Second || state.Occupied() {
+			t.Errorf("state is %+v", state)
+		}
+		second := event("private-cache-c", "2")
+		a.Publish(second, protocol.SocketID{})
+		time.Sleep(59 * time.Second)
+		if got := last(); got != string(second.Frame()) {
+			t.Errorf("replays %q, want the second event", got)
+		}
+		time.Sleep(time.Second)
+		if got := last(); got != "" {
+			t.Errorf("replays %q after its time", got)
+		}
+		a.Publish(first, protocol.SocketID{})
+		a.Expire(time.Now().Add(time.Minute - 1))
+		if a.find("private-cache-c") == nil {
+			t.Error("forgotten too early")
+		}
+		a.Expire(time.Now().Add(time.Minute))
+		if a.find("private-cache-c") != nil {
+			t.Error("not forgotten")
+		}
+	})
+}
+
+func TestStates(t *testing.T) {
+	a, _ := newApp(t, Limits{})
+	for _, channel := range []string{"a-1", "a-2", "a-2", "b-1"} {
+		subscribe(t, a, channel)
+	}
+	a.Publish(event("cache-x", "kept"), protocol.SocketID{}) // exists, but is not occupied
+	got := map[string]int{}
+	for name, s := range a.States("") {
+		got[name] = s.Subscriptions
+	}
+	if len(got) != 3 || got["a-2"] != 2 {
+		t.Errorf("all: %v", got)
+	}
+	if got := a.States("a-"); len(got) != 2 {
+		t.Errorf("a-: %v", got)
+	}
+	if got := a.OccupiedChannels(protocol.Public); got != 3 {
+		t.Errorf("%d public channels", got)
+	}
+}
+
+func TestAppsAreApart(t *testing.T) {
+	broker := NewBroker(1)
+	defer broker.Close()
+	limits := Limits{PresenceMembers: 1, CacheTTL: time.Minute}
+	one, two := broker.NewApp(limits, new(counts)), broker.NewApp(limits, new(counts))
+	r1, _ := subscribe(t, one, "c")
+	r2, _ := subscribe(t, two, "c")
+	one.Publish(event("c", "one"), protocol.SocketID{})
+	two.Publish(event("c", "two"), protocol.SocketID{})
+	if got := r1.wait(t, "one"); len(got) != 1 {
+		t.Errorf("the first app's got %v", got)
+	}
+	if got := r2.wait(t, "two"); len(got) != 1 {
+		t.Errorf("the second app's got %v", got)
+	}
+}
+
+// sink is a Subscriber that costs nothing.
+type sink struct{ id protocol.SocketID }
+
+func (s sink) ID() protocol.SocketID         { return s.id }
+func (s sink) Deliver(*Subscription, []byte) {}
+
+// A delivery must not allocate: per publish there are a few allocations,
+// however many subscribers there are.
+func BenchmarkPublish(b *testing.B) {
+	for _, n := range []int{1, 100, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			broker := NewBroker(2)
+			a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts))
+			for i := range n {
+				if _, _, err := a.Subscribe(sink{protocol.NewSocketID(uint64(i)<<32 | uint64(i))}, "c", nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			e := event("c", strings.Repeat("x", 100))
+			b.ReportAllocs()
+			for b.Loop() {
+				a.Publish(e, protocol.SocketID{})
+			}
+			broker.Close()
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/delivery")
+		})
+	}
+}

@@ -1,0 +1,145 @@
+package protocol
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestFrames(t *testing.T) {
+	id := SocketID{131160, 155806628}
+	members := []Member{
+		{UserID: "1", UserInfo: json.RawMessage(`{"name":"A"}`)},
+		{UserID: `2"`},
+	}
+	tests := []struct {
+		name  string
+		frame Frame
+		want  string
+	}{
+		{"established", ConnectionEstablishedFrame(id, 120),
+			`{"event":"pusher:connection_established","data":"{\"socket_id\":\"131160.155806628\",\"activity_timeout\":120}"}`},
+		{"pong", PongFrame, `{"event":"pusher:pong","data":"{}"}`},
+		{"error", ErrorFrame(&Error{4001, `no "x"`}), `{"event":"pusher:error","data":{"code":4001,"message":"no \"x\""}}`},
+		{"error without code", ErrorFrame(&Error{Message: "m"}), `{"event":"pusher:error","data":{"code":null,"message":"m"}}`},
+		{"succeeded", SubscriptionSucceededFrame("my-channel"),
+			`{"event":"pusher_internal:subscription_succeeded","channel":"my-channel","data":"{}"}`},
+		{"presence succeeded", PresenceSucceededFrame("presence-x", members),
+			`{"event":"pusher_internal:subscription_succeeded","channel":"presence-x","data":"{\"presence\":{\"count\":2,\"ids\":[\"1\",\"2\\\"\"],\"hash\":{\"1\":{\"name\":\"A\"},\"2\\\"\":null}}}"}`},
+		{"presence of nobody", PresenceSucceededFrame("presence-x", nil),
+			`{"event":"pusher_internal:subscription_succeeded","channel":"presence-x","data":"{\"presence\":{\"count\":0,\"ids\":[],\"hash\":{}}}"}`},
+		{"subscription error", SubscriptionErrorFrame("private-x", SubscriptionAuthError, "no", 401),
+			`{"event":"pusher:subscription_error","channel":"private-x","data":"{\"type\":\"AuthError\",\"error\":\"no\",\"status\":401}"}`},
+		{"cache miss", CacheMissFrame("cache-x"), `{"event":"pusher:cache_miss","channel":"cache-x","data":"{}"}`},
+		{"member added", MemberAddedFrame("presence-x", members[0]),
+			`{"event":"pusher_internal:member_added","channel":"presence-x","data":"{\"user_id\":\"1\",\"user_info\":{\"name\":\"A\"}}"}`},
+		{"member added without info", MemberAddedFrame("presence-x", Member{UserID: "3"}),
+			`{"event":"pusher_internal:member_added","channel":"presence-x","data":"{\"user_id\":\"3\"}"}`},
+		{"member removed", MemberRemovedFrame("presence-x", "1"),
+			`{"event":"pusher_internal:member_removed","channel":"presence-x","data":"{\"user_id\":\"1\"}"}`},
+		{"event", Event{Name: `App\Events\OrderShipped`, Channel: "orders", Data: []byte(`"{\"id\":1}"`)}.Frame(),
+			`{"event":"App\\Events\\OrderShipped","channel":"orders","data":"{\"id\":1}"}`},
+		{"client event", Event{Name: "client-typing", Channel: "presence-x", Data: []byte(`"{}"`), UserID: "1"}.Frame(),
+			`{"event":"client-typing","channel":"presence-x","data":"{}","user_id":"1"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := string(tt.frame.JSON()); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			if tt.frame[0] != 0x81 || tt.frame[1]&0x80 != 0 {
+				t.Errorf("header % x: want a final, unmasked text frame", tt.frame[:2])
+			}
+			if n := FrameLen(tt.frame); n != len(tt.frame) {
+				t.Errorf("FrameLen is %d, the frame %d", n, len(tt.frame))
+			}
+		})
+	}
+}
+
+// The three forms of a length (RFC 6455 section 5.2).
+func TestFrameLengths(t *testing.T) {
+	for _, size := range []int{0, 1, 125, 126, 127, 0xffff, 0x10000, 0x10001} {
+		payload := strings.Repeat("x", size)
+		f := textFrame(1, func(b []byte) []byte { return append(b, payload...) })
+		if got := string(f.JSON()); got != payload {
+			t.Errorf("%d bytes: %d came back", size, len(got))
+		}
+		header := map[bool]int{true: 2}[size < 126]
+		switch {
+		case size > 0xffff:
+			header = 10
+		case size > 125:
+			header = 4
+		}
+		if len(f) != header+size || FrameLen(f) != len(f) {
+			t.Errorf("%d bytes: frame of %d, FrameLen %d, want %d", size, len(f), FrameLen(f), header+size)
+		}
+	}
+}
+
+func TestCloseFrame(t *testing.T) {
+	tests := []struct {
+		name, reason, want string
+	}{
+		{"short", "gone", "\x88\x06\x10\x04gone"},
+		{"none", "", "\x88\x02\x10\x04"},
+		{"cut", strings.Repeat("x", 200), "\x88\x7d\x10\x04" + strings.Repeat("x", 123)},
+		{"cut between characters", strings.Repeat("x", 122) + "é", "\x88\x7c\x10\x04" + strings.Repeat("x", 122)},
+		{"cut after a character", strings.Repeat("x", 121) + "éa", "\x88\x7d\x10\x04" + strings.Repeat("x", 121) + "é"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := CloseFrame(4100, tt.reason)
+			if got := string(f); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if !utf8.Valid(f[4:]) {
+				t.Errorf("reason %q is not UTF-8", f[4:])
+			}
+		})
+	}
+}
+
+func TestAppendStringIsJSON(t *testing.T) {
+	tests := []string{"", "plain", `"\/`, "\x00\x1f\n\r\t\b\f", "é…😀", "\u2028", "<&>", strings.Repeat(`\`, 100)}
+	for _, s := range tests {
+		var got string
+		b := AppendString(nil, s)
+		if err := json.Unmarshal(b, &got); err != nil || got != s {
+			t.Errorf("%q became %s: %q, %v", s, b, got, err)
+		}
+	}
+	if got := string(AppendString(nil, "a\xffb\xc3")); got != "\"a\ufffdb\ufffd\"" {
+		t.Errorf("invalid UTF-8 became %q", got)
+	}
+}
+
+func FuzzAppendString(f *testing.F) {
+	f.Add("")
+	f.Add("a\xff\x00\"\\é😀")
+	f.Fuzz(func(t *testing.T, s string) {
+		b := AppendString(nil, s)
+		var got string
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatalf("%q became %q: %v", s, b, err)
+		}
+		if want := strings.ToValidUTF8(s, "\ufffd"); utf8.ValidString(s) && got != want {
+			t.Fatalf("%q came back as %q", s, got)
+		}
+		if !utf8.Valid(b) {
+			t.Fatalf("%q is not UTF-8", b)
+		}
+	})
+}
+
+// An event is encoded once a broadcast: in one allocation when its data needs
+// no escaping, whatever its size.
+func BenchmarkEventFrame(b *testing.B) {
+	e := Event{Name: `App\Events\OrderShipped`, Channel: "private-orders.1", Data: []byte(`"` + strings.Repeat("x", 100) + `"`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Frame()
+	}
+}

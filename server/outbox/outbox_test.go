@@ -1,0 +1,395 @@
+package outbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"belfry/protocol"
+)
+
+// socket is a Writer that takes as much as it is told to.
+type socket struct {
+	got      bytes.Buffer
+	room     int   // bytes it still takes
+	err      error // of the next write
+	finished int
+	finish   error
+	slow     int
+}
+
+func (s *socket) TryWrite(p []byte) (int, error) {
+	if s.finished > 0 {
+		panic("write after Finish")
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n := min(len(p), s.room)
+	s.room -= n
+	s.got.Write(p[:n])
+	return n, nil
+}
+
+func (s *socket) Slow() []byte {
+	s.slow++
+	return frame("goodbye")
+}
+
+func (s *socket) Finish(err error) {
+	s.finished++
+	s.finish = err
+}
+
+func frame(text string) protocol.Frame {
+	return protocol.Event{Name: text, Data: []byte(`""`)}.Frame()
+}
+
+func frames(texts ...string) (all []byte) {
+	for _, text := range texts {
+		all = append(all, frame(text)...)
+	}
+	return all
+}
+
+const plenty = 1 << 20
+
+func newOutbox(room, limit int) (*Outbox, *socket) {
+	s := &socket{room: room}
+	o := new(Outbox)
+	o.Init(s, limit)
+	return o, s
+}
+
+func want(t *testing.T, s *socket, texts ...string) {
+	t.Helper()
+	if got := s.got.Bytes(); !bytes.Equal(got, frames(texts...)) {
+		t.Errorf("socket got %q, want %q", got, frames(texts...))
+	}
+}
+
+func TestWritesStraightThrough(t *testing.T) {
+	o, s := newOutbox(plenty, plenty)
+	o.Send(frames("a", "b"))
+	o.Send(nil)
+	o.Send(frame("c"))
+	want(t, s, "a", "b", "c")
+	if n := o.Waiting(); n != 0 {
+		t.Errorf("%d bytes wait", n)
+	}
+}
+
+// Whatever the socket takes at a time, the bytes are the same.
+func TestBlockedSocket(t *testing.T) {
+	all := frames("a", "bb", "ccc", "d")
+	for room := range len(all) + 1 {
+		o, s := newOutbox(room, plenty)
+		o.Send(frames("a", "bb"))
+		o.Send(frame("ccc"))
+		o.Send(frame("d"))
+		for s.got.Len() < len(all) {
+			s.room = 3
+			o.Flush()
+		}
+		want(t, s, "a", "bb", "ccc", "d")
+	}
+}
+
+func TestReleasePutsTheAnswerFirst(t *testing.T) {
+	size := len(frame("x"))
+	tests := []struct {
+		name         string
+		room         int
+		before, held []string
+		want         []string
+	}{
+		{"nothing held", plenty, nil, nil, []string{"answer"}},
+		{"held", plenty, nil, []string{"1", "2"}, []string{"answer", "1", "2"}},
+		{"blocked", 0, []string{"0"}, []string{"1"}, []string{"0", "answer", "1"}},
+		{"blocked within a frame", size / 2, []string{"0"}, []string{"1"}, []string{"0", "answer", "1"}},
+		{"blocked, nothing held", size / 2, []string{"0"}, nil, []string{"0", "answer"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o, s := newOutbox(tt.room, plenty)
+			for _, text := range tt.before {
+				o.Send(frame(text))
+			}
+			o.Hold()
+			for _, text := range tt.held {
+				o.Send(frame(text))
+			}
+			before := s.got.Len()
+			s.room = plenty
+			o.Flush() // a socket that becomes writable meanwhile
+			if s.got.Len() != before {
+				t.Error("wrote while it was held")
+			}
+			o.Release(frame("answer"))
+			want(t, s, tt.want...)
+		})
+	}
+}
+
+func TestReleaseNothing(t *testing.T) {
+	o, s := newOutbox(plenty, plenty)
+	o.Hold()
+	o.Send(frame("a"))
+	o.Release(nil)
+	want(t, s, "a")
+}
+
+func TestDeliverNothingOnceLeft(t *testing.T) {
+	o, s := newOutbox(plenty, plenty)
+	o.Deliver(frame("a"), func() bool { return false })
+	o.Deliver(frame("b"), func() bool { return true })
+	want(t, s, "a")
+}
+
+// A slow consumer is sent the rest of the frame it has a part of, and the
+// goodbye; nothing of what waited, and nothing after.
+func TestSlowConsumer(t *testing.T) {
+	size := len(frame("1"))
+	for _, room := range []int{0, 1, size - 1, size, size + 1} {
+		t.Run(fmt.Sprint(room), func(t *testing.T) {
+			o, s := newOutbox(room, 3*size)
+			for i := range 10 {
+				o.Send(frame(fmt.Sprint(i)))
+			}
+			if s.slow != 1 || s.finished != 0 {
+				t.Fatalf("cut off %d times, finished %d times", s.slow, s.finished)
+			}
+			s.room = plenty
+			o.Flush()
+			switch {
+			case room == 0:
+				want(t, s, "goodbye")
+			case room <= size:
+				want(t, s, "0", "goodbye")
+			default:
+				want(t, s, "0", "1", "goodbye")
+			}
+			if s.finished != 1 || s.finish != nil {
+				t.Errorf("finished %d times with %v", s.finished, s.finish)
+			}
+		})
+	}
+}
+
+func TestSlowConsumerWhileHeld(t *testing.T) {
+	o, s := newOutbox(plenty, 50)
+	o.Hold()
+	for range 10 {
+		o.Send(frame("x"))
+	}
+	o.Release(frame("answer"))
+	want(t, s, "goodbye")
+	if s.finished != 1 {
+		t.Errorf("finished %d times", s.finished)
+	}
+}
+
+func TestExactlyTheLimitMayWait(t *testing.T) {
+	o, s := newOutbox(0, len(frames("a", "b")))
+	o.Send(frame("a"))
+	o.Send(frame("b"))
+	if s.slow != 0 {
+		t.Error("cut off at the limit")
+	}
+	o.Send(frame("c"))
+	if s.slow != 1 {
+		t.Error("not cut off over the limit")
+	}
+}
+
+func TestClose(t *testing.T) {
+	t.Run("at once", func(t *testing.T) {
+		o, s := newOutbox(plenty, plenty)
+		o.Send(frame("a"))
+		o.Close(frame("last"))
+		o.Send(frame("late"))
+		o.Close(frame("again"))
+		want(t, s, "a", "last")
+		if s.finished != 1 || s.finish != nil {
+			t.Errorf("finished %d times with %v", s.finished, s.finish)
+		}
+	})
+	t.Run("behind what waits", func(t *testing.T) {
+		o, s := newOutbox(3, plenty)
+		o.Send(frame("a"))
+		o.Close(frame("last"))
+		if s.finished != 0 {
+			t.Error("finished too early")
+		}
+		o.Hold() // too late: nothing is held back any more
+		o.Release(frame("answer"))
+		s.room = plenty
+		o.Flush()
+		want(t, s, "a", "last")
+		if s.finished != 1 {
+			t.Errorf("finished %d times", s.finished)
+		}
+	})
+	t.Run("while held", func(t *testing.T) {
+		o, s := newOutbox(plenty, plenty)
+		o.Hold()
+		o.Send(frame("a"))
+		o.Close(frame("last"))
+		o.Release(frame("answer"))
+		want(t, s, "a", "last")
+	})
+}
+
+func TestWriteError(t *testing.T) {
+	broken := errors.New("broken")
+	o, s := newOutbox(3, plenty)
+	o.Send(frame("a"))
+	s.err = broken
+	o.Flush()
+	o.Send(frame("b"))
+	o.Flush()
+	o.Close(frame("last"))
+	if s.finished != 1 || s.finish != broken || o.Waiting() != 0 {
+		t.Errorf("finished %d times with %v, %d bytes wait", s.finished, s.finish, o.Waiting())
+	}
+}
+
+func TestAbort(t *testing.T) {
+	o, s := newOutbox(3, plenty)
+	o.Send(frame("a"))
+	cut := 0
+	o.Abort(func() { cut++ })
+	o.Send(frame("b"))
+	o.Flush()
+	o.Close(frame("last"))
+	o.Abort(func() { cut++ })
+	if cut != 2 || s.finished != 0 || s.got.Len() != 3 {
+		t.Errorf("cut %d times, finished %d times, %d bytes written", cut, s.finished, s.got.Len())
+	}
+}
+
+// Any mixture of writers, a socket that takes bytes by the handful, and
+// answers that jump ahead: whole frames in each writer's order.
+func TestConcurrentWriters(t *testing.T) {
+	o, s := newOutbox(0, plenty)
+	const writers, each = 4, 200
+	var done sync.WaitGroup
+	for w := range writers {
+		done.Go(func() {
+			for i := range each {
+				text := fmt.Sprintf("%d-%d", w, i)
+				if i%5 == 0 && w == 0 {
+					o.Hold()
+					o.Release(frame(text))
+				} else {
+					o.Send(frame(text + strings.Repeat("x", rand.IntN(100))))
+				}
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var flusher sync.WaitGroup
+	flusher.Go(func() {
+		for {
+			o.Locked(func() { s.room = rand.IntN(300) })
+			o.Flush()
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	done.Wait()
+	close(stop)
+	flusher.Wait()
+	s.room = plenty
+	o.Flush()
+
+	next := make([]int, writers)
+	for got := s.got.Bytes(); len(got) > 0; {
+		n := protocol.FrameLen(got)
+		var w, i int
+		if _, err := fmt.Sscanf(string(protocol.Frame(got[:n]).JSON()), `{"event":"%d-%d`, &w, &i); err != nil {
+			t.Fatalf("frame %q: %v", got[:n], err)
+		}
+		// Only writer 0 answers, so nothing of it is held back for another.
+		if i != next[w] {
+			t.Fatalf("writer %d: frame %d came when %d was due", w, i, next[w])
+		}
+		next[w]++
+		got = got[n:]
+	}
+	for w, n := range next {
+		if n != each {
+			t.Errorf("writer %d: %d frames of %d", w, n, each)
+		}
+	}
+}
+
+func FuzzOutbox(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 200, 4, 5, 90, 7, 8, 255})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		o, s := newOutbox(0, 400)
+		held := false
+		for i, op := range ops {
+			switch op % 8 {
+			case 0, 1, 2:
+				o.Send(frame(strings.Repeat("x", int(op))))
+			case 3:
+				if !held {
+					o.Hold()
+					held = true
+				}
+			case 4:
+				if held {
+					o.Release(frame("answer"))
+					held = false
+				}
+			case 5, 6:
+				s.room += int(op)
+				o.Flush()
+			case 7:
+				if i == len(ops)-1 {
+					o.Close(frame("last"))
+				}
+			}
+		}
+		if held {
+			o.Release(nil)
+		}
+		s.room = plenty
+		o.Flush()
+		for got := s.got.Bytes(); len(got) > 0; {
+			n := protocol.FrameLen(got)
+			if n > len(got) || !bytes.HasPrefix(protocol.Frame(got[:n]).JSON(), []byte(`{"event":"`)) {
+				t.Fatalf("not a whole frame: %q", got)
+			}
+			got = got[n:]
+		}
+		if s.finished > 1 || s.slow > 1 {
+			t.Fatalf("finished %d times, cut off %d times", s.finished, s.slow)
+		}
+	})
+}
+
+// What a delivery costs beside the system call.
+func BenchmarkSend(b *testing.B) {
+	o := new(Outbox)
+	o.Init(devNull{}, plenty)
+	f := frame("x")
+	b.ReportAllocs()
+	for b.Loop() {
+		o.Send(f)
+	}
+}
+
+type devNull struct{}
+
+func (devNull) TryWrite(p []byte) (int, error) { return len(p), nil }
+func (devNull) Slow() []byte                   { return nil }
+func (devNull) Finish(error)                   {}
