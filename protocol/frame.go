@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"encoding/binary"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -32,8 +33,10 @@ var PongFrame = textFrame(64, func(b []byte) []byte {
 	return append(b, `{"event":"pusher:pong","data":"{}"}`...)
 })
 
-// CloseFrame ends a connection with a code and a reason, which is cut to fit.
+// CloseFrame ends a connection with a code and a reason, which is cut to fit
+// and made valid UTF-8: it may repeat what a client sent.
 func CloseFrame(code int, reason string) Frame {
+	reason = strings.ToValidUTF8(reason, "?")
 	if len(reason) > maxCloseReason {
 		end := maxCloseReason
 		for end > 0 && !utf8.RuneStart(reason[end]) { // never half a character

@@ -1,0 +1,101 @@
+package apps
+
+import (
+	"sync"
+	"testing"
+
+	"belfry/channels"
+	"belfry/server/config"
+	"belfry/server/metrics"
+)
+
+func TestAllowsOrigin(t *testing.T) {
+	const none = ""
+	tests := []struct {
+		patterns []string
+		origin   string
+		want     bool
+	}{
+		{[]string{"*"}, "https://anything.example", true},
+		{[]string{"*"}, "null", true},
+		{[]string{"*"}, none, true},
+		{[]string{"example.com"}, "https://example.com", true},
+		{[]string{"example.com"}, "http://example.com:8080", true},
+		{[]string{"example.com"}, "https://EXAMPLE.com", true},
+		{[]string{"example.com"}, none, true}, // no browser
+		{[]string{"example.com"}, "null", false},
+		{[]string{"example.com"}, "example.com", false}, // an origin has a scheme
+		{[]string{"example.com"}, "https://www.example.com", false},
+		{[]string{"example.com"}, "https://example.com.evil.org", false},
+		{[]string{"example.com"}, "https://notexample.com", false},
+		{[]string{"example.com"}, "https://example.com@evil.org", false},
+		{[]string{"example.com"}, "https://evil.org/example.com", false},
+		{[]string{"example.com"}, "https://evil.org#example.com", false},
+		{[]string{"example.com"}, "://", false},
+		{[]string{"*.example.com"}, "https://www.example.com", true},
+		{[]string{"*.example.com"}, "https://a.b.example.com", true},
+		{[]string{"*.example.com"}, "https://example.com", false},
+		{[]string{"*.example.com"}, "https://.example.com", false},
+		{[]string{"*.example.com"}, "https://notexample.com", false},
+		{[]string{"*.example.com"}, "https://www.example.com.evil.org", false},
+		{[]string{"a.org", "b.org"}, "https://b.org", true},
+		{[]string{"::1"}, "http://[::1]:3000", true},
+		{[]string{"127.0.0.1"}, "http://127.0.0.1:5173", true},
+	}
+	for _, tt := range tests {
+		a := &App{App: config.App{AllowedOrigins: tt.patterns}}
+		if got := a.AllowsOrigin(tt.origin); got != tt.want {
+			t.Errorf("%v allows %q: %t", tt.patterns, tt.origin, got)
+		}
+	}
+}
+
+func TestConnectUpToTheLimit(t *testing.T) {
+	a := &App{App: config.App{MaxConnections: 10}}
+	var admitted sync.WaitGroup
+	results := make(chan bool, 30)
+	for range 30 {
+		admitted.Go(func() { results <- a.Connect() })
+	}
+	admitted.Wait()
+	close(results)
+	n := 0
+	for ok := range results {
+		if ok {
+			n++
+		}
+	}
+	if n != 10 || a.Connections() != 10 {
+		t.Errorf("%d were admitted, %d are counted, want 10", n, a.Connections())
+	}
+	a.Disconnect()
+	if !a.Connect() {
+		t.Error("a freed place was not given")
+	}
+	unlimited := &App{}
+	for range 100 {
+		if !unlimited.Connect() {
+			t.Fatal("refused without a limit")
+		}
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	broker := channels.NewBroker(1)
+	defer broker.Close()
+	one, two := config.DefaultApp(), config.DefaultApp()
+	one.ID, one.Key, one.Secret = "1", "key-1", "s"
+	two.ID, two.Key, two.Secret = "2", "key-2", "s"
+	r := NewRegistry([]config.App{one, two}, broker, metrics.New("", "", ""))
+	if a := r.ByID("2"); a == nil || a != r.ByKey("key-2") || a.Credentials.Key != "key-2" {
+		t.Errorf("app 2 is %v", a)
+	}
+	if r.ByID("key-1") != nil || r.ByKey("1") != nil || r.ByID("") != nil {
+		t.Error("found an app by what it is not called")
+	}
+	n := 0
+	r.All(func(*App) { n++ })
+	if n != 2 {
+		t.Errorf("%d apps", n)
+	}
+}
