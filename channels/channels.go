@@ -24,7 +24,6 @@ package channels
 import (
 	"errors"
 	"hash/maphash"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,13 +66,10 @@ type Broker struct {
 	done     sync.WaitGroup
 }
 
-// NewBroker starts flushers, one per processor if n is 0.
+// NewBroker starts n flushers, at least 1.
 func NewBroker(n int) *Broker {
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
-	}
 	b := &Broker{seed: maphash.MakeSeed()}
-	for range n {
+	for range max(n, 1) {
 		f := newFlusher()
 		b.flushers = append(b.flushers, f)
 		b.done.Go(f.run)

@@ -26,7 +26,22 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("GET "+s.config.Metrics.Path, s.metricsHandler())
 	}
 	mux.HandleFunc("/", s.notFound)
-	return s.recovered(trust(s.config.Server.TrustedProxies, mux))
+	return s.recovered(trust(s.config.Server.TrustedProxies, singleSlashes(mux)))
+}
+
+// singleSlashes serves //app/KEY, which a path option of "/" makes, as
+// /app/KEY. The mux would redirect, and no WebSocket client follows.
+func singleSlashes(next http.Handler) http.Handler {
+	collapse := func(path string) string {
+		for strings.Contains(path, "//") {
+			path = strings.ReplaceAll(path, "//", "/")
+		}
+		return path
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path, r.URL.RawPath = collapse(r.URL.Path), collapse(r.URL.RawPath)
+		next.ServeHTTP(w, r)
+	})
 }
 
 func get(f func(http.ResponseWriter)) http.Handler {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		}
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
-	s.broker = channels.NewBroker(0)
+	// A processor is left to the network poller, which the flushers, always in
+	// system calls, would keep waiting; package main adds one for it.
+	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0) - 1)
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.metrics)
 	s.watch = keepalive.New()
 	s.websocket = &websocket.Handler{

@@ -49,8 +49,7 @@ func serve(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		// One more than there are cores: a flusher in a system call must not
-		// keep the network poller waiting.
+		// One more than there are cores, for the network poller: see server.New.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	log := newLogger(cfg.Log, stderr)
@@ -95,6 +94,9 @@ func announce(log *slog.Logger, cfg *config.Config, s *server.Server) {
 // lines that Laravel wants.
 func printPaste(w io.Writer, app config.App, s *server.Server) {
 	host, port, _ := net.SplitHostPort(s.Addr().String())
+	if net.ParseIP(host).IsUnspecified() {
+		host = "127.0.0.1"
+	}
 	fmt.Fprintf(w, `
 No app is configured, so this one was made for this run. Paste into Laravel's .env:
 

@@ -10,8 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inputBuffer is read into at a time, in bytes; one per poller.
-const inputBuffer = 64 << 10
+// inputBuffer is read at a time, in bytes; one per poller. It is small so that
+// a client that sends many messages at once leaves the others their turn.
+const inputBuffer = 4 << 10
+
+// keptMessage is the largest buffer for a message that a poller keeps.
+const keptMessage = 64 << 10
 
 // pollers share the connections by descriptor.
 type pollers struct {
@@ -102,7 +106,7 @@ func (p *poller) remove(c *parked) {
 func (p *poller) run() {
 	events := make([]unix.EpollEvent, 256)
 	input := make([]byte, inputBuffer)
-	message := make([]byte, 4096)
+	message := make([]byte, inputBuffer)
 	for {
 		n := 0
 		err := p.raw.Read(func(fd uintptr) bool {
@@ -131,8 +135,8 @@ func (p *poller) run() {
 				c.readable(input, &message)
 			}
 		}
-		if cap(message) > inputBuffer {
-			message = make([]byte, 4096) // one large message keeps no memory
+		if cap(message) > keptMessage {
+			message = make([]byte, inputBuffer)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (s *scanner) whole(data []byte, limit int) (n int, v verdict) {
 			*s = scanner{}
 			return len(data), broken
 		}
-		if !h.control && s.size+h.payload > int64(limit) {
+		if !h.control && h.payload > int64(limit)-s.size {
 			return s.start, tooBig
 		}
 		end := s.pos + h.length + int(h.payload)

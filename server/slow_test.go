@@ -1,0 +1,138 @@
+package server_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+
+	"belfry/server/config"
+	"belfry/server/internal/servertest"
+	"belfry/server/internal/wstest"
+)
+
+// forms are the two ways of serving a connection: plain TCP without a
+// goroutine, TLS with one.
+func forms(t *testing.T) []struct {
+	name string
+	edit func(*config.Config)
+} {
+	return []struct {
+		name string
+		edit func(*config.Config)
+	}{
+		{"plain", func(*config.Config) {}},
+		{"TLS", servertest.Secure(t)},
+	}
+}
+
+// sequence checks that numbered events come without a gap.
+type sequence struct{ next int }
+
+func (s *sequence) take(f wstest.ReceivedFrame) error {
+	e, err := wstest.ParseEvent(f.Payload)
+	if err != nil {
+		return err
+	}
+	number, _, _ := strings.Cut(e.String(), " ")
+	if want := fmt.Sprint(s.next); e.Event != "n" || number != want {
+		return fmt.Errorf("got event %q number %q, want number %s", e.Event, number, want)
+	}
+	s.next++
+	return nil
+}
+
+func TestSlowConsumer(t *testing.T) {
+	for _, tt := range forms(t) {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.Start(t, tt.edit, func(c *config.Config) { c.Server.MaxOutboxBytes = config.MinOutboxBytes })
+			d := s.Dialer()
+			d.ReadBuffer = 4 << 10
+			slow, err := servertest.Greeted("1", d.Dial(t, servertest.Path("1")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			slow.Subscribe("a")
+
+			const healthy = 3
+			received := make(chan int, healthy)
+			for range healthy {
+				c := s.Connect(t, "1")
+				c.Subscribe("a")
+				go func() {
+					var seq sequence
+					for {
+						f, err := c.TryReadFrame()
+						if err == nil && string(f.Payload) == servertest.EventText("end", "a", "") {
+							break
+						}
+						if err == nil {
+							err = seq.take(f)
+						}
+						if err != nil {
+							t.Errorf("a client that reads: %v", err)
+							break
+						}
+					}
+					received <- seq.next
+				}()
+			}
+
+			const slowConsumers = `belfry_slow_consumers_total{app="1"}`
+			payload := strings.Repeat(" ", 10_000)
+			published := 0
+			for s.Metric(t, slowConsumers) == 0 {
+				if published > 5000 {
+					t.Fatal("the client that does not read is still there after 50 MB")
+				}
+				s.Publish(t, "1", "n", fmt.Sprint(published)+payload, "a")
+				published++
+			}
+			s.Publish(t, "1", "end", "", "a")
+			for range healthy {
+				if n := <-received; n != published {
+					t.Errorf("a client that reads got %d events of %d", n, published)
+				}
+			}
+			for series, want := range map[string]float64{
+				slowConsumers:                   1,
+				`belfry_connections{app="1"}`:   healthy,
+				`belfry_subscriptions{app="1"}`: healthy,
+				`belfry_connections_closed_total{app="1",reason="slow_consumer"}`: 1,
+			} {
+				if got := s.Metric(t, series); got != want {
+					t.Errorf("%s is %v, want %v", series, got, want)
+				}
+			}
+
+			// It gets what was on its way, whole and in order, and is told why
+			// if it reads that in time.
+			var seq sequence
+			for {
+				f, err := slow.TryReadFrame()
+				if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e, err := wstest.ParseEvent(f.Payload); err == nil && e.Event == "pusher:error" {
+					if code, _ := e.Error(); code != 4100 {
+						t.Errorf("told %s, want 4100", f.Payload)
+					}
+					slow.ExpectClose(4100)
+					break
+				}
+				if err := seq.take(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if seq.next == 0 || seq.next >= published {
+				t.Errorf("the client that did not read got %d events of %d", seq.next, published)
+			}
+		})
+	}
+}
