@@ -12,17 +12,25 @@ import (
 type channel struct {
 	app  *App
 	name string
-	kind protocol.Kind
 
-	mu sync.Mutex // guards everything below, and its shards
+	mu sync.Mutex // guards everything below, and its shards; not kind
 
-	dead    bool // removed from the app: look the name up again
-	count   int  // subscriptions
+	kind    protocol.Kind // constant, here to fill a gap
+	dead    bool          // removed from the app: look the name up again
+	count   int32         // subscriptions
 	shards  []*shard
-	members roster
+	members *roster // of a presence channel
 	last    *lastEvent
 	// room is closed when a full shard has been taken, nil while nobody waits.
 	room chan struct{}
+}
+
+func newChannel(a *App, name string) *channel {
+	c := &channel{app: a, name: name, kind: protocol.KindOf(name)}
+	if c.kind.IsPresence() {
+		c.members = new(roster)
+	}
+	return c
 }
 
 // lastEvent is what a cache channel replays.

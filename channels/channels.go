@@ -145,9 +145,8 @@ func (a *App) lock(name string) *channel {
 		if c == nil {
 			s.mu.Lock()
 			if c = s.channels[name]; c == nil {
-				name = strings.Clone(name) // not a part of a request's body
-				c = &channel{app: a, name: name, kind: protocol.KindOf(name)}
-				s.channels[name] = c
+				c = newChannel(a, strings.Clone(name)) // not a part of a request's body
+				s.channels[c.name] = c
 			}
 			s.mu.Unlock()
 		}

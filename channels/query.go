@@ -30,7 +30,10 @@ func (a *App) State(name string) State {
 func (c *channel) state() State {
 	now := time.Now()
 	c.expire(now)
-	s := State{Subscriptions: c.count, Users: len(c.members.order)}
+	s := State{Subscriptions: int(c.count)}
+	if c.members != nil {
+		s.Users = len(c.members.order)
+	}
 	if c.last != nil {
 		s.LastData = c.last.data
 		s.LastTTL = c.last.expires.Sub(now)
@@ -69,6 +72,9 @@ func (a *App) Users(name string) []string {
 		return nil
 	}
 	defer c.mu.Unlock()
+	if c.members == nil {
+		return nil
+	}
 	ids := make([]string, len(c.members.order))
 	for i, m := range c.members.order {
 		ids[i] = m.UserID

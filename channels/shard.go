@@ -37,10 +37,10 @@ type shard struct {
 	// subs in no order. While a batch goes out, subs[:cursor] have not been
 	// served yet.
 	subs   []*Subscription
-	cursor int
+	cursor int32
 
+	bytes   int32 // of pending
 	pending []pending
-	bytes   int    // of pending
 	next    uint64 // sequence number that the next frame gets
 
 	active bool   // queued at the flusher, or being flushed
@@ -55,7 +55,7 @@ type Subscription struct {
 	left       atomic.Bool
 
 	// Guarded by channel.mu.
-	pos    int     // in shard.subs
+	pos    int32   // in shard.subs
 	from   uint64  // first sequence number it receives
 	member *member // on presence channels
 }
@@ -78,7 +78,7 @@ func (s *Subscription) UserID() string {
 func (s *Subscription) Left() bool { return s.left.Load() }
 
 func (s *shard) add(sub *Subscription) {
-	sub.pos = len(s.subs)
+	sub.pos = int32(len(s.subs))
 	sub.from = s.next
 	s.subs = append(s.subs, sub)
 }
@@ -92,7 +92,7 @@ func (s *shard) remove(sub *Subscription) {
 		s.move(s.cursor, gap)
 		gap = s.cursor
 	}
-	last := len(s.subs) - 1
+	last := int32(len(s.subs) - 1)
 	s.move(last, gap)
 	s.subs[last] = nil
 	s.subs = s.subs[:last]
@@ -101,7 +101,7 @@ func (s *shard) remove(sub *Subscription) {
 	}
 }
 
-func (s *shard) move(from, to int) {
+func (s *shard) move(from, to int32) {
 	s.subs[to] = s.subs[from]
 	s.subs[to].pos = to
 }
@@ -110,7 +110,7 @@ func (s *shard) move(from, to int) {
 // or to queue.
 func (s *shard) append(p pending) (wasIdle bool) {
 	s.pending = append(s.pending, p)
-	s.bytes += len(p.frame)
+	s.bytes += int32(len(p.frame))
 	s.next++
 	if s.active {
 		return false
@@ -165,9 +165,9 @@ func (s *shard) take() {
 	rest := copy(s.pending, s.pending[n:])
 	clear(s.pending[rest:])
 	s.pending = s.pending[:rest]
-	s.bytes -= size
+	s.bytes -= int32(size)
 	s.batch = b
-	s.cursor = len(s.subs)
+	s.cursor = int32(len(s.subs))
 	if c := s.channel; c.room != nil && s.bytes < maxPending {
 		close(c.room)
 		c.room = nil
@@ -196,7 +196,7 @@ func (s *shard) flush(r *round) (more bool) {
 	}
 	b := s.batch
 	n := copy(r[:], s.subs[s.cursor-min(quantum, s.cursor):s.cursor])
-	s.cursor -= n
+	s.cursor -= int32(n)
 	c.mu.Unlock()
 
 	messages, bytes := 0, 0

@@ -40,12 +40,18 @@ const (
 // Outbox is one connection's. All methods may be called concurrently.
 type Outbox struct {
 	w     Writer
-	limit int
+	limit int32
 
-	mu    sync.Mutex // guards the following; held during TryWrite, which does not block
-	state state
-	held  bool
-	// queue begins with a whole frame while open; queue[:sent] is written.
+	mu      sync.Mutex // guards the following; held during TryWrite, which does not block
+	state   state
+	held    bool
+	waiting *backlog // nil when nothing waits, as it is mostly
+}
+
+// backlog is what the socket has not taken yet.
+type backlog struct {
+	// queue begins with a whole frame while the outbox is open; queue[:sent]
+	// is written.
 	queue []byte
 	sent  int
 	// heldFrom is where in queue the frames that came since Hold begin.
@@ -53,9 +59,9 @@ type Outbox struct {
 }
 
 // Init prepares an outbox that is a part of its connection. A client that lets
-// more than limit bytes wait is cut off.
+// more than limit bytes wait, of at most 1 GiB, is cut off.
 func (o *Outbox) Init(w Writer, limit int) {
-	o.w, o.limit = w, limit
+	o.w, o.limit = w, int32(min(limit, 1<<30))
 }
 
 // Send offers whole frames, which it does not keep. After Close it does
@@ -81,8 +87,11 @@ func (o *Outbox) Deliver(frames []byte, left func() bool) {
 // go ahead of it.
 func (o *Outbox) Hold() {
 	o.mu.Lock()
-	o.held, o.heldFrom = true, len(o.queue)
-	o.mu.Unlock()
+	defer o.mu.Unlock()
+	o.held = true
+	if b := o.waiting; b != nil {
+		b.heldFrom = len(b.queue)
+	}
 }
 
 // Release sends first, whole frames, ahead of what was held back.
@@ -93,11 +102,13 @@ func (o *Outbox) Release(first []byte) {
 	if o.state != open {
 		return
 	}
-	if len(o.queue) == 0 {
+	b := o.waiting
+	if b == nil {
 		o.send(first)
 		return
 	}
-	o.queue = slices.Insert(o.queue, o.heldFrom, first...)
+	b.queue = slices.Insert(b.queue, b.heldFrom, first...)
+	b.heldFrom = 0
 	o.flush()
 	o.checkLimit()
 }
@@ -121,7 +132,7 @@ func (o *Outbox) Close(last []byte) {
 	}
 	o.held = false
 	o.state = closing
-	o.queue = append(o.queue, last...)
+	o.queue(last)
 	o.flush()
 }
 
@@ -131,7 +142,7 @@ func (o *Outbox) Abort(cut func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.state = closed
-	o.queue, o.sent = nil, 0
+	o.waiting = nil
 	cut()
 }
 
@@ -146,7 +157,10 @@ func (o *Outbox) Locked(f func()) {
 func (o *Outbox) Waiting() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.queue) - o.sent
+	if o.waiting == nil {
+		return 0
+	}
+	return len(o.waiting.queue) - o.waiting.sent
 }
 
 // The following need mu.
@@ -155,8 +169,8 @@ func (o *Outbox) send(frames []byte) {
 	if o.state != open || len(frames) == 0 {
 		return
 	}
-	if o.held || len(o.queue) > 0 {
-		o.queue = append(o.queue, frames...)
+	if o.held || o.waiting != nil {
+		o.queue(frames)
 		o.checkLimit()
 		return
 	}
@@ -168,76 +182,89 @@ func (o *Outbox) send(frames []byte) {
 	if n == len(frames) {
 		return
 	}
-	start := 0 // of the frame that was cut
-	for size := protocol.FrameLen(frames); start+size <= n; size = protocol.FrameLen(frames[start:]) {
-		start += size
-	}
-	o.queue = append(o.queue, frames[start:]...)
-	o.sent = n - start
+	start := wholeFrames(frames, n)
+	o.queue(frames[start:])
+	o.waiting.sent = n - start
 	o.checkLimit()
+}
+
+func (o *Outbox) queue(frames []byte) {
+	if o.waiting == nil {
+		o.waiting = new(backlog)
+	}
+	o.waiting.queue = append(o.waiting.queue, frames...)
 }
 
 func (o *Outbox) flush() {
 	if o.state == closed {
 		return
 	}
-	if o.sent < len(o.queue) {
-		n, err := o.w.TryWrite(o.queue[o.sent:])
+	if b := o.waiting; b != nil {
+		n, err := o.w.TryWrite(b.queue[b.sent:])
 		if err != nil {
 			o.finish(err)
 			return
 		}
-		o.sent += n
+		b.sent += n
+		if b.sent < len(b.queue) {
+			if o.state == open {
+				b.compact()
+			}
+			return
+		}
+		o.waiting = nil
 	}
-	if o.sent < len(o.queue) {
-		o.compact()
-		return
-	}
-	o.queue, o.sent = nil, 0
 	if o.state == closing {
 		o.finish(nil)
 	}
 }
 
 // compact forgets written frames once they are the larger part of the queue.
-func (o *Outbox) compact() {
-	if o.state != open || o.sent < len(o.queue)/2 {
+func (b *backlog) compact() {
+	if b.sent < len(b.queue)/2 {
 		return
 	}
-	start := 0
-	for size := protocol.FrameLen(o.queue); start+size <= o.sent; size = protocol.FrameLen(o.queue[start:]) {
-		start += size
-	}
-	n := copy(o.queue, o.queue[start:])
-	o.queue = o.queue[:n]
-	o.sent -= start
+	start := wholeFrames(b.queue, b.sent)
+	b.queue = append(b.queue[:0], b.queue[start:]...)
+	b.sent -= start
 }
 
-// frameInProgress is the end of the frame that the socket has a part of.
-func (o *Outbox) frameInProgress() (end int) {
-	for end < o.sent {
-		end += protocol.FrameLen(o.queue[end:])
+// unfinished is the rest of the frame that the socket has a part of.
+func (b *backlog) unfinished() []byte {
+	end := wholeFrames(b.queue, b.sent)
+	if end < b.sent {
+		end += protocol.FrameLen(b.queue[end:])
+	}
+	return b.queue[b.sent:end]
+}
+
+// wholeFrames is where the last frame ends that is wholly within the first n
+// bytes of frames, which n does not exceed.
+func wholeFrames(frames []byte, n int) (end int) {
+	for end < n {
+		size := protocol.FrameLen(frames[end:])
+		if end+size > n {
+			break
+		}
+		end += size
 	}
 	return end
 }
 
 // checkLimit cuts off a slow consumer.
 func (o *Outbox) checkLimit() {
-	if o.state != open || len(o.queue)-o.sent <= o.limit {
+	b := o.waiting
+	if o.state != open || b == nil || len(b.queue)-b.sent <= int(o.limit) {
 		return
 	}
 	o.held = false
-	rest := o.queue[o.sent:o.frameInProgress()]
 	o.state = closing
-	o.queue, o.sent = append(slices.Clone(rest), o.w.Slow()...), 0
+	o.waiting = &backlog{queue: append(slices.Clone(b.unfinished()), o.w.Slow()...)}
 	o.flush()
 }
 
 func (o *Outbox) finish(err error) {
-	if o.state == closed {
-		return
-	}
 	o.state = closed
-	o.queue, o.sent = nil, 0
+	o.waiting = nil
 	o.w.Finish(err)
 }

@@ -91,11 +91,11 @@ func (s *Session) subscribe(data json.RawMessage) {
 
 // join subscribes and answers, so that the answer precedes every event.
 func (s *Session) join(channel string, member *protocol.Member) {
-	if existing := s.subscriptions[channel]; existing != nil {
+	if existing := s.subscriptions.find(channel); existing != nil {
 		s.rejoin(existing, member)
 		return
 	}
-	if most := s.app.MaxChannelsPerConnection; most > 0 && len(s.subscriptions) >= most {
+	if most := s.app.MaxChannelsPerConnection; most > 0 && s.subscriptions.len() >= most {
 		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
 			protocol.Errorf(protocol.CodeOverCapacity, "Connection is subscribed to %d channels, the most it may", most))
 		return
@@ -111,10 +111,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may", s.app.MaxPresenceMembers))
 		return
 	}
-	if s.subscriptions == nil {
-		s.subscriptions = make(map[string]*channels.Subscription)
-	}
-	s.subscriptions[sub.Channel()] = sub
+	s.subscriptions.add(sub)
 	answer := s.succeeded(sub, joined)
 	messages := 1
 	if sub.Kind().IsCache() {
@@ -160,12 +157,10 @@ func (s *Session) unsubscribe(data json.RawMessage) {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:unsubscribe: " + err.Error()})
 		return
 	}
-	sub := s.subscriptions[req.Channel]
-	if sub == nil {
-		return // not an error in Pusher either
+	// An unknown channel is not an error in Pusher either.
+	if sub := s.subscriptions.remove(req.Channel); sub != nil {
+		s.app.Channels.Unsubscribe(sub)
 	}
-	delete(s.subscriptions, req.Channel)
-	s.app.Channels.Unsubscribe(sub)
 }
 
 // clientEvent relays a client event to the channel's other subscribers.
@@ -185,7 +180,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 		refuse("Client events are for private and presence channels only; %q is %s", clipped(m.Channel), kind)
 		return
 	}
-	sub := s.subscriptions[m.Channel]
+	sub := s.subscriptions.find(m.Channel)
 	if sub == nil {
 		refuse("Client event on %q, which this connection is not subscribed to", clipped(m.Channel))
 		return

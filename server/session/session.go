@@ -60,9 +60,9 @@ type Session struct {
 
 	mu            sync.Mutex // guards the following; held while a message is handled
 	ended         bool
-	subscriptions map[string]*channels.Subscription
+	refusals      int32 // so far
+	subscriptions subscriptions
 	clientEvents  *rate.Limiter // nil until the first client event
-	refusals      int           // logged at info so far
 }
 
 // loggedRefusals is how many refusals of one connection are logged at info;
@@ -130,10 +130,10 @@ func (s *Session) End(reason Reason) bool {
 		return false
 	}
 	s.ended = true
-	for _, sub := range s.subscriptions {
+	for sub := range s.subscriptions.all() {
 		s.app.Channels.Unsubscribe(sub)
 	}
-	s.subscriptions = nil
+	s.subscriptions = subscriptions{}
 	s.app.Disconnect()
 	s.app.Metrics.Closed(string(reason))
 	if reason == SlowConsumer {

@@ -30,30 +30,33 @@ func newBlocking(h *Handler, nc net.Conn) *conn {
 	return &b.conn
 }
 
-func (b *blocking) start(early []byte) {
+func (b *blocking) start(r *reader, early []byte) {
 	b.early = early
-	go b.run()
+	go b.run(r)
 }
 
-func (b *blocking) run() {
-	b.serve()
+func (b *blocking) run(r *reader) {
+	if b.session != nil { // else it was refused, and is closing
+		r.src = b
+		r.lend(&b.conn, nil, b.session.App().MaxMessageBytes)
+		b.serve(r)
+	}
 	// What still comes is discarded until the peer closes, or is cut: a close
 	// with unread input would reset the connection under our last frame.
 	_, _ = io.Copy(io.Discard, b.nc)
 	b.leave(session.ByClient)
 	b.out.Abort(b.cut)
-	_ = b.ws.CloseNow()
+	r.discard()
 	b.handler.remove(&b.conn)
 }
 
-func (b *blocking) serve() {
+func (b *blocking) serve(r *reader) {
 	defer b.recovered()
-	var message []byte
-	for !b.ended && !b.closing.Load() && b.receive(&message) {
+	for !b.ended && !b.closing.Load() && b.receive(r) {
 	}
 }
 
-// Read is for the WebSocket library.
+// Read is what the reader reads from.
 func (b *blocking) Read(p []byte) (n int, err error) {
 	if len(b.early) > 0 {
 		n = copy(p, b.early)

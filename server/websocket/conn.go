@@ -7,7 +7,6 @@ import (
 	"net"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
@@ -29,10 +28,10 @@ const never = ^keepalive.Time(0)
 // forever is for reads: a context that can end costs a timer each.
 var forever = context.Background()
 
-// conn is what both forms of a connection have in common. It is the session's
-// transport, and it is the net.Conn that the WebSocket library writes to: what
-// the library writes are whole control frames, which go through the outbox
-// like everything else and so never end up inside another frame.
+// conn is what both forms of a connection have in common: the session's
+// transport. What the WebSocket library writes are whole control frames, which
+// go through the outbox like everything else and so never end up inside another
+// frame.
 type conn struct {
 	handler *Handler
 	socket  socket
@@ -42,21 +41,20 @@ type conn struct {
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
-	// Owned by the one goroutine that reads.
-	ws    *websocket.Conn
-	ended bool // no message is read any more; bytes are discarded
+	// Owned by the one goroutine that reads: no message is read any more, bytes
+	// are discarded.
+	ended bool
 }
 
 // socket is the part that differs between the forms.
 type socket interface {
 	outbox.Writer
-	// Read is for the WebSocket library.
-	Read(p []byte) (int, error)
 	// cut ends the connection at once, in both directions. It is called under
 	// the outbox's lock, and makes the reader see the end.
 	cut()
-	// start begins reading. early are bytes that came with the handshake.
-	start(early []byte)
+	// start begins reading, with the reader that the handshake has made or
+	// without. early are bytes that came with the handshake.
+	start(r *reader, early []byte)
 }
 
 // init prepares a connection. The outbox and the watch need the whole.
@@ -127,51 +125,25 @@ func (c *conn) leave(reason session.Reason) {
 	}
 }
 
-// errParked says that there is no more to read now. The library passes it on
-// and stays usable, as it comes between two messages.
-var errParked = errors.New("nothing to read")
-
-// receive reads one message into buf, which it may grow, and handles it. It
-// returns false when there is none now, or never will be again: see c.ended.
-func (c *conn) receive(buf *[]byte) bool {
-	kind, r, err := c.ws.Reader(forever)
-	if errors.Is(err, errParked) {
+// receive reads one message and handles it. It returns false when there is none
+// now, or never will be again: see c.ended.
+func (c *conn) receive(r *reader) bool {
+	kind, err := r.receive()
+	switch {
+	case errors.Is(err, errParked):
 		return false
-	}
-	if err == nil {
-		*buf, err = readAll(r, (*buf)[:0])
-	}
-	if err != nil {
+	case err != nil:
 		c.failed(err)
 		return false
-	}
-	switch {
 	case kind == websocket.MessageBinary:
-		c.session.HandleBinary(len(*buf))
-	case !utf8.Valid(*buf):
+		c.session.HandleBinary(len(r.message))
+	case !utf8.Valid(r.message):
 		c.breach(websocket.StatusInvalidFramePayloadData, "text is not valid UTF-8")
 		return false
 	default:
-		c.session.Handle(*buf)
+		c.session.Handle(r.message)
 	}
 	return true
-}
-
-// readAll is io.ReadAll into a buffer that is used again.
-func readAll(r io.Reader, b []byte) ([]byte, error) {
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		n, err := r.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if err == io.EOF {
-			return b, nil
-		}
-		if err != nil {
-			return b, err
-		}
-	}
 }
 
 // failed is the end of reading: the peer closed, or broke the rules, or went.
@@ -208,31 +180,12 @@ func (c *conn) recovered() {
 	c.out.Abort(c.socket.cut)
 }
 
-// The rest makes conn the net.Conn that Hijack returns. Deadlines are never
-// set by the library on a server.
-
-// Read implements net.Conn.
-func (c *conn) Read(p []byte) (int, error) { return c.socket.Read(p) }
-
-// Write implements net.Conn: one whole control frame at a time.
-func (c *conn) Write(p []byte) (int, error) {
+// control sends a control frame of the library's.
+func (c *conn) control(frame []byte) {
 	const opcodeClose = 8
-	if p[0]&0x0f == opcodeClose {
-		c.end(p)
+	if frame[0]&0x0f == opcodeClose {
+		c.end(frame)
 	} else {
-		c.out.Send(p)
+		c.out.Send(frame)
 	}
-	return len(p), nil
 }
-
-// stream is conn with the methods whose names it uses otherwise.
-type stream struct{ *conn }
-
-// Close implements net.Conn. The connection ends by its own rules.
-func (stream) Close() error { return nil }
-
-func (stream) LocalAddr() net.Addr              { return nil }
-func (stream) RemoteAddr() net.Addr             { return nil }
-func (stream) SetDeadline(time.Time) error      { return nil }
-func (stream) SetReadDeadline(time.Time) error  { return nil }
-func (stream) SetWriteDeadline(time.Time) error { return nil }

@@ -97,20 +97,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		return
 	}
 	c := hj.conn
-	c.ws = ws
+	hj.reader.ws = ws
 	if refused == nil {
 		refused = admit(c)
 	}
 	due := never
 	if c.session != nil {
-		ws.SetReadLimit(int64(c.session.App().MaxMessageBytes))
 		due = c.session.Due(h.Watch.Now(), c.seen.Load())
 	}
 	h.Watch.Add(c, &c.slot, due)
 	if refused != nil {
 		c.Close(refused)
 	}
-	c.socket.start(hj.early)
+	c.socket.start(hj.reader, hj.early)
 }
 
 // subprotocols are those offered that mean this protocol. iOS clients offer
@@ -224,20 +223,15 @@ func (h *Handler) conns() []*conn {
 	return conns
 }
 
-// hijacker hands the library a connection of ours in place of the server's.
+// hijacker hands the library a reader of ours in place of the connection, which
+// becomes a conn.
 type hijacker struct {
 	http.ResponseWriter
 	handler *Handler
 	conn    *conn
+	reader  *reader
 	early   []byte
 }
-
-// Sizes of the library's buffers: the writer's must hold a whole control
-// frame, so that it is one Write.
-const (
-	readBuffer  = 128
-	writeBuffer = 128
-)
 
 // Hijack implements http.Hijacker.
 func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -248,16 +242,14 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// A client may send its first message without waiting for our answer.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	hj.early = bytes.Clone(early)
-	if err := nc.SetDeadline(time.Time{}); err != nil {
-		nc.Close()
-		return nil, nil, err
+	if err = nc.SetDeadline(time.Time{}); err == nil {
+		hj.conn, err = hj.handler.newConn(nc)
 	}
-	br := bufio.NewReaderSize(nil, readBuffer)
-	hj.conn, err = hj.handler.newConn(nc, br)
 	if err != nil {
 		nc.Close()
 		return nil, nil, err
 	}
-	s := stream{hj.conn}
-	return s, bufio.NewReadWriter(br, bufio.NewWriterSize(s, writeBuffer)), nil
+	hj.reader = new(reader)
+	stream, brw := hj.reader.parts()
+	return stream, brw, nil
 }

@@ -1,9 +1,8 @@
 package websocket
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
-
 	"net"
 
 	"github.com/coder/websocket"
@@ -30,14 +29,17 @@ type parked struct {
 	fdClosed bool // the number may be another's by now
 
 	// Owned by the poller's goroutine.
-	br      *bufio.Reader // the library's
-	feed    []byte        // whole messages that the library may read now
-	partial []byte        // bytes of an unfinished message, nil mostly
+	unfinished *unfinished // nil mostly
+}
+
+// unfinished is the beginning of a message whose end has not come yet.
+type unfinished struct {
+	data    []byte
 	scanner scanner
 }
 
 // newConn takes over a connection: parked if it is a plain TCP socket.
-func (h *Handler) newConn(nc net.Conn, br *bufio.Reader) (*conn, error) {
+func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return newBlocking(h, nc), nil
@@ -55,16 +57,16 @@ func (h *Handler) newConn(nc net.Conn, br *bufio.Reader) (*conn, error) {
 	tcp.Close() // the duplicate keeps the connection; Go's poller is rid of it
 	// Not fatal: the kernel's own bound is only larger.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
-	p := &parked{fd: fd, br: br, poller: h.pollers.pick(fd)}
+	p := &parked{fd: fd, poller: h.pollers.pick(fd)}
 	p.init(h, p)
 	return &p.conn, nil
 }
 
-func (p *parked) start(early []byte) {
+func (p *parked) start(r *reader, early []byte) {
 	if len(early) > 0 {
-		var buf []byte
-		p.take(early, &buf)
+		p.take(early, r)
 	}
+	r.discard()
 	var err error
 	p.out.Locked(func() {
 		p.watched = true
@@ -121,18 +123,8 @@ func (p *parked) cut() {
 	}
 }
 
-// Read gives the library what it is to read now.
-func (p *parked) Read(b []byte) (int, error) {
-	if len(p.feed) == 0 {
-		return 0, errParked
-	}
-	n := copy(b, p.feed)
-	p.feed = p.feed[n:]
-	return n, nil
-}
-
-// readable is called by the poller, with its buffers.
-func (p *parked) readable(input []byte, message *[]byte) {
+// readable is called by the poller, whose input buffer it uses.
+func (p *parked) readable(input []byte) {
 	defer p.recovered()
 	n, err := unix.Read(p.fd, input)
 	switch {
@@ -143,34 +135,48 @@ func (p *parked) readable(input []byte, message *[]byte) {
 		return
 	}
 	p.seen.Store(p.handler.Watch.Now())
-	p.take(input[:n], message)
-}
-
-// take handles the whole messages in what came, and keeps the rest.
-func (p *parked) take(came []byte, message *[]byte) {
 	if p.ended || p.closing.Load() {
 		return // only the end matters now
 	}
-	data := came
-	if p.partial != nil {
-		p.partial = append(p.partial, came...)
-		data = p.partial
+	r, err := p.poller.lend()
+	if err != nil {
+		panic(err) // the library refuses its own handshake
 	}
-	n, verdict := p.scanner.whole(data, p.session.App().MaxMessageBytes)
-	p.feed = data[:n]
-	for !p.ended && (len(p.feed) > 0 || p.br.Buffered() > 0) && p.receive(message) {
+	if p.take(input[:n], r) {
+		p.poller.reader = r
+	}
+}
+
+// take handles the whole messages in what came, and keeps the rest. It reports
+// whether the reader may be used for another connection.
+func (p *parked) take(came []byte, r *reader) (clean bool) {
+	if p.ended || p.closing.Load() {
+		return false
+	}
+	data, scan := came, scanner{}
+	if u := p.unfinished; u != nil {
+		u.data = append(u.data, came...)
+		data, scan = u.data, u.scanner
+	}
+	limit := p.session.App().MaxMessageBytes
+	n, verdict := scan.whole(data, limit)
+	r.lend(&p.conn, data[:n], limit)
+	for !p.ended && r.unread() && p.receive(r) {
 	}
 	if verdict == tooBig && !p.ended {
 		p.breach(websocket.StatusMessageTooBig, "message is larger than max_message_bytes")
 	}
-	p.feed = nil
-	if rest := data[n:]; len(rest) == 0 || p.ended {
-		p.partial = nil
-	} else if p.partial != nil {
-		p.partial = append(p.partial[:0], rest...)
-	} else {
-		p.partial = append(make([]byte, 0, len(rest)+512), rest...)
+	rest := data[n:]
+	switch {
+	case len(rest) == 0 || p.ended:
+		p.unfinished = nil
+	case p.unfinished == nil:
+		p.unfinished = &unfinished{data: bytes.Clone(rest), scanner: scan}
+	default:
+		p.unfinished.data = append(p.unfinished.data[:0], rest...)
+		p.unfinished.scanner = scan
 	}
+	return r.takeBack()
 }
 
 // gone closes the descriptor: the peer has gone, or was cut.
@@ -182,6 +188,5 @@ func (p *parked) gone() {
 		p.fdClosed = true
 		unix.Close(p.fd)
 	})
-	_ = p.ws.CloseNow()
 	p.handler.remove(&p.conn)
 }

@@ -2,13 +2,10 @@
 
 package websocket
 
-import (
-	"bufio"
-	"net"
-)
+import "net"
 
 // newConn takes over a connection; parking needs epoll.
-func (h *Handler) newConn(nc net.Conn, _ *bufio.Reader) (*conn, error) {
+func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	return newBlocking(h, nc), nil
 }
 

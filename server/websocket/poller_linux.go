@@ -14,9 +14,6 @@ import (
 // a client that sends many messages at once leaves the others their turn.
 const inputBuffer = 4 << 10
 
-// keptMessage is the largest buffer for a message that a poller keeps.
-const keptMessage = 64 << 10
-
 // pollers share the connections by descriptor.
 type pollers struct {
 	all  []*poller
@@ -56,6 +53,19 @@ type poller struct {
 
 	mu    sync.Mutex // guards conns
 	conns map[int]*parked
+
+	reader *reader // owned by run; nil: none, or lent
+}
+
+// lend hands out the reader, or a new one. Whoever gets it gives it back by
+// setting p.reader, if it is clean; else it is gone.
+func (p *poller) lend() (*reader, error) {
+	r := p.reader
+	p.reader = nil
+	if r == nil || r.dead.Load() {
+		return newReader()
+	}
+	return r, nil
 }
 
 func newPoller() (*poller, error) {
@@ -106,7 +116,6 @@ func (p *poller) remove(c *parked) {
 func (p *poller) run() {
 	events := make([]unix.EpollEvent, 256)
 	input := make([]byte, inputBuffer)
-	message := make([]byte, inputBuffer)
 	for {
 		n := 0
 		err := p.raw.Read(func(fd uintptr) bool {
@@ -132,11 +141,8 @@ func (p *poller) run() {
 				c.out.Flush()
 			}
 			if e.Events&^unix.EPOLLOUT != 0 {
-				c.readable(input, &message)
+				c.readable(input)
 			}
-		}
-		if cap(message) > keptMessage {
-			message = make([]byte, inputBuffer)
 		}
 	}
 }
