@@ -33,7 +33,7 @@ server:
   path: ws/
   tls: {cert_file: a.pem, key_file: b.pem}
   trusted_proxies: [10.1.2.3/8, 192.0.2.1, "2001:db8::1"]
-  max_request_bytes: 1
+  max_request_bytes: 20000
   max_connections: 5
   max_outbox_bytes: 65536
   shutdown_grace: 0s
@@ -45,7 +45,7 @@ log: {level: error, format: json}
 				TrustedProxies: []netip.Prefix{
 					netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"),
 				},
-				MaxRequestBytes: 1, MaxConnections: 5, MaxOutboxBytes: 65536,
+				MaxRequestBytes: 20000, MaxConnections: 5, MaxOutboxBytes: 65536,
 			}
 			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t"}
 			c.Log = Log{Level: slog.LevelError, Format: LogJSON}

@@ -16,8 +16,9 @@ import (
 
 // Bounds that are not obvious from the key.
 const (
-	MinOutboxBytes = 64 << 10 // less would make slow consumers of healthy clients
-	maxLimit       = 1 << 30  // of any count or size: fits an int everywhere, sums cannot overflow
+	MinOutboxBytes = 64 << 10  // less would make slow consumers of healthy clients
+	maxLimit       = 1 << 30   // of any count or size: fits an int everywhere, sums cannot overflow
+	kernelBuffer   = 128 << 10 // what a socket takes beside the outbox
 	maxTimeout     = 24 * time.Hour
 	maxGrace       = time.Hour
 	maxCacheTTL    = 30 * 24 * time.Hour
@@ -77,6 +78,8 @@ func (c *Config) validate(refuse func(path, problem string)) {
 		a.validate(func(key, problem string) { check(at+key, problem) })
 		check(at+"id", repeatProblem(ids, a.ID, i))
 		check(at+"key", repeatProblem(keys, a.Key, i))
+		check(at+"max_event_bytes", requestProblem(a.MaxEventBytes, s.MaxRequestBytes))
+		check("server.max_outbox_bytes", outboxProblem(s.MaxOutboxBytes, i, a))
 	}
 }
 
@@ -152,6 +155,30 @@ func repeatProblem(first map[string]int, value string, i int) string {
 func rangeProblem[N int | int64](n, least N) string {
 	if n < least || n > maxLimit {
 		return fmt.Sprintf("is out of range: give a whole number from %d to %d", least, maxLimit)
+	}
+	return ""
+}
+
+// requestProblem and outboxProblem look at values that are in range each.
+func requestProblem(event int, request int64) string {
+	if cmp.Or(rangeProblem(event, 1), rangeProblem(request, 1)) == "" && int64(event) > request {
+		return fmt.Sprintf("does not fit a request: give at most server.max_request_bytes, %d", request)
+	}
+	return ""
+}
+
+// outboxProblem keeps one message that the configuration allows from making a
+// slow consumer of a client that reads.
+func outboxProblem(outbox, i int, a App) string {
+	roster := int64(a.MaxPresenceMembers) * int64(a.MaxPresenceUserBytes)
+	switch {
+	case cmp.Or(rangeProblem(a.MaxEventBytes, 1), rangeProblem(a.MaxPresenceMembers, 1), rangeProblem(a.MaxPresenceUserBytes, 1)) != "":
+		return ""
+	case int64(outbox) < 2*int64(a.MaxEventBytes):
+		return fmt.Sprintf("is too small: give at least twice max_event_bytes of apps[%d], %d", i, 2*a.MaxEventBytes)
+	case int64(outbox)+kernelBuffer < roster:
+		return fmt.Sprintf("is too small for a list of members: give at least %d, or lower max_presence_members or max_presence_user_bytes of apps[%d]",
+			roster-kernelBuffer, i)
 	}
 	return ""
 }

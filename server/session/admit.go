@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 
@@ -82,11 +83,11 @@ func checkVersion(values []string) *protocol.Error {
 		return protocol.Errorf(protocol.CodeNoProtocol, "No protocol version given: add protocol=%d to the query", protocol.MaxVersion)
 	}
 	v, err := strconv.Atoi(values[0])
-	if err != nil {
+	if errors.Is(err, strconv.ErrSyntax) {
 		return protocol.Errorf(protocol.CodeBadVersion, "Protocol version %q is not an integer", clipped(values[0]))
 	}
 	if v < protocol.MinVersion || v > protocol.MaxVersion {
-		return protocol.Errorf(protocol.CodeUnsupportedProtocol, "Protocol version %d is not supported: use %d to %d", v, protocol.MinVersion, protocol.MaxVersion)
+		return protocol.Errorf(protocol.CodeUnsupportedProtocol, "Protocol version %s is not supported: use %d to %d", clipped(values[0]), protocol.MinVersion, protocol.MaxVersion)
 	}
 	return nil
 }

@@ -22,6 +22,11 @@ import (
 // frames and to close its side.
 const closeTimeout = 5
 
+// sendBuffer bounds, in bytes, what the kernel keeps for a client that does
+// not read; it would grow to megabytes by itself, uncounted. Linux doubles it
+// for its own bookkeeping.
+const sendBuffer = 128 << 10
+
 // never is a deadline that does not come.
 const never = ^keepalive.Time(0)
 

@@ -242,6 +242,7 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// A client may send its first message without waiting for our answer.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	hj.early = bytes.Clone(early)
+	boundSendBuffer(nc)
 	if err = nc.SetDeadline(time.Time{}); err == nil {
 		hj.conn, err = hj.handler.newConn(nc)
 	}
@@ -252,4 +253,13 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	hj.reader = new(reader)
 	stream, brw := hj.reader.parts()
 	return stream, brw, nil
+}
+
+func boundSendBuffer(nc net.Conn) {
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = wrapped.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // without it, the kernel's bound is only larger
+	}
 }

@@ -11,11 +11,6 @@ import (
 	"belfry/server/session"
 )
 
-// sendBuffer bounds, in bytes, what the kernel keeps for a client that does
-// not read; it would grow to megabytes by itself, uncounted. The kernel
-// doubles it for its own bookkeeping.
-const sendBuffer = 128 << 10
-
 // parked is a connection that has no goroutine. Its descriptor belongs to a
 // poller, which alone reads from it and closes it.
 type parked struct {
@@ -55,8 +50,6 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 		return nil, errors.Join(ctlErr, err)
 	}
 	tcp.Close() // the duplicate keeps the connection; Go's poller is rid of it
-	// Not fatal: the kernel's own bound is only larger.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 	p := &parked{fd: fd, poller: h.pollers.pick(fd)}
 	p.init(h, p)
 	return &p.conn, nil
