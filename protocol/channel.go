@@ -98,11 +98,11 @@ func CheckChannel(name string, max int) error {
 	}
 	for i := range len(name) {
 		if !channelChar[name[i]] {
-			return fmt.Errorf("channel name %q has a character outside A-Z a-z 0-9 _ - = @ , . ;", clip(name))
+			return fmt.Errorf("channel name %q has a character outside A-Z a-z 0-9 _ - = @ , . ;", quoted(name))
 		}
 	}
 	if len(name) > max {
-		return fmt.Errorf("channel name %q is %d characters long, more than %d", clip(name), len(name), max)
+		return fmt.Errorf("channel name %q is %d characters long, more than %d", quoted(name), len(name), max)
 	}
 	return nil
 }
@@ -114,12 +114,3 @@ var channelChar = func() (set [256]bool) {
 	}
 	return set
 }()
-
-// clip shortens what a client sent to what fits an error message.
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}

@@ -86,9 +86,9 @@ func TestCloseFrame(t *testing.T) {
 		{"short", "gone", "\x88\x06\x10\x04gone"},
 		{"none", "", "\x88\x02\x10\x04"},
 		{"invalid", "a\xffb", "\x88\x05\x10\x04a?b"},
-		{"cut", strings.Repeat("x", 200), "\x88\x7d\x10\x04" + strings.Repeat("x", 123)},
-		{"cut between characters", strings.Repeat("x", 122) + "é", "\x88\x7c\x10\x04" + strings.Repeat("x", 122)},
-		{"cut after a character", strings.Repeat("x", 121) + "éa", "\x88\x7d\x10\x04" + strings.Repeat("x", 121) + "é"},
+		{"longest", strings.Repeat("x", 123), "\x88\x7d\x10\x04" + strings.Repeat("x", 123)},
+		{"cut", strings.Repeat("x", 200), "\x88\x7d\x10\x04" + strings.Repeat("x", 120) + "…"},
+		{"cut before a character", strings.Repeat("x", 119) + "ééé", "\x88\x7c\x10\x04" + strings.Repeat("x", 119) + "…"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package protocol
 import (
 	"encoding/binary"
 	"strings"
-	"unicode/utf8"
 )
 
 // Frame is one server message, ready for the socket: a complete, final,
@@ -38,11 +37,7 @@ var PongFrame = textFrame(64, func(b []byte) []byte {
 func CloseFrame(code int, reason string) Frame {
 	reason = strings.ToValidUTF8(reason, "?")
 	if len(reason) > maxCloseReason {
-		end := maxCloseReason
-		for end > 0 && !utf8.RuneStart(reason[end]) { // never half a character
-			end--
-		}
-		reason = reason[:end]
+		reason = Clip(reason, maxCloseReason-len("…"))
 	}
 	f := make(Frame, 0, 4+len(reason))
 	f = append(f, finClose, byte(2+len(reason)))

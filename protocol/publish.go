@@ -55,7 +55,7 @@ func ParseInfo(s string) (Info, error) {
 		case "cache":
 			info.Cache = true
 		default:
-			return Info{}, badRequest("info: unknown attribute %q; there are user_count, subscription_count and cache", clip(attribute))
+			return Info{}, badRequest("info: unknown attribute %q; there are user_count, subscription_count and cache", quoted(attribute))
 		}
 	}
 	return info, nil
@@ -159,12 +159,12 @@ func (b publishBody) publication(limits Limits) (Publication, error) {
 	}
 	if length > limits.EventBytes {
 		return Publication{}, &RequestError{Status: statusTooLarge, Message: fmt.Sprintf(
-			"data of event %q is %d bytes, more than max_event_bytes %d", clip(b.Name), length, limits.EventBytes)}
+			"data of event %q is %d bytes, more than max_event_bytes %d", quoted(b.Name), length, limits.EventBytes)}
 	}
 	p := Publication{Name: b.Name, Channels: unique(b.Channels), Data: data}
 	if b.SocketID != nil && *b.SocketID != "" {
 		if !WellFormedSocketID(*b.SocketID) {
-			return Publication{}, badRequest("socket_id %q is not of the form 1234.5678", clip(*b.SocketID))
+			return Publication{}, badRequest("socket_id %q is not of the form 1234.5678", quoted(*b.SocketID))
 		}
 		p.Except, _ = ParseSocketID(*b.SocketID)
 	}
@@ -183,9 +183,9 @@ func checkEventName(name string, max int) error {
 	case name == "":
 		return badRequest("name is missing or empty")
 	case utf8.RuneCountInString(name) > max:
-		return badRequest("name %q is %d characters long, more than %d", clip(name), utf8.RuneCountInString(name), max)
+		return badRequest("name %q is %d characters long, more than %d", quoted(name), utf8.RuneCountInString(name), max)
 	case strings.HasPrefix(name, PrefixReserved), strings.HasPrefix(name, PrefixInternal):
-		return badRequest("name %q: names that begin with pusher: or pusher_internal: belong to the protocol", clip(name))
+		return badRequest("name %q: names that begin with pusher: or pusher_internal: belong to the protocol", quoted(name))
 	}
 	return nil
 }

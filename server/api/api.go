@@ -215,11 +215,5 @@ func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
 	return status, answer
 }
 
-// clip shortens what a stranger sent.
-func clip(s string) string {
-	const most = 100
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}
+// clip is what is repeated of what a stranger sent.
+func clip(s string) string { return protocol.Clip(s, 100) }

@@ -67,7 +67,7 @@ func check(app *apps.App, h Handshake) *protocol.Error {
 	}
 	switch {
 	case app == nil:
-		return protocol.Errorf(protocol.CodeAppNotFound, "App key %s not found: compare it with the key in the server's configuration", clipped(h.Key))
+		return protocol.Errorf(protocol.CodeAppNotFound, "App key %s is not that of any app of this server", clipped(h.Key))
 	case !app.Enabled:
 		return protocol.Errorf(protocol.CodeAppDisabled, "Application is disabled")
 	case !app.AllowsOrigin(h.Origin):
@@ -92,12 +92,5 @@ func checkVersion(values []string) *protocol.Error {
 	return nil
 }
 
-// clipped shortens what a stranger sent to what a log line or a close frame
-// takes.
-func clipped(s string) string {
-	const most = 60
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}
+// clipped is what is repeated of what a stranger sent.
+func clipped(s string) string { return protocol.Clip(s, 60) }

@@ -3,8 +3,6 @@ package websocket
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"runtime/debug"
 	"sync/atomic"
 	"unicode/utf8"
@@ -43,6 +41,7 @@ type conn struct {
 	out     outbox.Outbox
 	session *session.Session // nil when the client was refused
 	slot    keepalive.Slot
+	placed  bool          // it takes a place of MaxConnections
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
@@ -138,7 +137,7 @@ func (c *conn) receive(r *reader) bool {
 	case errors.Is(err, errParked):
 		return false
 	case err != nil:
-		c.failed(err)
+		c.failed(err, r.gone)
 		return false
 	case kind == websocket.MessageBinary:
 		c.session.HandleBinary(len(r.message))
@@ -151,11 +150,11 @@ func (c *conn) receive(r *reader) bool {
 	return true
 }
 
-// failed is the end of reading: the peer closed, or broke the rules, or went.
-func (c *conn) failed(err error) {
+// failed is the end of reading: the peer closed, or went, or broke the rules.
+func (c *conn) failed(err error, gone bool) {
 	c.ended = true
 	switch {
-	case websocket.CloseStatus(err) != -1, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case websocket.CloseStatus(err) != -1, gone:
 		c.leave(session.ByClient)
 	default:
 		// The library has sent a close frame for most breaches, in which case
@@ -187,10 +186,14 @@ func (c *conn) recovered() {
 
 // control sends a control frame of the library's.
 func (c *conn) control(frame []byte) {
-	const opcodeClose = 8
-	if frame[0]&0x0f == opcodeClose {
-		c.end(frame)
-	} else {
+	const opcodeClose, header, code = 8, 2, 2
+	switch {
+	case frame[0]&0x0f != opcodeClose:
 		c.out.Send(frame)
+	case len(frame) > header+code && !utf8.Valid(frame[header+code:]):
+		// The library returns a reason as it came.
+		c.end(protocol.CloseFrame(int(websocket.StatusInvalidFramePayloadData), "reason is not valid UTF-8"))
+	default:
+		c.end(frame)
 	}
 }

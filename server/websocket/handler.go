@@ -43,6 +43,7 @@ type Handler struct {
 
 	mu       sync.Mutex // guards the following
 	open     int        // connections, from before the handshake until the socket is closed
+	served   int        // those of them that take a place of MaxConnections
 	draining bool
 	empty    chan struct{} // closed when draining and no connection is left
 }
@@ -83,20 +84,22 @@ func (h *Handler) ServeNotFound(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn) *protocol.Error) {
 	refused, ok := h.enter()
 	if !ok {
-		http.Error(w, "server is stopping", http.StatusServiceUnavailable)
+		http.Error(w, "server is stopping or over its capacity", http.StatusServiceUnavailable)
 		return
 	}
+	placed := refused == nil
 	hj := &hijacker{ResponseWriter: w, handler: h}
 	ws, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
 		Subprotocols:       subprotocols(r),
 		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
 	})
 	if err != nil {
-		h.leave()
+		h.leave(placed)
 		h.Log.Debug("WebSocket handshake failed", "remote", r.RemoteAddr, "error", err)
 		return
 	}
 	c := hj.conn
+	c.placed = placed
 	hj.reader.ws = ws
 	if refused == nil {
 		refused = admit(c)
@@ -125,29 +128,39 @@ func subprotocols(r *http.Request) (offered []string) {
 	return offered
 }
 
+// maxRefused is how many refused clients, beyond MaxConnections, are told why
+// at a time. They hold a descriptor until they have closed their side.
+const maxRefused = 64
+
 // enter counts a connection in. It may have to be refused; ok is false when it
-// cannot even be told, as the server has stopped.
+// cannot even be told.
 func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	full := h.MaxConnections > 0 && h.served >= h.MaxConnections
 	switch {
-	case h.draining && h.open == 0:
+	case h.draining && h.open == 0, full && h.open >= h.MaxConnections+maxRefused:
 		return nil, false
 	case h.draining:
 		refused = restarting
-	case h.MaxConnections > 0 && h.open >= h.MaxConnections:
+	case full:
 		refused = protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", h.MaxConnections)
 		h.Gate.Reject("", refused)
+	default:
+		h.served++
 	}
 	h.open++
 	return refused, true
 }
 
 // leave counts a connection out.
-func (h *Handler) leave() {
+func (h *Handler) leave(placed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open--
+	if placed {
+		h.served--
+	}
 	if h.draining && h.open == 0 {
 		close(h.empty)
 	}
@@ -156,7 +169,7 @@ func (h *Handler) leave() {
 // remove forgets a connection whose socket is closed.
 func (h *Handler) remove(c *conn) {
 	h.Watch.Remove(c.slot)
-	h.leave()
+	h.leave(c.placed)
 }
 
 var restarting = &protocol.Error{Code: protocol.CodeReconnect, Message: "Server is restarting: reconnect"}

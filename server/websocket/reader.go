@@ -37,6 +37,7 @@ type reader struct {
 
 	conn *conn     // whose bytes are read now, nil between two
 	src  io.Reader // of a connection that keeps its reader; nil: feed
+	gone bool      // src has come to its end
 	feed []byte    // whole messages that may be read now
 
 	dead atomic.Bool // the library closed it, by a timeout of its own
@@ -144,7 +145,9 @@ func (r *reader) receive() (websocket.MessageType, error) {
 // Read implements net.Conn.
 func (r *reader) Read(p []byte) (int, error) {
 	if r.src != nil {
-		return r.src.Read(p)
+		n, err := r.src.Read(p)
+		r.gone = err != nil
+		return n, err
 	}
 	if len(r.feed) == 0 {
 		return 0, errParked
