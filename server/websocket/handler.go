@@ -109,7 +109,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		due = c.session.Due(h.Watch.Now(), c.seen.Load())
 	}
 	h.Watch.Add(c, &c.slot, due)
+	if refused == nil && h.isDraining() { // Drain may have looked for it before it was watched
+		c.session.Close(session.Drain, restarting)
+	}
 	if refused != nil {
+		h.giveUpPlace(c)
 		c.Close(refused)
 	}
 	c.socket.start(hj.reader, hj.early)
@@ -151,6 +155,23 @@ func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 	}
 	h.open++
 	return refused, true
+}
+
+// giveUpPlace is for a client that was refused: it stays to be told, but takes
+// nobody's place.
+func (h *Handler) giveUpPlace(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.placed {
+		c.placed = false
+		h.served--
+	}
+}
+
+func (h *Handler) isDraining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
 }
 
 // leave counts a connection out.
