@@ -1,0 +1,19 @@
+// The examples in docs/, so that tests can run just what users read.
+
+import { readFile } from 'node:fs/promises';
+
+/** The text of every code block of a language in a page of docs/. */
+export async function examples(page, language) {
+  const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
+  const blocks = text.matchAll(/^```(\S+)\n(.*?)^```$/gms);
+  return [...blocks].filter(([, found]) => found === language).map(([, , code]) => code);
+}
+
+/** The one example that contains a text. */
+export function example(blocks, containing) {
+  const found = blocks.filter((block) => block.includes(containing));
+  if (found.length !== 1) {
+    throw new Error(`${found.length} examples contain ${containing}`);
+  }
+  return found[0];
+}

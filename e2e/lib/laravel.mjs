@@ -1,0 +1,77 @@
+// A stand-in for the Laravel application behind Echo: POST /broadcasting/auth
+// for the user of a bearer token, as routes/channels.php would decide, and
+// routes that broadcast.
+
+import http from 'node:http';
+
+import { newBackend } from './clients.mjs';
+
+/** Laravel's name of a broadcast notification. */
+export const notificationEvent = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
+
+/** Who may log in, by bearer token. */
+export const users = {
+  'token-ann': { id: 1, name: 'Ann' },
+  'token-bob': { id: 2, name: 'Bob' },
+};
+
+const forbidden = [403, { message: 'This action is unauthorized.' }];
+
+/**
+ * Starts it on a free port: {url, backend, stop}. It refuses channels whose
+ * name has "forbidden" in it, and those who are not logged in.
+ */
+export async function startLaravel(belfry) {
+  const backend = newBackend(belfry);
+
+  async function answer(request, body) {
+    const user = users[request.headers.authorization?.replace('Bearer ', '')];
+    if (!user) {
+      return forbidden;
+    }
+    switch (`${request.method} ${request.url}`) {
+      case 'POST /broadcasting/auth': {
+        const form = new URLSearchParams(body);
+        const channel = form.get('channel_name');
+        if (channel.includes('forbidden')) {
+          return forbidden;
+        }
+        const member = channel.startsWith('presence-') ? { user_id: user.id, user_info: user } : undefined;
+        return [200, backend.authorizeChannel(form.get('socket_id'), channel, member)];
+      }
+      // broadcast(new OrderShipped($order))->toOthers()
+      case 'POST /orders/1/ship': {
+        const except = request.headers['x-socket-id'];
+        await backend.trigger(
+          'private-orders.1',
+          'App\\Events\\OrderShipped',
+          { order: { id: 1 }, by: user.name },
+          { socket_id: except },
+        );
+        return [200, {}];
+      }
+      default:
+        return [404, {}];
+    }
+  }
+
+  const server = http.createServer(async (request, response) => {
+    try {
+      const chunks = await request.toArray();
+      const [status, body] = await answer(request, Buffer.concat(chunks).toString());
+      response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
+    } catch (error) {
+      response.writeHead(500).end(error.stack);
+    }
+  });
+  await new Promise((resolve, reject) => server.listen(0, '127.0.0.1', resolve).once('error', reject));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    backend,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
+  };
+}
