@@ -55,9 +55,12 @@ examples/chat/dist: examples/chat/node_modules $(wildcard examples/chat/web/*)
 	@touch $@
 
 demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8000, with a server of its own
+	@go build -o bin/chat ./examples/chat
 	@bin/belfry serve --config config.example.yaml & server=$$!; \
-	  trap 'kill $$server; wait $$server' EXIT INT TERM; \
-	  go run ./examples/chat --dist examples/chat/dist
+	  bin/chat --dist examples/chat/dist & chat=$$!; \
+	  trap 'kill $$server $$chat 2>/dev/null; wait' EXIT; \
+	  trap 'exit 0' INT TERM; \
+	  wait $$chat
 
 vuln: ## known vulnerabilities in what we depend on (needs the internet)
 	go run $(GOVULNCHECK) ./...

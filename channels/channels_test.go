@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -294,6 +295,55 @@ func TestNothingFromBefore(t *testing.T) {
 	}
 	if got := late.wait(t, "3"); !slices.Equal(got, []string{"3"}) {
 		t.Errorf("the late subscriber got %v", got)
+	}
+}
+
+// Who leaves while a batch is going out changes nothing for the others, on
+// whichever side of the flusher they are.
+func TestNobodyIsSkippedWhenOthersLeave(t *testing.T) {
+	broker := &Broker{flushers: []*flusher{newFlusher()}, seed: maphash.MakeSeed()} // which this test flushes for
+	a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts))
+	var all []*recorder
+	var subs []*Subscription
+	for range 3 * quantum {
+		r, s := subscribe(t, a, "c")
+		all, subs = append(all, r), append(subs, s)
+	}
+	a.Publish(event("c", "1"), protocol.SocketID{})
+	shard := a.find("c").shards[0]
+	var r round
+	leave := func(at ...int) {
+		for _, i := range at {
+			a.Unsubscribe(subs[i])
+			all[i] = nil
+		}
+	}
+	if !shard.flush(&r) { // serves the last quantum
+		t.Fatal("one quantum served all")
+	}
+	const size = 3 * quantum
+	leave(0, size-1, 2*quantum-1, 2*quantum, 5, size-2, 1)
+	late, _ := subscribe(t, a, "c")
+	for shard.flush(&r) {
+		if all[7] != nil {
+			leave(7, size-3)
+		}
+	}
+	for i, r := range all {
+		if r == nil {
+			continue
+		}
+		if got := r.data(); !slices.Equal(got, []string{"1"}) {
+			t.Errorf("subscriber %d got %v", i, got)
+		}
+	}
+	if got := late.data(); got != nil {
+		t.Errorf("who came later got %v", got)
+	}
+	for i, s := range shard.subs {
+		if int(s.pos) != i {
+			t.Errorf("subscription %d believes to be at %d", i, s.pos)
+		}
 	}
 }
 

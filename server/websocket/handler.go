@@ -95,7 +95,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	})
 	if err != nil {
 		h.leave(placed)
-		h.Log.Debug("WebSocket handshake failed", "remote", r.RemoteAddr, "error", err)
+		h.Log.Info("no WebSocket handshake; a proxy may drop the Upgrade header", "remote", r.RemoteAddr, "reason", err)
 		return
 	}
 	c := hj.conn
