@@ -13,3 +13,9 @@ func fileLimit() int {
 	}
 	return int(limit.Cur)
 }
+
+// boundSendBuffer bounds a socket's send buffer. Without it the kernel's own
+// bound is only larger.
+func boundSendBuffer(fd uintptr, bytes int) {
+	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
+}

@@ -77,7 +77,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		}
 		certificates = &tls.Config{Certificates: []tls.Certificate{pair}}
 	}
-	if s.listener, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
+	if s.listener, err = listen(cfg.Server.Listen); err != nil {
 		return nil, fmt.Errorf("server.listen: %w", err)
 	}
 	if cfg.Metrics.Enabled && cfg.Metrics.Listen != "" {

@@ -8,6 +8,7 @@
 package outbox
 
 import (
+	"io"
 	"slices"
 	"sync"
 
@@ -111,6 +112,32 @@ func (o *Outbox) Release(first []byte) {
 	b.heldFrom = 0
 	o.flush()
 	o.checkLimit()
+}
+
+// Start ends a Hold that came before everything: it sends preface, which is no
+// frame, and what was held in one write. A new socket takes a preface of a few
+// hundred bytes whole; if it does not, the outbox finishes.
+func (o *Outbox) Start(preface []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = false
+	if o.state != open {
+		return
+	}
+	var frames []byte
+	if o.waiting != nil {
+		frames, o.waiting = o.waiting.queue, nil
+	}
+	n, err := o.w.TryWrite(append(preface, frames...))
+	n -= len(preface)
+	switch {
+	case err == nil && n < 0:
+		o.finish(io.ErrShortWrite)
+	case err != nil:
+		o.finish(err)
+	case n < len(frames):
+		o.waiting = &backlog{queue: frames, sent: n}
+	}
 }
 
 // Flush writes what waits; the socket has become writable.

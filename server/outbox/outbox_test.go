@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -141,6 +142,30 @@ func TestReleaseNothing(t *testing.T) {
 	o.Send(frame("a"))
 	o.Release(nil)
 	want(t, s, "a")
+}
+
+func TestStart(t *testing.T) {
+	const preface = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
+	both := preface + string(frames("a", "b"))
+	for room := range len(both) + 1 {
+		o, s := newOutbox(room, plenty)
+		o.Hold()
+		o.Send(frame("a"))
+		o.Send(frame("b"))
+		o.Start([]byte(preface))
+		if room < len(preface) {
+			if !errors.Is(s.finish, io.ErrShortWrite) {
+				t.Fatalf("room for %d bytes: finished with %v", room, s.finish)
+			}
+			continue
+		}
+		s.room = plenty
+		o.Flush()
+		o.Send(frame("c"))
+		if got := s.got.String(); got != both+string(frame("c")) || s.finished > 0 {
+			t.Fatalf("room for %d bytes: got %q", room, got)
+		}
+	}
 }
 
 func TestDeliverNothingOnceLeft(t *testing.T) {

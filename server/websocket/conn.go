@@ -20,11 +20,6 @@ import (
 // frames and to close its side.
 const closeTimeout = 5
 
-// sendBuffer bounds, in bytes, what the kernel keeps for a client that does
-// not read; it would grow to megabytes by itself, uncounted. Linux doubles it
-// for its own bookkeeping.
-const sendBuffer = 128 << 10
-
 // never is a deadline that does not come.
 const never = ^keepalive.Time(0)
 
@@ -45,9 +40,9 @@ type conn struct {
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
-	// Owned by the one goroutine that reads: no message is read any more, bytes
-	// are discarded.
-	ended bool
+	// Owned by the one goroutine that reads.
+	ended      bool // no message is read any more, bytes are discarded
+	peerClosed bool // the peer has said that it sends nothing more
 }
 
 // socket is the part that differs between the forms.
@@ -153,8 +148,9 @@ func (c *conn) receive(r *reader) bool {
 // failed is the end of reading: the peer closed, or went, or broke the rules.
 func (c *conn) failed(err error, gone bool) {
 	c.ended = true
+	c.peerClosed = websocket.CloseStatus(err) != -1
 	switch {
-	case websocket.CloseStatus(err) != -1, gone:
+	case c.peerClosed, gone:
 		c.leave(session.ByClient)
 	default:
 		// The library has sent a close frame for most breaches, in which case

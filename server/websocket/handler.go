@@ -101,9 +101,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	c := hj.conn
 	c.placed = placed
 	hj.reader.ws = ws
+	c.Hold() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
 		refused = admit(c)
 	}
+	c.out.Start(hj.response())
 	due := never
 	if c.session != nil {
 		due = c.session.Due(h.Watch.Now(), c.seen.Load())
@@ -267,6 +269,23 @@ type hijacker struct {
 	early   []byte
 }
 
+// WriteHeader implements http.ResponseWriter. A successful handshake is
+// answered with response, not here.
+func (hj *hijacker) WriteHeader(status int) {
+	if status != http.StatusSwitchingProtocols {
+		hj.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// response is the server's half of the handshake (RFC 6455 section 4.2.2).
+func (hj *hijacker) response() []byte {
+	b := bytes.NewBuffer(make([]byte, 0, 512))
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = hj.Header().Write(b) // a buffer takes everything
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
 // Hijack implements http.Hijacker.
 func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, buffered, err := http.NewResponseController(hj.ResponseWriter).Hijack()
@@ -276,7 +295,6 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// A client may send its first message without waiting for our answer.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	hj.early = bytes.Clone(early)
-	boundSendBuffer(nc)
 	if err = nc.SetDeadline(time.Time{}); err == nil {
 		hj.conn, err = hj.handler.newConn(nc)
 	}
@@ -287,13 +305,4 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	hj.reader = new(reader)
 	stream, brw := hj.reader.parts()
 	return stream, brw, nil
-}
-
-func boundSendBuffer(nc net.Conn) {
-	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = wrapped.NetConn()
-	}
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		_ = tcp.SetWriteBuffer(sendBuffer) // without it, the kernel's bound is only larger
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"sync/atomic"
 
 	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
@@ -17,6 +18,8 @@ type parked struct {
 	conn
 	poller *poller
 	fd     int
+
+	finished atomic.Bool // all is written, and our half of the stream is closed
 
 	// Guarded by the outbox's lock.
 	watched  bool // the poller knows the descriptor
@@ -107,6 +110,7 @@ func (p *parked) Finish(err error) {
 		p.cut()
 	} else {
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
+		p.finished.Store(true)
 	}
 }
 
@@ -137,6 +141,9 @@ func (p *parked) readable(input []byte) {
 	}
 	if p.take(input[:n], r) {
 		p.poller.reader = r
+	}
+	if p.peerClosed && p.finished.Load() {
+		p.gone() // nothing more can come
 	}
 }
 
