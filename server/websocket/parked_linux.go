@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net"
-	"sync/atomic"
 
 	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
@@ -19,9 +18,9 @@ type parked struct {
 	poller *poller
 	fd     int
 
-	finished atomic.Bool // all is written, and our half of the stream is closed
-
 	// Guarded by the outbox's lock.
+	reading  bool // the poller is handling input, and will look at finished
+	finished bool // all is written
 	watched  bool // the poller knows the descriptor
 	wantsOut bool // it tells when the socket becomes writable
 	fdClosed bool // the number may be another's by now
@@ -59,10 +58,9 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 }
 
 func (p *parked) start(r *reader, early []byte) {
-	if len(early) > 0 {
-		p.take(early, r)
+	if len(early) == 0 || p.take(early, r) {
+		p.poller.spare.Store(r)
 	}
-	r.discard()
 	var err error
 	p.out.Locked(func() {
 		p.watched = true
@@ -108,9 +106,8 @@ func (p *parked) watchWritable(want bool) error {
 func (p *parked) Finish(err error) {
 	if err != nil {
 		p.cut()
-	} else {
+	} else if p.finished = true; !p.reading {
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
-		p.finished.Store(true)
 	}
 }
 
@@ -135,14 +132,23 @@ func (p *parked) readable(input []byte) {
 	if p.ended || p.closing.Load() {
 		return // only the end matters now
 	}
+	over := false
 	r, err := p.poller.lend()
 	if err != nil {
 		panic(err) // the library refuses its own handshake
 	}
+	p.out.Locked(func() { p.reading = true })
 	if p.take(input[:n], r) {
 		p.poller.reader = r
 	}
-	if p.peerClosed && p.finished.Load() {
+	p.out.Locked(func() {
+		p.reading = false
+		if p.finished && !p.peerClosed {
+			_ = unix.Shutdown(p.fd, unix.SHUT_WR)
+		}
+		over = p.finished && p.peerClosed
+	})
+	if over {
 		p.gone() // nothing more can come
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +55,8 @@ type poller struct {
 	mu    sync.Mutex // guards conns
 	conns map[int]*parked
 
-	reader *reader // owned by run; nil: none, or lent
+	reader *reader                // owned by run; nil: none, or lent
+	spare  atomic.Pointer[reader] // left from a handshake, for when there is none
 }
 
 // lend hands out the reader, or a new one. Whoever gets it gives it back by
@@ -62,6 +64,9 @@ type poller struct {
 func (p *poller) lend() (*reader, error) {
 	r := p.reader
 	p.reader = nil
+	if r == nil {
+		r = p.spare.Swap(nil)
+	}
 	if r == nil || r.dead.Load() {
 		return newReader()
 	}
