@@ -42,7 +42,8 @@ type conn struct {
 
 	// Owned by the one goroutine that reads.
 	ended      bool // no message is read any more, bytes are discarded
-	peerClosed bool // the peer has said that it sends nothing more
+	peerClosed bool // the peer has said, as it should, that it sends nothing more
+	badClose   bool // or as it should not
 }
 
 // socket is the part that differs between the forms.
@@ -148,7 +149,7 @@ func (c *conn) receive(r *reader) bool {
 // failed is the end of reading: the peer closed, or went, or broke the rules.
 func (c *conn) failed(err error, gone bool) {
 	c.ended = true
-	c.peerClosed = websocket.CloseStatus(err) != -1
+	c.peerClosed = websocket.CloseStatus(err) != -1 && !c.badClose
 	switch {
 	case c.peerClosed, gone:
 		c.leave(session.ByClient)
@@ -188,6 +189,7 @@ func (c *conn) control(frame []byte) {
 		c.out.Send(frame)
 	case len(frame) > header+code && !utf8.Valid(frame[header+code:]):
 		// The library returns a reason as it came.
+		c.badClose = true
 		c.end(protocol.CloseFrame(int(websocket.StatusInvalidFramePayloadData), "reason is not valid UTF-8"))
 	default:
 		c.end(frame)
