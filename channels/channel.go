@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type channel struct {
 	mu sync.Mutex // guards everything below, and its shards; not kind
 
 	kind    protocol.Kind // constant, here to fill a gap
+	home    uint8         // likewise: the flusher of a channel that needs but one
 	dead    bool          // removed from the app: look the name up again
 	count   int32         // subscriptions
 	shards  []*shard
@@ -27,6 +29,7 @@ type channel struct {
 
 func newChannel(a *App, name string) *channel {
 	c := &channel{app: a, name: name, kind: protocol.KindOf(name)}
+	c.home = uint8(maphash.String(a.broker.seed, name) >> 32 % uint64(len(a.broker.flushers)))
 	if c.kind.IsPresence() {
 		c.members = new(roster)
 	}
@@ -87,19 +90,24 @@ func (c *channel) append(p pending) (idle []*shard) {
 	return idle
 }
 
-// smallChannel is how many subscriptions a publisher serves by itself.
-const smallChannel = 32
+const (
+	// smallChannel is how many subscriptions a publisher serves by itself.
+	smallChannel = 32
+	// oneFlusher is up to how many subscriptions a single flusher serves all
+	// shards: what waking another one costs, it would not win back.
+	oneFlusher = 1024
+)
 
 // start delivers what is pending on shards that were idle: at once when the
-// channel is small, by their flushers otherwise.
-func start(idle []*shard, small bool) {
+// channel is small, by a flusher otherwise. count is the channel's when the
+// shards were found idle.
+func (c *channel) start(idle []*shard, count int32) {
 	for _, s := range idle {
-		if small {
-			var r round
-			if !s.flush(&r) {
-				continue
-			}
+		switch {
+		case count > oneFlusher:
+			s.flusher.push(s)
+		case count > smallChannel || s.flush(new(round)):
+			c.app.broker.flushers[c.home].push(s)
 		}
-		s.flusher.push(s)
 	}
 }

@@ -66,10 +66,10 @@ type Broker struct {
 	done     sync.WaitGroup
 }
 
-// NewBroker starts n flushers, at least 1.
+// NewBroker starts n flushers, 1 to 256.
 func NewBroker(n int) *Broker {
 	b := &Broker{seed: maphash.MakeSeed()}
-	for range max(n, 1) {
+	for range min(max(n, 1), 256) {
 		f := newFlusher()
 		b.flushers = append(b.flushers, f)
 		b.done.Go(f.run)

@@ -54,9 +54,9 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 // publish appends and starts; mu is held, and released.
 func (c *channel) publish(p pending) {
 	idle := c.append(p)
-	small := c.count <= smallChannel
+	count := c.count
 	c.mu.Unlock()
-	start(idle, small)
+	c.start(idle, count)
 }
 
 // full reports that a shard has more pending than it may. mu is held.

@@ -41,9 +41,9 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	}
 	a.subscriptions.Add(1)
 	joined := c.joined()
-	small := c.count <= smallChannel
+	count := c.count
 	c.mu.Unlock()
-	start(idle, small)
+	c.start(idle, count)
 	return s, joined, nil
 }
 
@@ -82,7 +82,7 @@ func (a *App) Unsubscribe(s *Subscription) {
 		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.UserID), at: time.Now()})
 	}
 	c.removeIfUnused()
-	small := c.count <= smallChannel
+	count := c.count
 	c.mu.Unlock()
-	start(idle, small)
+	c.start(idle, count)
 }
