@@ -4,9 +4,10 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 FUZZTIME    ?= 10s
+BENCH       ?=
 CHROMIUM    := /usr/bin/chromium
 
-.PHONY: help run build test unit lint fuzz e2e demo vuln clean
+.PHONY: help run build test unit lint fuzz e2e demo bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -62,8 +63,16 @@ demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8
 	  trap 'exit 0' INT TERM; \
 	  wait $$chat
 
+bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn or latency for one
+	go build -o bin/bench ./bench
+	bin/bench -only "$(BENCH)"
+
+bench/node_modules: bench/package-lock.json
+	cd bench && npm ci --no-audit --no-fund
+	@touch $@
+
 vuln: ## known vulnerabilities in what we depend on (needs the internet)
 	go run $(GOVULNCHECK) ./...
 
 clean: ## remove what was built
-	rm -rf bin examples/chat/dist e2e/node_modules examples/chat/node_modules
+	rm -rf bin examples/chat/dist e2e/node_modules examples/chat/node_modules bench/node_modules

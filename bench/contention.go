@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"belfry/bench/process"
+)
+
+// tooBusy is the share of the processors, in percent, that others may have.
+const tooBusy = 5
+
+// contention is who had the processors during the measurements.
+type contention struct {
+	start time.Time
+	last  spent // at start
+
+	wall    time.Duration // all measurements so far
+	sum     spent
+	unknown bool // a server's time cannot be told from that of others
+}
+
+// spent is processors' time.
+type spent struct{ all, clients, server time.Duration }
+
+func (c *contention) begin(pid int) (err error) {
+	c.start = time.Now()
+	c.unknown = c.unknown || pid == 0
+	c.last, err = spentBy(pid)
+	return err
+}
+
+func (c *contention) end(pid int) error {
+	now, err := spentBy(pid)
+	if err != nil {
+		return err
+	}
+	c.wall += time.Since(c.start)
+	c.sum.all += now.all - c.last.all
+	c.sum.clients += now.clients - c.last.clients
+	c.sum.server += now.server - c.last.server
+	return nil
+}
+
+func spentBy(pid int) (s spent, err error) {
+	if s.all, err = process.Busy(); err != nil {
+		return s, err
+	}
+	if s.clients, err = process.CPU(os.Getpid()); err != nil || pid == 0 {
+		return s, err
+	}
+	s.server, err = process.CPU(pid)
+	return s, err
+}
+
+func (c *contention) note() string {
+	cores := runtime.NumCPU()
+	var name unix.Utsname
+	_ = unix.Uname(&name) // an empty release is no harm
+	text := fmt.Sprintf("%d cores, Linux %s.", cores, unix.ByteSliceToString(name.Release[:]))
+	if c.unknown || c.wall == 0 {
+		return text
+	}
+	share := func(d time.Duration) float64 { return 100 * float64(d) / float64(c.wall) / float64(cores) }
+	others := max(0, share(c.sum.all-c.sum.clients-c.sum.server))
+	text += fmt.Sprintf(" Of them, the servers took %.0f %%, the clients %.0f %%, other processes %.0f %%.",
+		share(c.sum.server), share(c.sum.clients), others)
+	if others > tooBusy {
+		text += " The others took too much for reliable figures."
+	}
+	return text
+}

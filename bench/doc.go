@@ -1,0 +1,19 @@
+// Bench measures what Belfry costs and compares it with a reference server, or
+// with any other server of the Pusher Channels protocol:
+//
+//	go run ./bench                   all workloads, some nine minutes
+//	go run ./bench -only fanout,idle some of them
+//	go run ./bench -target 127.0.0.1:6001 -pid 4711 -app-id 1 -key k -secret s
+//
+// It starts each server in turn on a free loopback port, several rounds of it,
+// so that whatever else the machine does falls on all of them, and prints the
+// medians and their ratios. It pins nothing to processors. It needs bin/belfry
+// (make build), Bun (npm ci in bench), and Linux.
+//
+// The server's time is what the kernel counts for its process, user and system,
+// and its memory is its share of the pages. Every published event must reach
+// every subscriber exactly once, or the benchmark fails.
+//
+// Package load has the clients, process the servers, report the table; each
+// workload has a file here.
+package main

@@ -1,0 +1,114 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"belfry/bench/load"
+	"belfry/bench/report"
+)
+
+// The HTTP trigger: one connection at a pace, and several without one.
+const (
+	triggerPace        = 1000
+	triggerConnections = 16
+)
+
+// trigger measures what it costs to publish an event that nobody has subscribed
+// to.
+func trigger(ctx context.Context, r *run) error {
+	loop, err := load.NewLoop(r.clock)
+	if err != nil {
+		return err
+	}
+	defer loop.Close()
+	request := load.Trigger(r.target.App, r.target.Host, "nobody", small)
+	// In this order, so that a just-in-time compiler has seen enough.
+	if err := triggerSaturated(ctx, r, loop, request); err != nil {
+		return err
+	}
+	return triggerPaced(ctx, r, loop, request)
+}
+
+func triggerPaced(ctx context.Context, r *run, loop *load.Loop, request []byte) error {
+	waiting := 0
+	p := &load.Publishers{Target: r.target, Loop: loop}
+	p.Next = func(time.Duration) []byte {
+		if waiting == 0 {
+			return nil
+		}
+		waiting--
+		return request
+	}
+	if err := loop.Do(func() error { return p.Connect(1) }); err != nil {
+		return err
+	}
+	once := func(long time.Duration) error {
+		var timer *load.Timer
+		count := events(long, time.Second/triggerPace)
+		err := loop.Do(func() (err error) {
+			p.Reset()
+			timer, err = loop.Every(time.Second/triggerPace, count, func(time.Duration) error {
+				waiting++
+				return p.Pump()
+			})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return loop.Await(ctx, long+deadline, "publishing", func() bool { return timer.Done() && waiting == 0 && p.Idle() })
+	}
+	if err := once(r.window / 5); err != nil {
+		return err
+	}
+	u, err := r.measure(func() error { return once(r.window) })
+	if err != nil {
+		return err
+	}
+	workload := fmt.Sprintf("HTTP trigger without subscribers, 1 connection, %d requests/s", triggerPace)
+	r.recordCPU(workload, "CPU µs per request", report.AtMost(2), u, p.Answered)
+	r.recordLatency(workload, "answer", p.Latency, nil)
+	return loop.Do(func() error { p.Close(); return nil })
+}
+
+func triggerSaturated(ctx context.Context, r *run, loop *load.Loop, request []byte) error {
+	stopped := false
+	p := &load.Publishers{Target: r.target, Loop: loop}
+	p.Next = func(time.Duration) []byte {
+		if stopped {
+			return nil
+		}
+		return request
+	}
+	if err := loop.Do(func() error { return p.Connect(triggerConnections) }); err != nil {
+		return err
+	}
+	once := func(long time.Duration) error {
+		if err := loop.Do(func() error { stopped = false; p.Reset(); return p.Pump() }); err != nil {
+			return err
+		}
+		if err := sleep(ctx, long); err != nil {
+			return err
+		}
+		if err := loop.Do(func() error { stopped = true; return nil }); err != nil {
+			return err
+		}
+		return loop.Await(ctx, deadline, "publishing", p.Idle)
+	}
+	if err := once(r.window / 5); err != nil {
+		return err
+	}
+	u, err := r.measure(func() error { return once(r.window) })
+	if err != nil {
+		return err
+	}
+	workload := fmt.Sprintf("HTTP trigger without subscribers, %d connections", triggerConnections)
+	r.recordCPU(workload, "CPU µs per request", report.AtMost(1.3), u, p.Answered)
+	r.record(workload, "requests/s", nil, float64(p.Answered)/u.wall.Seconds())
+	r.recordLatency(workload, "answer", p.Latency, nil)
+	return loop.Do(func() error { p.Close(); return nil })
+}

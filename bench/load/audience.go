@@ -1,0 +1,110 @@
+//go:build linux
+
+package load
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Tally is what subscribers have received. Any number of audiences of one loop
+// may share one.
+type Tally struct {
+	Deliveries uint64
+	// Latency is from publishing to reading, in microseconds.
+	Latency *hdrhistogram.Histogram
+}
+
+// NewTally returns an empty tally.
+func NewTally() *Tally { return &Tally{Latency: NewHistogram()} }
+
+// Reset forgets what was counted.
+func (t *Tally) Reset() {
+	t.Deliveries = 0
+	t.Latency.Reset()
+}
+
+// longest is the largest latency that can be told, in microseconds.
+const longest = 60e6
+
+// NewHistogram is for latencies from a microsecond to a minute, to three digits.
+func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest, 3) }
+
+func record(h *hdrhistogram.Histogram, latency time.Duration) {
+	// The value is within the range, so that there is no error.
+	_ = h.RecordValue(min(max(latency.Microseconds(), 1), longest))
+}
+
+// Audience is the subscribers of one channel, in one loop.
+type Audience struct {
+	Channel string
+	Tally   *Tally
+	Members []*Subscriber
+
+	exact   []byte // the only message allowed, but for its stamp; nil: any
+	stampAt int
+}
+
+// Reset forgets what the members have received.
+func (a *Audience) Reset() {
+	for _, s := range a.Members {
+		s.received, s.sum = 0, 0
+	}
+}
+
+// Expect says how many bytes of data the coming events have.
+func (a *Audience) Expect(t *Target, size int) {
+	if t.Exact {
+		a.exact, a.stampAt = delivery(a.Channel, size)
+	}
+}
+
+// receive counts an event for s. ok is false when the message is none.
+func (a *Audience) receive(s *Subscriber, message []byte, now time.Duration) (ok bool, err error) {
+	var number uint64
+	var at time.Duration
+	if a.exact != nil && len(message) == len(a.exact) {
+		number, at, ok = parseStamp(message[a.stampAt:])
+	} else {
+		number, at, ok = findStamp(message)
+	}
+	if !ok {
+		return false, nil
+	}
+	if a.exact != nil && !a.matches(message) {
+		return true, fmt.Errorf("the event on %s came as %q, and not as %q", a.Channel, clip(message), clip(a.exact))
+	}
+	s.received++
+	s.sum += number
+	a.Tally.Deliveries++
+	record(a.Tally.Latency, now-at)
+	return true, nil
+}
+
+func (a *Audience) matches(message []byte) bool {
+	end := a.stampAt + stampLen
+	return len(message) == len(a.exact) &&
+		bytes.Equal(message[:a.stampAt], a.exact[:a.stampAt]) && bytes.Equal(message[end:], a.exact[end:])
+}
+
+// Check returns an error unless every member has received each event of the
+// topic exactly once.
+func (a *Audience) Check(sent, sum uint64) error {
+	for _, s := range a.Members {
+		switch {
+		case s.received < sent:
+			return fmt.Errorf("%s: a subscriber lost %d of %d events", a.Channel, sent-s.received, sent)
+		case s.received > sent:
+			return fmt.Errorf("%s: a subscriber received %d events more than the %d that there were", a.Channel, s.received-sent, sent)
+		case s.sum != sum:
+			return fmt.Errorf("%s: a subscriber received an event twice, and lost another one", a.Channel)
+		}
+	}
+	return nil
+}
+
+// clip is the beginning of what an error repeats.
+func clip(b []byte) []byte { return b[:min(len(b), 300)] }

@@ -1,0 +1,192 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"belfry/bench/load"
+	"belfry/bench/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// workload is measured against a server that was started for it. Those of one
+// name are chosen together.
+type workload struct {
+	name    string
+	collect bool // have the server collect its garbage all the time
+	run     func(context.Context, *run) error
+}
+
+var workloads = []workload{
+	{"fanout", false, fanout},
+	{"idle", false, idleAsConfigured},
+	{"idle", true, idleCollected},
+	{"http", false, trigger},
+	{"churn", false, churn},
+	{"latency", false, fairness},
+	{"latency", false, stalled},
+}
+
+// bench runs the chosen workloads and prints the table; after an error, as much
+// of it as there is.
+func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	files, err := raiseFileLimit()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "belfry-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	servers, err := o.servers(dir)
+	if err != nil {
+		return err
+	}
+	result := &report.Report{Reference: bunName}
+	for _, s := range servers {
+		result.Servers = append(result.Servers, s.name())
+	}
+	var others contention
+	failure := measureAll(ctx, o, servers, result, &others, min(o.connections, files-reservedFiles), stderr)
+	result.Notes = append(notes(o, servers), others.note())
+	if !result.Empty() {
+		if err := result.Print(stdout); err != nil {
+			return err
+		}
+	}
+	if o.json != "" {
+		if err := writeJSON(o.json, result); err != nil {
+			return err
+		}
+	}
+	return failure
+}
+
+// mostLoops is how many loops a workload has at most.
+const mostLoops = 4
+
+// measureAll runs every workload in turn, its rounds with the servers
+// alternating.
+func measureAll(ctx context.Context, o *options, servers []server, result *report.Report,
+	others *contention, connections int, progress io.Writer) error {
+	// Each loop is a thread. It must not wait for one of Go's processors that
+	// another one holds while it sleeps in epoll_wait.
+	runtime.GOMAXPROCS(runtime.NumCPU() + mostLoops)
+	clock := load.NewClock()
+	for _, w := range o.chosen {
+		for round := range o.rounds {
+			for _, s := range servers {
+				start := time.Now()
+				fmt.Fprintf(progress, "%-8s round %d of %d: %-8s", w.name, round+1, o.rounds, s.name())
+				err := measureOne(ctx, w, s, others, &run{
+					clock:       clock,
+					window:      o.window,
+					settle:      o.settle,
+					connections: connections,
+					add: func(key report.Key, goal *report.Goal, value float64) {
+						result.Add(key, goal, s.name(), value)
+					},
+				})
+				if err != nil {
+					fmt.Fprintln(progress)
+					return fmt.Errorf("%s, %s: %w", w.name, s.name(), err)
+				}
+				fmt.Fprintf(progress, " %5.1f s\n", time.Since(start).Seconds())
+			}
+		}
+	}
+	return nil
+}
+
+func measureOne(ctx context.Context, w workload, s server, others *contention, r *run) error {
+	i, err := s.start(w.collect)
+	if err != nil {
+		return err
+	}
+	defer i.stop()
+	r.target, r.pid = i.target, i.pid
+	if err := others.begin(i.pid); err != nil {
+		return err
+	}
+	if err := w.run(ctx, r); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
+		return i.explain(err)
+	}
+	return others.end(i.pid)
+}
+
+func notes(o *options, servers []server) []string {
+	lines := []string{fmt.Sprintf("Rounds: %d. Values are medians; in parentheses, the lowest and highest ratio of a round. CPU is the server's user and system time.", o.rounds)}
+	for _, s := range servers {
+		if s.name() == bunName {
+			lines = append(lines, "bun: bench/reference/bun.js, native publish; it checks no signature, applies no limits and counts nothing.")
+		}
+	}
+	return lines
+}
+
+func writeJSON(name string, result *report.Report) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(result.WriteJSON(f), f.Close())
+}
+
+// reservedFiles are the descriptors that are not for subscribers, here and in
+// the server: Belfry keeps 128 for itself.
+const reservedFiles = 1000
+
+// raiseFileLimit raises the limit on descriptors, which servers inherit, as far
+// as it goes. Some hundred thousand are as many as anybody asks for.
+func raiseFileLimit() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, os.NewSyscallError("setrlimit", err)
+	}
+	return int(min(limit.Cur, 1<<20)), nil
+}
+
+// names are the choices of -only.
+func names() string {
+	var all []string
+	for _, w := range workloads {
+		all = append(all, w.name)
+	}
+	return strings.Join(slices.Compact(all), ", ")
+}

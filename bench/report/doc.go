@@ -1,0 +1,2 @@
+// Package report collects what the benchmark measures and prints it as a table.
+package report

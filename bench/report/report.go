@@ -1,0 +1,57 @@
+package report
+
+import (
+	"encoding/json"
+	"io"
+)
+
+// Key names a row.
+type Key struct {
+	Workload string `json:"workload"`
+	Metric   string `json:"metric"` // with its unit
+}
+
+// row is one metric of one workload.
+type row struct {
+	Key
+	Goal   *Goal                `json:"goal,omitempty"`
+	Values map[string][]float64 `json:"values"` // by server, one a round
+}
+
+// Report is the rows in the order in which they came. It must not be used
+// concurrently.
+type Report struct {
+	// Servers are the columns. The first one is compared with the others.
+	Servers []string
+	// Reference is the server that the goals for ratios are about.
+	Reference string
+	// Notes are printed below the table.
+	Notes []string
+
+	rows []*row
+}
+
+// Add appends the value of one more round.
+func (r *Report) Add(key Key, goal *Goal, server string, value float64) {
+	for _, row := range r.rows {
+		if row.Key == key {
+			row.Values[server] = append(row.Values[server], value)
+			return
+		}
+	}
+	r.rows = append(r.rows, &row{key, goal, map[string][]float64{server: {value}}})
+}
+
+// Empty reports whether there is nothing to print.
+func (r *Report) Empty() bool { return len(r.rows) == 0 }
+
+// WriteJSON writes every single value.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(struct {
+		Servers []string `json:"servers"`
+		Rows    []*row   `json:"rows"`
+		Notes   []string `json:"notes"`
+	}{r.Servers, r.rows, r.Notes})
+}

@@ -1,0 +1,88 @@
+package report
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestMedian(t *testing.T) {
+	tests := []struct {
+		values []float64
+		want   float64
+	}{
+		{nil, 0},
+		{[]float64{3}, 3},
+		{[]float64{4, 1}, 2.5},
+		{[]float64{9, 1, 5}, 5},
+		{[]float64{1, 100, 2, 3}, 2.5},
+	}
+	for _, tt := range tests {
+		if got := Median(tt.values); got != tt.want {
+			t.Errorf("%v: got %g, want %g", tt.values, got, tt.want)
+		}
+	}
+	values := []float64{3, 1, 2}
+	if Median(values); values[0] != 3 {
+		t.Error("the values were sorted in place")
+	}
+}
+
+func TestSlope(t *testing.T) {
+	if got := Slope(Point{4000, 20e6}, Point{19000, 35e6}); got != 1000 {
+		t.Errorf("15 MB for 15,000 connections: %g bytes each", got)
+	}
+	if got := Slope(Point{1, 2}, Point{1, 3}); got != 0 {
+		t.Errorf("at the same x: %g", got)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	tests := []struct {
+		goal  *Goal
+		value float64
+		want  string
+	}{
+		{AtMost(0.8), 0.8, met},
+		{AtMost(0.8), 0.81, missed},
+		{AtMost(1), 1.1, equal},
+		{AtMost(1), 1.11, missed},
+		{AtLeast(1.8), 1.8, met},
+		{AtLeast(1.8), 1.79, missed},
+		{&Goal{Limit: 10, Absolute: true}, 10.1, missed},
+		{&Goal{Limit: 10, Absolute: true, AtLeast: true}, 10, met},
+	}
+	for _, tt := range tests {
+		if got := tt.goal.verdict(tt.value); got != tt.want {
+			t.Errorf("%s with %g: got %s, want %s", tt.goal, tt.value, got, tt.want)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	r := &Report{Servers: []string{"a", "b"}, Reference: "b", Notes: []string{"A note."}}
+	for _, v := range []float64{1, 3, 2} {
+		r.Add(Key{"work", "CPU µs"}, AtMost(1), "a", v)
+		r.Add(Key{"work", "CPU µs"}, AtMost(1), "b", 4)
+	}
+	r.Add(Key{"work", "events/s"}, AtLeast(2), "a", 1234567)
+	r.Add(Key{"work", "events/s"}, AtLeast(2), "b", 1e6)
+	r.Add(Key{"more work", "p99 ms"}, &Goal{Limit: 10, Absolute: true}, "a", 12.34)
+	var b strings.Builder
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `                                             a           b                 a/b  goal
+
+work
+  CPU µs                                  2.00        4.00    0.50 (0.25-0.75)  ≤ 1x      met
+  events/s                           1,234,567   1,000,000                1.23  ≥ 2x      missed
+
+more work
+  p99 ms                                  12.3           -                   -  ≤ 10      missed
+
+A note.
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
