@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -117,5 +118,39 @@ func TestNothingIsLeft(t *testing.T) {
 			s.Client.CloseIdleConnections()
 			goleak.VerifyNone(t, before)
 		})
+	}
+}
+
+// The WebSocket library's part of a connection has a finalizer and points to
+// itself: whoever forgets to close it keeps its 2 kB for ever.
+func TestConnectionsLeaveNoMemory(t *testing.T) {
+	s := servertest.Start(t)
+	const connections, limit = 2000, 2 << 20
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	visit := func(n int) {
+		t.Run("visits", func(t *testing.T) { // whose end lets go of the clients
+			for i := range n {
+				c := s.Connect(t, "1")
+				c.Sync()
+				if i%2 == 0 {
+					c.Reset()
+				} else if err := c.Leave(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	visit(100)
+	before := heap()
+	visit(connections)
+	servertest.Eventually(t, "all are gone", func() bool { return s.Metric(t, `belfry_connections{app="1"}`) == 0 })
+	if after := heap(); after > before+limit {
+		t.Errorf("%d connections left %d bytes each", connections, (after-before)/connections)
 	}
 }

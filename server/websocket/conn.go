@@ -3,7 +3,6 @@ package websocket
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -174,8 +173,7 @@ func (c *conn) recovered() {
 	if p == nil {
 		return
 	}
-	c.handler.Metrics.Panics.Inc()
-	c.handler.Log.Error("panic while serving a connection; it is closed", "panic", p, "stack", string(debug.Stack()))
+	c.handler.panicked(p)
 	c.ended = true
 	c.leave(session.Panic)
 	c.out.Abort(c.socket.cut)

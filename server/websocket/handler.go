@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -103,7 +104,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	hj.reader.ws = ws
 	c.Hold() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
-		refused = admit(c)
+		refused = h.guard(c, admit)
 	}
 	c.out.Start(hj.response())
 	due := never
@@ -119,6 +120,24 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		c.Close(refused)
 	}
 	c.socket.start(hj.reader, hj.early)
+}
+
+// guard admits. A bug in it ends this connection only, in the way of a refusal.
+func (h *Handler) guard(c *conn, admit func(*conn) *protocol.Error) (refused *protocol.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.panicked(p)
+			c.session = nil
+			refused = protocol.Errorf(int(websocket.StatusInternalError), "internal error")
+		}
+	}()
+	return admit(c)
+}
+
+// panicked tells of a bug, in the function that recovers from it.
+func (h *Handler) panicked(p any) {
+	h.Metrics.Panics.Inc()
+	h.Log.Error("panic while serving a connection; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
 
 // subprotocols are those offered that mean this protocol. iOS clients offer

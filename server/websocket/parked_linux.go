@@ -59,7 +59,10 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 
 func (p *parked) start(r *reader, early []byte) {
 	if len(early) == 0 || p.take(early, r) {
-		p.poller.spare.Store(r)
+		r = p.poller.spare.Swap(r)
+	}
+	if r != nil {
+		r.discard()
 	}
 	var err error
 	p.out.Locked(func() {
@@ -137,6 +140,11 @@ func (p *parked) readable(input []byte) {
 	if err != nil {
 		panic(err) // the library refuses its own handshake
 	}
+	defer func() {
+		if p.poller.reader != r {
+			r.discard()
+		}
+	}()
 	p.out.Locked(func() { p.reading = true })
 	if p.take(input[:n], r) {
 		p.poller.reader = r

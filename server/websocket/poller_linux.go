@@ -43,6 +43,13 @@ func (p *pollers) close() {
 		one.file.Close()
 	}
 	p.done.Wait()
+	for _, one := range p.all {
+		for _, r := range []*reader{one.reader, one.spare.Load()} {
+			if r != nil {
+				r.discard()
+			}
+		}
+	}
 }
 
 // poller watches descriptors with an epoll of its own, which itself is watched
@@ -60,14 +67,18 @@ type poller struct {
 }
 
 // lend hands out the reader, or a new one. Whoever gets it gives it back by
-// setting p.reader, if it is clean; else it is gone.
+// setting p.reader, if it is clean; else discards it.
 func (p *poller) lend() (*reader, error) {
 	r := p.reader
 	p.reader = nil
 	if r == nil {
 		r = p.spare.Swap(nil)
 	}
-	if r == nil || r.dead.Load() {
+	if r != nil && r.dead.Load() {
+		r.discard()
+		r = nil
+	}
+	if r == nil {
 		return newReader()
 	}
 	return r, nil

@@ -106,7 +106,8 @@ func (r *reader) takeBack() (clean bool) {
 	return clean
 }
 
-// discard releases what the library holds.
+// discard lets go of the library's connection. It has a finalizer and points to
+// itself, so without this it would never be collected.
 func (r *reader) discard() {
 	r.conn, r.feed = nil, nil
 	_ = r.ws.CloseNow()
