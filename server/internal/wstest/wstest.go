@@ -12,7 +12,6 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,25 +21,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 )
 
 // Patience is how long anything that must happen may take.
 const Patience = 30 * time.Second
-
-// Opcodes of RFC 6455 section 5.2.
-const (
-	Continuation = 0
-	Text         = 1
-	Binary       = 2
-	Close        = 8
-	Ping         = 9
-	Pong         = 10
-)
-
-// Fin is the bit of a frame's first byte that says it is the last of its
-// message.
-const Fin = 0x80
 
 // Dialer says how to connect.
 type Dialer struct {
@@ -132,40 +116,6 @@ func (d Dialer) Request(t testing.TB, request string) (*Conn, error) {
 	return c, err
 }
 
-// Frame is a masked frame; first is Fin, the reserved bits and the opcode.
-func Frame(first byte, payload []byte) []byte {
-	key := [4]byte{0x9a, 0x01, 0xfe, 0x37}
-	b := append(Header(first, true, uint64(len(payload))), key[:]...)
-	for i, c := range payload {
-		b = append(b, c^key[i&3])
-	}
-	return b
-}
-
-// TextFrame is a whole text message in one frame.
-func TextFrame(text string) []byte { return Frame(Fin|Text, []byte(text)) }
-
-// Header is a frame header without its masking key.
-func Header(first byte, masked bool, length uint64) []byte {
-	bit := byte(0)
-	if masked {
-		bit = 0x80
-	}
-	switch {
-	case length < 126:
-		return []byte{first, bit | byte(length)}
-	case length <= 0xffff:
-		return binary.BigEndian.AppendUint16([]byte{first, bit | 126}, uint16(length))
-	default:
-		return binary.BigEndian.AppendUint64([]byte{first, bit | 127}, length)
-	}
-}
-
-// ClosePayload is what a close frame holds.
-func ClosePayload(code int, reason string) []byte {
-	return append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...)
-}
-
 func (c *Conn) write(b []byte) error {
 	c.nc.SetWriteDeadline(time.Now().Add(Patience))
 	_, err := c.nc.Write(b)
@@ -204,102 +154,11 @@ func (c *Conn) Send(text string) {
 	c.Write(TextFrame(text))
 }
 
-// ReceivedFrame is a frame of the server.
-type ReceivedFrame struct {
-	Opcode  byte
-	Payload []byte
-}
-
-func (f ReceivedFrame) String() string {
-	if f.Opcode == Close && len(f.Payload) >= 2 {
-		return fmt.Sprintf("close %d %q", binary.BigEndian.Uint16(f.Payload), f.Payload[2:])
-	}
-	return fmt.Sprintf("opcode %d %q", f.Opcode, f.Payload)
-}
-
 // TryReadFrame reads a frame, from any goroutine. The error is io.EOF when the
 // server ended the stream behind a whole frame.
 func (c *Conn) TryReadFrame() (ReceivedFrame, error) {
 	c.nc.SetReadDeadline(time.Now().Add(Patience))
 	return readFrame(c.br)
-}
-
-// SplitFrames reads whole frames of a server.
-func SplitFrames(b []byte) (frames []ReceivedFrame, err error) {
-	r := bytes.NewReader(b)
-	for {
-		f, err := readFrame(r)
-		if err == io.EOF {
-			return frames, nil
-		}
-		if err != nil {
-			return frames, err
-		}
-		frames = append(frames, f)
-	}
-}
-
-func readFrame(r io.Reader) (f ReceivedFrame, err error) {
-	var head [2]byte
-	if _, err := io.ReadFull(r, head[:1]); err != nil {
-		return f, err
-	}
-	defer func() {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-	}()
-	if _, err := io.ReadFull(r, head[1:]); err != nil {
-		return f, err
-	}
-	f.Opcode = head[0] & 0x0f
-	switch {
-	case head[0]&Fin == 0:
-		return f, fmt.Errorf("frame is not final: % x", head)
-	case head[0]&0x70 != 0:
-		return f, fmt.Errorf("frame has reserved bits: % x", head)
-	case head[1]&0x80 != 0:
-		return f, fmt.Errorf("frame is masked: % x", head)
-	case f.Opcode != Text && f.Opcode != Close && f.Opcode != Ping && f.Opcode != Pong:
-		return f, fmt.Errorf("frame has opcode %d", f.Opcode)
-	case f.Opcode >= Close && head[1] > 125:
-		return f, fmt.Errorf("control frame is longer than 125 bytes: % x", head)
-	}
-	length := uint64(head[1])
-	if length >= 126 {
-		extended := make([]byte, 2, 8)
-		if length == 127 {
-			extended = extended[:8]
-		}
-		if _, err := io.ReadFull(r, extended); err != nil {
-			return f, err
-		}
-		length = 0
-		for _, b := range extended {
-			length = length<<8 | uint64(b)
-		}
-		if length < 126 || len(extended) == 8 && length <= 0xffff {
-			return f, fmt.Errorf("length %d is not in its shortest form", length)
-		}
-		if length > 64<<20 {
-			return f, fmt.Errorf("frame of %d bytes", length)
-		}
-	}
-	f.Payload = make([]byte, length)
-	if _, err := io.ReadFull(r, f.Payload); err != nil {
-		return f, err
-	}
-	switch f.Opcode {
-	case Text:
-		if !utf8.Valid(f.Payload) {
-			return f, fmt.Errorf("text is not valid UTF-8: %q", f.Payload)
-		}
-	case Close:
-		if len(f.Payload) == 1 || len(f.Payload) > 2 && !utf8.Valid(f.Payload[2:]) {
-			return f, fmt.Errorf("close frame has an invalid payload: %q", f.Payload)
-		}
-	}
-	return f, nil
 }
 
 // ReadFrame reads a frame.
@@ -330,59 +189,6 @@ func (c *Conn) Expect(messages ...string) {
 			c.t.Fatalf("got message\n%s, want\n%s", got, want)
 		}
 	}
-}
-
-// Event is a message of the server.
-type Event struct {
-	Event   string          `json:"event"`
-	Channel string          `json:"channel"`
-	Data    json.RawMessage `json:"data"`
-	UserID  string          `json:"user_id"`
-}
-
-// ParseEvent is strict: no other keys, and data of the right type.
-func ParseEvent(text []byte) (Event, error) {
-	var e Event
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e); err != nil {
-		return e, fmt.Errorf("message %q: %w", text, err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return e, fmt.Errorf("message %q goes on behind its end", text)
-	}
-	want := byte('"')
-	if e.Event == "pusher:error" {
-		want = '{'
-	}
-	if e.Event == "" || len(e.Data) == 0 || e.Data[0] != want {
-		return e, fmt.Errorf("message %q: data of %q must begin with %c", text, e.Event, want)
-	}
-	return e, nil
-}
-
-// String is what data holds as a string.
-func (e Event) String() string {
-	var s string
-	if err := json.Unmarshal(e.Data, &s); err != nil {
-		return string(e.Data)
-	}
-	return s
-}
-
-// Error is the code, 0 for null, and the message of a pusher:error.
-func (e Event) Error() (code int, message string) {
-	var data struct {
-		Code    *int
-		Message string
-	}
-	if e.Event != "pusher:error" || json.Unmarshal(e.Data, &data) != nil {
-		return -1, ""
-	}
-	if data.Code != nil {
-		code = *data.Code
-	}
-	return code, data.Message
 }
 
 // ReadEvent reads a message.
