@@ -46,8 +46,10 @@ func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 	}
 	s := newSession(app, conn, g.Log)
 	app.Metrics.Opened.Inc()
-	g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "remote", h.Remote,
-		"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
+	if g.Log.Enabled(noContext, slog.LevelDebug) {
+		g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "remote", h.Remote,
+			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
+	}
 	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.ActivityTimeout.Seconds())))
 	return s, nil
 }

@@ -140,7 +140,9 @@ func (s *Session) End(reason Reason) bool {
 		s.app.Metrics.SlowConsumers.Inc()
 		s.log.Info("slow consumer dropped", "app", s.app.ID, "socket_id", s.id.String(), "code", protocol.CodeOverCapacity)
 	}
-	s.log.Debug("connection closed", "app", s.app.ID, "socket_id", s.id.String(), "reason", string(reason))
+	if s.log.Enabled(noContext, slog.LevelDebug) {
+		s.log.Debug("connection closed", "app", s.app.ID, "socket_id", s.id.String(), "reason", string(reason))
+	}
 	return true
 }
 
