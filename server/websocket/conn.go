@@ -39,10 +39,9 @@ type conn struct {
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
-	// Owned by the one goroutine that reads.
-	ended      bool // no message is read any more, bytes are discarded
-	peerClosed bool // the peer has said, as it should, that it sends nothing more
-	badClose   bool // or as it should not
+	// Owned by the one goroutine that reads: no message is read any more, bytes
+	// are discarded.
+	ended bool
 }
 
 // socket is the part that differs between the forms.
@@ -148,9 +147,8 @@ func (c *conn) receive(r *reader) bool {
 // failed is the end of reading: the peer closed, or went, or broke the rules.
 func (c *conn) failed(err error, gone bool) {
 	c.ended = true
-	c.peerClosed = websocket.CloseStatus(err) != -1 && !c.badClose
 	switch {
-	case c.peerClosed, gone:
+	case websocket.CloseStatus(err) != -1, gone:
 		c.leave(session.ByClient)
 	default:
 		// The library has sent a close frame for most breaches, in which case
@@ -187,7 +185,6 @@ func (c *conn) control(frame []byte) {
 		c.out.Send(frame)
 	case len(frame) > header+code && !utf8.Valid(frame[header+code:]):
 		// The library returns a reason as it came.
-		c.badClose = true
 		c.end(protocol.CloseFrame(int(websocket.StatusInvalidFramePayloadData), "reason is not valid UTF-8"))
 	default:
 		c.end(frame)

@@ -19,8 +19,6 @@ type parked struct {
 	fd     int
 
 	// Guarded by the outbox's lock.
-	reading  bool // the poller is handling input, and will look at finished
-	finished bool // all is written
 	watched  bool // the poller knows the descriptor
 	wantsOut bool // it tells when the socket becomes writable
 	fdClosed bool // the number may be another's by now
@@ -105,11 +103,13 @@ func (p *parked) watchWritable(want bool) error {
 }
 
 // Finish implements outbox.Writer. The peer sees the end of the stream behind
-// our last frame, and its own end comes to the poller.
+// our last frame, and its own end comes to the poller. To close at once would
+// be a call less, but if the peer still sends, as it must not behind a close
+// frame, the reset would overtake what it has not read yet.
 func (p *parked) Finish(err error) {
 	if err != nil {
 		p.cut()
-	} else if p.finished = true; !p.reading {
+	} else {
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
 	}
 }
@@ -135,7 +135,6 @@ func (p *parked) readable(input []byte) {
 	if p.ended || p.closing.Load() {
 		return // only the end matters now
 	}
-	over := false
 	r, err := p.poller.lend()
 	if err != nil {
 		panic(err) // the library refuses its own handshake
@@ -145,19 +144,8 @@ func (p *parked) readable(input []byte) {
 			r.discard()
 		}
 	}()
-	p.out.Locked(func() { p.reading = true })
 	if p.take(input[:n], r) {
 		p.poller.reader = r
-	}
-	p.out.Locked(func() {
-		p.reading = false
-		if p.finished && !p.peerClosed {
-			_ = unix.Shutdown(p.fd, unix.SHUT_WR)
-		}
-		over = p.finished && p.peerClosed
-	})
-	if over {
-		p.gone() // nothing more can come
 	}
 }
 
