@@ -2,9 +2,9 @@ package protocol
 
 import "unicode/utf8"
 
-// Clip shortens what a stranger sent to at most max bytes, so that it can be
-// repeated in an error, a log line or a close frame. It does not cut within a
-// character.
+// Clip shortens what a stranger sent to at most max bytes and an ellipsis, so
+// that it can be repeated in an error, a log line or a close frame. It does not
+// cut within a character.
 func Clip(s string, max int) string {
 	if len(s) <= max {
 		return s

@@ -16,13 +16,17 @@ import (
 
 // Bounds that are not obvious from the key.
 const (
-	MinOutboxBytes = 64 << 10  // less would make slow consumers of healthy clients
-	maxLimit       = 1 << 30   // of any count or size: fits an int everywhere, sums cannot overflow
-	kernelBuffer   = 128 << 10 // what a socket takes beside the outbox
+	MinOutboxBytes = 64 << 10 // less would make slow consumers of healthy clients
+	maxLimit       = 1 << 30  // of any count or size: fits an int everywhere, sums cannot overflow
 	maxTimeout     = 24 * time.Hour
 	maxGrace       = time.Hour
 	maxCacheTTL    = 30 * 24 * time.Hour
 )
+
+// SendBuffer bounds, in bytes, what the kernel keeps for a client that does
+// not read, beside the outbox; it would grow to megabytes by itself, uncounted.
+// Linux doubles it for its own bookkeeping.
+const SendBuffer = 128 << 10
 
 var (
 	hostname  = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
@@ -176,9 +180,9 @@ func outboxProblem(outbox, i int, a App) string {
 		return ""
 	case int64(outbox) < 2*int64(a.MaxEventBytes):
 		return fmt.Sprintf("is too small: give at least twice max_event_bytes of apps[%d], %d", i, 2*a.MaxEventBytes)
-	case int64(outbox)+kernelBuffer < roster:
+	case int64(outbox)+SendBuffer < roster:
 		return fmt.Sprintf("is too small for a list of members: give at least %d, or lower max_presence_members or max_presence_user_bytes of apps[%d]",
-			roster-kernelBuffer, i)
+			roster-SendBuffer, i)
 	}
 	return ""
 }

@@ -50,8 +50,8 @@ type socket interface {
 	// cut ends the connection at once, in both directions. It is called under
 	// the outbox's lock, and makes the reader see the end.
 	cut()
-	// start begins reading, with the reader that the handshake has made or
-	// without. early are bytes that came with the handshake.
+	// start begins reading. r is the reader that the handshake has made, early
+	// are bytes that came with it.
 	start(r *reader, early []byte)
 }
 

@@ -112,12 +112,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		due = c.session.Due(h.Watch.Now(), c.seen.Load())
 	}
 	h.Watch.Add(c, &c.slot, due)
-	if refused == nil && h.isDraining() { // Drain may have looked for it before it was watched
-		c.session.Close(session.Drain, restarting)
-	}
-	if refused != nil {
+	switch {
+	case refused != nil:
 		h.giveUpPlace(c)
 		c.Close(refused)
+	case h.isDraining(): // Drain may have looked for it before it was watched
+		c.session.Close(session.Drain, restarting)
 	}
 	c.socket.start(hj.reader, hj.early)
 }
