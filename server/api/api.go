@@ -159,10 +159,11 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	query := auth.ParseQuery(r.URL.RawQuery)
 	signed := auth.Request{Method: r.Method, Paths: candidates(path, full), Query: query, Body: body}
-	if err := c.app.Credentials.VerifyRequest(signed, time.Now()); err != nil {
+	settings := c.app.Settings()
+	if err := settings.Credentials.VerifyRequest(signed, time.Now()); err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
-	if !c.app.Enabled {
+	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
 	}
 	answer, err := route.handler(request{c.app, channel, query, body})

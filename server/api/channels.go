@@ -35,7 +35,7 @@ func listChannels(r request) (any, error) {
 
 // showChannel is GET channels/{c}.
 func showChannel(r request) (any, error) {
-	if err := protocol.CheckChannel(r.channel, r.app.MaxChannelName); err != nil {
+	if err := protocol.CheckChannel(r.channel, r.app.Settings().MaxChannelName); err != nil {
 		return nil, fail(http.StatusBadRequest, "%v", err)
 	}
 	info, err := protocol.ParseInfo(r.query.Get("info"))
@@ -73,7 +73,7 @@ type user struct {
 
 // listUsers is GET channels/{c}/users.
 func listUsers(r request) (any, error) {
-	if err := protocol.CheckChannel(r.channel, r.app.MaxChannelName); err != nil {
+	if err := protocol.CheckChannel(r.channel, r.app.Settings().MaxChannelName); err != nil {
 		return nil, fail(http.StatusBadRequest, "%v", err)
 	}
 	if !protocol.KindOf(r.channel).IsPresence() {

@@ -15,7 +15,7 @@ type attributes map[string]int
 
 // publish is POST events.
 func publish(r request) (any, error) {
-	p, err := protocol.ParsePublish(r.body, r.app.PublishLimits())
+	p, err := protocol.ParsePublish(r.body, r.app.Settings().PublishLimits())
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func publish(r request) (any, error) {
 
 // publishBatch is POST batch_events: all of it, or nothing.
 func publishBatch(r request) (any, error) {
-	batch, err := protocol.ParseBatch(r.body, r.app.PublishLimits())
+	batch, err := protocol.ParseBatch(r.body, r.app.Settings().PublishLimits())
 	if err != nil {
 		return nil, err
 	}

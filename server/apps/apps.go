@@ -16,13 +16,22 @@ import (
 
 // App is one application. Nothing of it is shared with another.
 type App struct {
-	config.App
-	Credentials auth.Credentials
-	Channels    *channels.App
-	Metrics     *metrics.App
+	ID       string
+	Channels *channels.App
+	Metrics  *metrics.App
 
+	settings    atomic.Pointer[Settings]
 	connections atomic.Int64
 }
+
+// Settings are what may change of an application while it is served.
+type Settings struct {
+	config.App
+	Credentials auth.Credentials
+}
+
+// Settings are those in force now. Ask once for what must fit together.
+func (a *App) Settings() *Settings { return a.settings.Load() }
 
 // Connections is how many are open, subscribed or not.
 func (a *App) Connections() int { return int(a.connections.Load()) }
@@ -32,7 +41,7 @@ func (a *App) Connections() int { return int(a.connections.Load()) }
 // Disconnect.
 func (a *App) Connect() bool {
 	n := a.connections.Add(1)
-	if a.MaxConnections > 0 && n > int64(a.MaxConnections) {
+	if most := a.Settings().MaxConnections; most > 0 && n > int64(most) {
 		a.connections.Add(-1)
 		return false
 	}
@@ -45,7 +54,7 @@ func (a *App) Disconnect() { a.connections.Add(-1) }
 // AllowsOrigin checks a browser's Origin header against allowed_origins: the
 // host only, whatever scheme and port, as Reverb does. No header means no
 // browser, which is what the check protects: such a client may connect.
-func (a *App) AllowsOrigin(origin string) bool {
+func (s *Settings) AllowsOrigin(origin string) bool {
 	if origin == "" {
 		return true
 	}
@@ -54,7 +63,7 @@ func (a *App) AllowsOrigin(origin string) bool {
 	if err == nil && u.Scheme != "" {
 		host = strings.ToLower(u.Hostname())
 	}
-	for _, pattern := range a.AllowedOrigins {
+	for _, pattern := range s.AllowedOrigins {
 		if pattern == "*" {
 			return true
 		}
@@ -68,12 +77,12 @@ func (a *App) AllowsOrigin(origin string) bool {
 }
 
 // PublishLimits bound what the backend may publish.
-func (a *App) PublishLimits() protocol.Limits {
+func (s *Settings) PublishLimits() protocol.Limits {
 	return protocol.Limits{
-		EventBytes:       a.MaxEventBytes,
-		Name:             a.MaxChannelName,
-		ChannelsPerEvent: a.MaxChannelsPerEvent,
-		BatchEvents:      a.MaxBatchEvents,
+		EventBytes:       s.MaxEventBytes,
+		Name:             s.MaxChannelName,
+		ChannelsPerEvent: s.MaxChannelsPerEvent,
+		BatchEvents:      s.MaxBatchEvents,
 	}
 }
 
@@ -93,7 +102,8 @@ type Registry struct {
 func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metrics) *Registry {
 	r := &Registry{byID: make(map[string]*App), byKey: make(map[string]*App)}
 	for _, c := range configs {
-		a := &App{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}}
+		a := &App{ID: c.ID}
+		a.settings.Store(&Settings{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}})
 		a.Metrics = m.App(c.ID, live{a})
 		a.Channels = broker.NewApp(channels.Limits{PresenceMembers: c.MaxPresenceMembers, CacheTTL: c.CacheTTL}, a.Metrics)
 		r.byID[c.ID] = a

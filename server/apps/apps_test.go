@@ -43,7 +43,7 @@ func TestAllowsOrigin(t *testing.T) {
 		{[]string{"127.0.0.1"}, "http://127.0.0.1:5173", true},
 	}
 	for _, tt := range tests {
-		a := &App{App: config.App{AllowedOrigins: tt.patterns}}
+		a := &Settings{App: config.App{AllowedOrigins: tt.patterns}}
 		if got := a.AllowsOrigin(tt.origin); got != tt.want {
 			t.Errorf("%v allows %q: %t", tt.patterns, tt.origin, got)
 		}
@@ -51,7 +51,8 @@ func TestAllowsOrigin(t *testing.T) {
 }
 
 func TestConnectUpToTheLimit(t *testing.T) {
-	a := &App{App: config.App{MaxConnections: 10}}
+	a := new(App)
+	a.settings.Store(&Settings{App: config.App{MaxConnections: 10}})
 	var admitted sync.WaitGroup
 	results := make(chan bool, 30)
 	for range 30 {
@@ -72,7 +73,8 @@ func TestConnectUpToTheLimit(t *testing.T) {
 	if !a.Connect() {
 		t.Error("a freed place was not given")
 	}
-	unlimited := &App{}
+	unlimited := new(App)
+	unlimited.settings.Store(new(Settings))
 	for range 100 {
 		if !unlimited.Connect() {
 			t.Fatal("refused without a limit")
@@ -87,7 +89,7 @@ func TestRegistry(t *testing.T) {
 	one.ID, one.Key, one.Secret = "1", "key-1", "s"
 	two.ID, two.Key, two.Secret = "2", "key-2", "s"
 	r := NewRegistry([]config.App{one, two}, broker, metrics.New("", "", ""))
-	if a := r.ByID("2"); a == nil || a != r.ByKey("key-2") || a.Credentials.Key != "key-2" {
+	if a := r.ByID("2"); a == nil || a != r.ByKey("key-2") || a.Settings().Credentials.Key != "key-2" {
 		t.Errorf("app 2 is %v", a)
 	}
 	if r.ByID("key-1") != nil || r.ByKey("1") != nil || r.ByID("") != nil {

@@ -50,7 +50,7 @@ func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 		g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "remote", h.Remote,
 			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
 	}
-	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.ActivityTimeout.Seconds())))
+	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.Settings().ActivityTimeout.Seconds())))
 	return s, nil
 }
 
@@ -70,12 +70,12 @@ func check(app *apps.App, h Handshake) *protocol.Error {
 	switch {
 	case app == nil:
 		return protocol.Errorf(protocol.CodeAppNotFound, "App key %s is not that of any app of this server", clipped(h.Key))
-	case !app.Enabled:
+	case !app.Settings().Enabled:
 		return protocol.Errorf(protocol.CodeAppDisabled, "Application is disabled")
-	case !app.AllowsOrigin(h.Origin):
+	case !app.Settings().AllowsOrigin(h.Origin):
 		return protocol.Errorf(protocol.CodeUnauthorized, "Origin not allowed: add its host to allowed_origins of the app")
 	case !app.Connect():
-		return protocol.Errorf(protocol.CodeOverQuota, "Application is over its quota of %d connections", app.MaxConnections)
+		return protocol.Errorf(protocol.CodeOverQuota, "Application is over its quota of %d connections", app.Settings().MaxConnections)
 	}
 	return nil
 }

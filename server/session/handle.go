@@ -65,13 +65,13 @@ func (s *Session) subscribe(data json.RawMessage) {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:subscribe: " + err.Error()})
 		return
 	}
-	if err := protocol.CheckChannel(req.Channel, s.app.MaxChannelName); err != nil {
+	if err := protocol.CheckChannel(req.Channel, s.app.Settings().MaxChannelName); err != nil {
 		s.refuseSubscription(req.Channel, protocol.SubscriptionInvalid, 400, &protocol.Error{Message: err.Error()})
 		return
 	}
 	kind := protocol.KindOf(req.Channel)
 	if kind.Authorized() {
-		if err := s.app.Credentials.VerifyChannel(req.Auth, s.id.String(), req.Channel, req.ChannelData); err != nil {
+		if err := s.app.Settings().Credentials.VerifyChannel(req.Auth, s.id.String(), req.Channel, req.ChannelData); err != nil {
 			s.refuseSubscription(req.Channel, protocol.SubscriptionAuthError, 401,
 				&protocol.Error{Code: protocol.CodeUnauthorized, Message: err.Error()})
 			return
@@ -79,7 +79,7 @@ func (s *Session) subscribe(data json.RawMessage) {
 	}
 	var member *protocol.Member
 	if kind.IsPresence() {
-		m, err := protocol.ParseMember(req.ChannelData, s.app.MaxPresenceUserBytes)
+		m, err := protocol.ParseMember(req.ChannelData, s.app.Settings().MaxPresenceUserBytes)
 		if err != nil {
 			s.refuseSubscription(req.Channel, protocol.SubscriptionInvalid, 400, &protocol.Error{Message: err.Error()})
 			return
@@ -95,7 +95,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 		s.rejoin(existing, member)
 		return
 	}
-	if most := s.app.MaxChannelsPerConnection; most > 0 && s.subscriptions.len() >= most {
+	if most := s.app.Settings().MaxChannelsPerConnection; most > 0 && s.subscriptions.len() >= most {
 		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
 			protocol.Errorf(protocol.CodeOverCapacity, "Connection is subscribed to %d channels, the most it may", most))
 		return
@@ -108,7 +108,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 			panic("unexpected error of Subscribe: " + err.Error())
 		}
 		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
-			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may", s.app.MaxPresenceMembers))
+			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may", s.app.Settings().MaxPresenceMembers))
 		return
 	}
 	s.subscriptions.add(sub)
@@ -168,12 +168,13 @@ func (s *Session) clientEvent(m protocol.Message) {
 	refuse := func(format string, args ...any) {
 		s.refuse(protocol.Errorf(protocol.CodeClientEvent, format, args...), slog.String("channel", clipped(m.Channel)))
 	}
-	if s.app.ClientEvents == config.ClientEventsNone {
+	settings := s.app.Settings()
+	if settings.ClientEvents == config.ClientEventsNone {
 		refuse("Client events are not enabled for this app: see client_events in the server's configuration")
 		return
 	}
-	if n := utf8.RuneCountInString(m.Event); n > s.app.MaxChannelName {
-		refuse("Client event name is %d characters long, more than %d", n, s.app.MaxChannelName)
+	if n := utf8.RuneCountInString(m.Event); n > settings.MaxChannelName {
+		refuse("Client event name is %d characters long, more than %d", n, settings.MaxChannelName)
 		return
 	}
 	if kind := protocol.KindOf(m.Channel); !kind.ClientEvents() {
@@ -185,8 +186,8 @@ func (s *Session) clientEvent(m protocol.Message) {
 		refuse("Client event on %q, which this connection is not subscribed to", clipped(m.Channel))
 		return
 	}
-	if !s.mayWhisper() {
-		refuse("Client events of this connection exceed %d a second", s.app.ClientEventRate)
+	if !s.mayWhisper(settings.ClientEventRate) {
+		refuse("Client events of this connection exceed %d a second", settings.ClientEventRate)
 		return
 	}
 	data, size, err := protocol.StringData(m.Data)
@@ -194,8 +195,8 @@ func (s *Session) clientEvent(m protocol.Message) {
 		refuse("%v", err)
 		return
 	}
-	if size > s.app.MaxEventBytes {
-		refuse("Client event data is %d bytes, more than %d", size, s.app.MaxEventBytes)
+	if size > settings.MaxEventBytes {
+		refuse("Client event data is %d bytes, more than %d", size, settings.MaxEventBytes)
 		return
 	}
 	event := protocol.Event{Name: m.Event, Channel: m.Channel, Data: data, UserID: sub.UserID()}
@@ -206,13 +207,14 @@ func (s *Session) clientEvent(m protocol.Message) {
 	s.app.Metrics.EventsClient.Inc()
 }
 
-// mayWhisper takes from the connection's allowance of client events.
-func (s *Session) mayWhisper() bool {
-	if s.app.ClientEventRate == 0 {
+// mayWhisper takes from the connection's allowance of client events, which is
+// most a second; 0 for no limit.
+func (s *Session) mayWhisper(most int) bool {
+	if most == 0 {
 		return true
 	}
-	if s.clientEvents == nil {
-		s.clientEvents = rate.NewLimiter(rate.Limit(s.app.ClientEventRate), s.app.ClientEventRate)
+	if s.clientEvents == nil || s.clientEvents.Burst() != most {
+		s.clientEvents = rate.NewLimiter(rate.Limit(most), most)
 	}
 	return s.clientEvents.Allow()
 }

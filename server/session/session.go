@@ -93,8 +93,9 @@ func (s *Session) App() *apps.App { return s.app }
 // again: a probe after activity_timeout, 4201 when pong_timeout brings no sign
 // of life. seen is when something of any kind last came in.
 func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
-	activity := seconds(s.app.ActivityTimeout)
-	pong := seconds(s.app.PongTimeout)
+	settings := s.app.Settings()
+	activity := seconds(settings.ActivityTimeout)
+	pong := seconds(settings.PongTimeout)
 	switch {
 	case now-seen < activity:
 		s.pinged = 0

@@ -38,7 +38,7 @@ func (b *blocking) start(r *reader, early []byte) {
 func (b *blocking) run(r *reader) {
 	if b.session != nil { // else it was refused, and is closing
 		r.src = b
-		r.lend(&b.conn, nil, b.session.App().MaxMessageBytes)
+		r.lend(&b.conn, nil, b.session.App().Settings().MaxMessageBytes)
 		b.serve(r)
 	}
 	// What still comes is discarded until the peer closes, or is cut: a close

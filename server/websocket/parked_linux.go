@@ -160,7 +160,7 @@ func (p *parked) take(came []byte, r *reader) (clean bool) {
 		u.data = append(u.data, came...)
 		data, scan = u.data, u.scanner
 	}
-	limit := p.session.App().MaxMessageBytes
+	limit := p.session.App().Settings().MaxMessageBytes
 	n, verdict := scan.whole(data, limit)
 	r.lend(&p.conn, data[:n], limit)
 	for !p.ended && r.unread() && p.receive(r) {
