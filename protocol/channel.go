@@ -10,7 +10,7 @@ type Kind uint8
 
 // The kinds of channels. A cache kind replays its last event to a new
 // subscriber; an encrypted kind is private to the server, which never sees a
-// key.
+// key; a user channel has the connections of one signed-in user.
 const (
 	Public Kind = iota
 	Private
@@ -20,6 +20,7 @@ const (
 	PrivateCache
 	PresenceCache
 	EncryptedCache
+	User
 
 	// NumKinds is how many kinds there are.
 	NumKinds
@@ -46,6 +47,7 @@ var prefixes = []struct {
 	{"presence-cache-", PresenceCache},
 	{"presence-", Presence},
 	{"cache-", Cache},
+	{PrefixUser, User},
 }
 
 // KindOf tells the kind of a channel by its exact prefix.
@@ -59,7 +61,7 @@ func KindOf(channel string) Kind {
 }
 
 // Authorized reports whether a subscription needs a signature.
-func (k Kind) Authorized() bool { return k != Public && k != Cache }
+func (k Kind) Authorized() bool { return k != Public && k != Cache && k != User }
 
 // IsPresence reports whether subscribers are members with a user id.
 func (k Kind) IsPresence() bool { return k == Presence || k == PresenceCache }
@@ -83,7 +85,7 @@ func (k Kind) String() string {
 	}
 	for _, p := range prefixes {
 		if p.kind == k {
-			return strings.TrimSuffix(p.prefix, "-")
+			return strings.Trim(p.prefix, "#-")
 		}
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
@@ -91,8 +93,15 @@ func (k Kind) String() string {
 
 // CheckChannel returns what is wrong with a channel name: empty, longer than
 // max characters, or with a character outside Pusher's set
-// (A-Z a-z 0-9 _ - = @ , . ;).
+// (A-Z a-z 0-9 _ - = @ , . ;). The channel of a user may have any user id in
+// its name.
 func CheckChannel(name string, max int) error {
+	if id, ok := strings.CutPrefix(name, PrefixUser); ok {
+		if err := checkUserID(id); err != nil {
+			return fmt.Errorf("channel name %q: %w", quoted(name), err)
+		}
+		return nil
+	}
 	if name == "" {
 		return fmt.Errorf("channel name is empty")
 	}

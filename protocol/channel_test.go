@@ -23,6 +23,8 @@ func TestKindOf(t *testing.T) {
 		{"private-cache-x", PrivateCache, true, false, true, true},
 		{"presence-cache-x", PresenceCache, true, true, true, true},
 		{"private-encrypted-cache-x", EncryptedCache, true, false, true, false},
+		{"#server-to-user-1", User, false, false, false, false},
+		{"server-to-user-1", Public, false, false, false, false},
 		{"Private-x", Public, false, false, false, false},
 	}
 	for _, tt := range tests {
@@ -61,7 +63,12 @@ func TestCheckChannel(t *testing.T) {
 		{"a:b", false},
 		{"a\nb", false},
 		{"é", false},
-		{"#server-to-user-1", false},
+		{"#server-to-user-1", true},
+		{"#server-to-user-anna:b@example.com/é", true},
+		{"#server-to-user-" + strings.Repeat("é", MaxUserID), true},
+		{"#server-to-user-" + strings.Repeat("é", MaxUserID+1), false},
+		{"#server-to-user-", false},
+		{"#server-to-users-1", false},
 		{"#", false},
 	}
 	for _, tt := range tests {
@@ -103,6 +110,9 @@ func FuzzCheckChannel(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		if CheckChannel(name, 50) != nil {
 			return
+		}
+		if KindOf(name) == User {
+			return // any user id
 		}
 		if name == "" || len(name) > 50 || strings.ContainsAny(name, ": \n\"\\#/") {
 			t.Fatalf("%q passed", name)

@@ -22,6 +22,7 @@ const (
 	CodeReconnect           = 4200 // restart, drain
 	CodePongTimeout         = 4201
 	CodeClientEvent         = 4301 // client event refused; the connection stays
+	CodeWatchlist           = 4302 // watchlist too long; the connection stays
 )
 
 // Error is a refusal with the protocol's code. Sent as a pusher:error event

@@ -160,3 +160,10 @@ func MemberRemovedFrame(channel, userID string) Frame {
 	data = AppendString(data, userID)
 	return dataFrame(EventMemberRemoved, channel, append(data, '}'))
 }
+
+// SubscriptionCountFrame tells a channel's subscribers how many they are.
+func SubscriptionCountFrame(channel string, count int) Frame {
+	data := append(make([]byte, 0, 40), `{"subscription_count":`...)
+	data = strconv.AppendInt(data, int64(count), 10)
+	return dataFrame(EventSubscriptionCount, channel, append(data, '}'))
+}

@@ -72,6 +72,32 @@ func ParseSubscribe(data json.RawMessage) (Subscribe, error) {
 	return s, nil
 }
 
+// Signin is the data of pusher:signin.
+type Signin struct {
+	Auth string // "KEY:signature"
+	// UserData is the exact string that was signed.
+	UserData string
+}
+
+// ParseSignin reads the data of pusher:signin.
+func ParseSignin(data json.RawMessage) (Signin, error) {
+	var d struct {
+		Auth     *string `json:"auth"`
+		UserData *string `json:"user_data"`
+	}
+	object, err := unwrap(data)
+	if err != nil {
+		return Signin{}, err
+	}
+	if err := json.Unmarshal(object, &d); err != nil {
+		return Signin{}, fmt.Errorf("data is not an object with strings auth and user_data: %w", describe(err))
+	}
+	if d.Auth == nil || d.UserData == nil {
+		return Signin{}, fmt.Errorf("data has no auth or no user_data")
+	}
+	return Signin{Auth: *d.Auth, UserData: *d.UserData}, nil
+}
+
 // unwrap returns the JSON object in data, which some clients send as a string
 // that holds it.
 func unwrap(data json.RawMessage) (json.RawMessage, error) {

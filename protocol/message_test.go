@@ -154,6 +154,7 @@ func FuzzParseMessage(f *testing.F) {
 	for _, s := range []string{
 		`{"event":"pusher:subscribe","data":{"channel":"presence-a","channel_data":"{\"user_id\":1}"}}`,
 		`{"event":"pusher:subscribe"}`, `{"event":"client-x","channel":"private-a","data":"x"}`, `[]`, `{"event":1}`,
+		`{"event":"pusher:signin","data":{"auth":"k:s","user_data":"{\"id\":\"1\",\"watchlist\":[\"2\",3]}"}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -168,6 +169,11 @@ func FuzzParseMessage(f *testing.F) {
 		if s, err := ParseSubscribe(m.Data); err == nil {
 			_, _ = ParseMember(s.ChannelData, 1024)
 			_ = CheckChannel(s.Channel, 200)
+		}
+		if s, err := ParseSignin(m.Data); err == nil {
+			if i, err := ParseIdentity(s.UserData); err == nil && (i.UserID == "" || len(i.Watchlist) > MaxWatchlist) {
+				t.Fatalf("signed in as %+v", i)
+			}
 		}
 		text, length, err := StringData(m.Data)
 		if err != nil || !utf8.Valid(b) {

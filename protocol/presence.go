@@ -42,21 +42,25 @@ func parseUserID(raw json.RawMessage) (string, error) {
 	var id string
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
-		return "", fmt.Errorf("user_id is missing")
+		return "", fmt.Errorf("user id is missing")
 	case raw[0] == '"':
 		if err := json.Unmarshal(raw, &id); err != nil {
-			return "", fmt.Errorf("user_id is not a valid string")
+			return "", fmt.Errorf("user id is not a valid string")
 		}
 	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
 		id = string(raw)
 	default:
-		return "", fmt.Errorf("user_id must be a string or a number")
+		return "", fmt.Errorf("user id must be a string or a number")
 	}
+	return id, checkUserID(id)
+}
+
+func checkUserID(id string) error {
 	if id == "" {
-		return "", fmt.Errorf("user_id is empty")
+		return fmt.Errorf("user id is empty")
 	}
 	if n := utf8.RuneCountInString(id); n > MaxUserID {
-		return "", fmt.Errorf("user_id is %d characters long, more than %d", n, MaxUserID)
+		return fmt.Errorf("user id is %d characters long, more than %d", n, MaxUserID)
 	}
-	return id, nil
+	return nil
 }

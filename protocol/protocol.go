@@ -12,6 +12,10 @@
 //	server  pusher_internal:subscription_succeeded  or pusher:subscription_error
 //	server  pusher_internal:member_added/_removed   on presence channels
 //	server  pusher:cache_miss                       on cache channels without a last event
+//	server  pusher_internal:subscription_count      how many subscribers a channel has
+//	client  pusher:signin                           {auth, user_data}
+//	server  pusher:signin_success                   or pusher:error
+//	server  pusher_internal:watchlist_events        who of the user's watchlist came and went
 //	client  client-anything                         relayed to the channel's other subscribers
 //	client  pusher:unsubscribe                      no answer
 //	client  pusher:ping                             answered by pusher:pong
@@ -41,10 +45,14 @@ const (
 	EventUnsubscribe           = "pusher:unsubscribe"
 	EventSubscriptionError     = "pusher:subscription_error"
 	EventCacheMiss             = "pusher:cache_miss"
+	EventSignin                = "pusher:signin"
+	EventSigninSuccess         = "pusher:signin_success"
 
 	EventSubscriptionSucceeded = "pusher_internal:subscription_succeeded"
 	EventMemberAdded           = "pusher_internal:member_added"
 	EventMemberRemoved         = "pusher_internal:member_removed"
+	EventSubscriptionCount     = "pusher_internal:subscription_count"
+	EventWatchlist             = "pusher_internal:watchlist_events"
 )
 
 // Prefixes that decide what an event name means.
@@ -61,6 +69,13 @@ const (
 	MaxVersion = 7
 )
 
-// MaxUserID is the longest user id of a presence member, in characters.
-// Pusher documents 128.
+// PrefixUser and a user id are the name of the channel on which the
+// application reaches all connections of that signed-in user.
+const PrefixUser = "#server-to-user-"
+
+// MaxUserID is the longest user id of a presence member or of a signed-in
+// user, in characters. Pusher documents 128.
 const MaxUserID = 128
+
+// MaxWatchlist is how many users one user may watch. Pusher documents 100.
+const MaxWatchlist = 100
