@@ -23,6 +23,7 @@ type channel struct {
 	shards  []*shard
 	members *roster // of a presence channel
 	last    *lastEvent
+	notices *notices // nil while there are none
 	// room is closed when a full shard has been taken, nil while nobody waits.
 	room chan struct{}
 }
@@ -73,6 +74,21 @@ func (c *channel) shard(id protocol.SocketID) *shard {
 		c.shards[i] = &shard{channel: c, flusher: flushers[i]}
 	}
 	return c.shards[i]
+}
+
+// subscribers are those of the subscriptions that f accepts. mu is held.
+func (c *channel) subscribers(f func(*Subscription) bool) (found []Subscriber) {
+	for _, s := range c.shards {
+		if s == nil {
+			continue
+		}
+		for _, sub := range s.subs {
+			if f(sub) {
+				found = append(found, sub.subscriber)
+			}
+		}
+	}
+	return found
 }
 
 // append adds a frame to what is pending on every shard and returns those that

@@ -49,6 +49,8 @@ type Subscriber interface {
 	// otherwise a frame of an old subscription could follow the answer to a
 	// new one.
 	Deliver(s *Subscription, frames []byte)
+	// Send offers a frame that is for this connection alone. It must not block.
+	Send(protocol.Frame)
 }
 
 // Observer is told what was delivered. Methods are called concurrently.
@@ -62,6 +64,7 @@ type Observer interface {
 // Broker owns the flushers, which all applications share.
 type Broker struct {
 	flushers []*flusher
+	timers   timers
 	seed     maphash.Seed
 	done     sync.WaitGroup
 }
@@ -80,6 +83,7 @@ func NewBroker(n int) *Broker {
 // Close ends the flushers once everything pending is delivered. Nothing may be
 // published afterwards.
 func (b *Broker) Close() {
+	b.timers.close()
 	for _, f := range b.flushers {
 		f.close()
 	}
@@ -94,9 +98,11 @@ const stripes = 32
 type App struct {
 	broker   *Broker
 	observer Observer
+	listener Listener // nil for none
 	limits   atomic.Pointer[Limits]
 
 	stripes [stripes]stripe
+	users   users
 
 	// Changed under a channel's lock, read by anybody.
 	occupied      [protocol.NumKinds]atomic.Int64 // channels with subscribers, by protocol.Kind
@@ -107,6 +113,8 @@ type App struct {
 type Limits struct {
 	PresenceMembers int           // distinct users of a presence channel
 	CacheTTL        time.Duration // how long a last event is kept
+	// SubscriptionCount has subscribers told how many they are.
+	SubscriptionCount bool
 }
 
 // stripe is a part of the names, by hash.
@@ -115,9 +123,10 @@ type stripe struct {
 	channels map[string]*channel
 }
 
-// NewApp makes the channels of an application.
-func (b *Broker) NewApp(limits Limits, observer Observer) *App {
-	a := &App{broker: b, observer: observer}
+// NewApp makes the channels of an application. listener may be nil.
+func (b *Broker) NewApp(limits Limits, observer Observer, listener Listener) *App {
+	a := &App{broker: b, observer: observer, listener: listener}
+	a.users = users{timers: &b.timers, byID: make(map[string]*user), changed: make(map[string]*user)}
 	a.limits.Store(&limits)
 	for i := range a.stripes {
 		a.stripes[i].channels = make(map[string]*channel)
@@ -175,20 +184,29 @@ func (a *App) lockExisting(name string) *channel {
 
 // Expire forgets last events older than their time to live.
 func (a *App) Expire(now time.Time) {
+	a.each("", func(c *channel) {
+		if c.kind.IsCache() {
+			c.expire(now)
+			c.removeIfUnused()
+		}
+	})
+}
+
+// each calls f with every channel whose name has the prefix, locked.
+func (a *App) each(prefix string, f func(*channel)) {
 	for i := range a.stripes {
 		s := &a.stripes[i]
-		var kept []*channel
+		var found []*channel
 		s.mu.RLock()
-		for _, c := range s.channels {
-			if c.kind.IsCache() {
-				kept = append(kept, c)
+		for name, c := range s.channels {
+			if strings.HasPrefix(name, prefix) {
+				found = append(found, c)
 			}
 		}
 		s.mu.RUnlock()
-		for _, c := range kept {
+		for _, c := range found {
 			c.mu.Lock()
-			c.expire(now)
-			c.removeIfUnused()
+			f(c)
 			c.mu.Unlock()
 		}
 	}

@@ -51,9 +51,18 @@ func (r *recorder) ID() protocol.SocketID { return r.id }
 func (r *recorder) Deliver(s *Subscription, frames []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s.Left() {
-		return
+	if !s.Left() {
+		r.keep(frames)
 	}
+}
+
+func (r *recorder) Send(f protocol.Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keep(f)
+}
+
+func (r *recorder) keep(frames []byte) {
 	for len(frames) > 0 {
 		n := protocol.FrameLen(frames)
 		var m struct {
@@ -112,7 +121,7 @@ func newApp(t testing.TB, limits Limits) (*App, *counts) {
 		limits.CacheTTL = time.Minute
 	}
 	c := new(counts)
-	return broker.NewApp(limits, c), c
+	return broker.NewApp(limits, c, nil), c
 }
 
 func event(channel, data string) protocol.Event {
@@ -160,7 +169,7 @@ func TestPublishReachesSubscribersOfTheChannel(t *testing.T) {
 func TestDeliveriesAreCounted(t *testing.T) {
 	broker := NewBroker(1)
 	c := new(counts)
-	a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, c)
+	a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, c, nil)
 	const subscribers, events = 50, 20
 	for range subscribers {
 		subscribe(t, a, "a")
@@ -302,7 +311,7 @@ func TestNothingFromBefore(t *testing.T) {
 // whichever side of the flusher they are.
 func TestNobodyIsSkippedWhenOthersLeave(t *testing.T) {
 	broker := &Broker{flushers: []*flusher{newFlusher()}, seed: maphash.MakeSeed()} // which this test flushes for
-	a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts))
+	a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts), nil)
 	var all []*recorder
 	var subs []*Subscription
 	for range 3 * quantum {
@@ -465,7 +474,7 @@ func TestCacheChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := NewBroker(1)
 		defer broker.Close()
-		a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, new(counts))
+		a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, new(counts), nil)
 		last := func() string {
 			_, s := subscribe(t, a, "private-cache-c")
 			j := a.Rejoin(s)
@@ -543,7 +552,7 @@ func TestAppsAreApart(t *testing.T) {
 	broker := NewBroker(1)
 	defer broker.Close()
 	limits := Limits{PresenceMembers: 1, CacheTTL: time.Minute}
-	one, two := broker.NewApp(limits, new(counts)), broker.NewApp(limits, new(counts))
+	one, two := broker.NewApp(limits, new(counts), nil), broker.NewApp(limits, new(counts), nil)
 	r1, _ := subscribe(t, one, "c")
 	r2, _ := subscribe(t, two, "c")
 	one.Publish(event("c", "one"), protocol.SocketID{})
@@ -561,6 +570,7 @@ type sink struct{ id protocol.SocketID }
 
 func (s sink) ID() protocol.SocketID         { return s.id }
 func (s sink) Deliver(*Subscription, []byte) {}
+func (s sink) Send(protocol.Frame)             {}
 
 // A delivery must not allocate: per publish there are a few allocations,
 // however many subscribers there are.
@@ -568,7 +578,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{1, 100, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			broker := NewBroker(2)
-			a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts))
+			a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts), nil)
 			for i := range n {
 				if _, _, err := a.Subscribe(sink{protocol.NewSocketID(uint64(i)<<32 | uint64(i))}, "c", nil); err != nil {
 					b.Fatal(err)

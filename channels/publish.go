@@ -47,6 +47,10 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 		c.mu.Unlock()
 		return ErrBusy
 	}
+	if l := c.app.listener; l != nil {
+		l.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
+			Event: e.Name, Data: e.Data, SocketID: s.id})
+	}
 	c.publish(p)
 	return nil
 }

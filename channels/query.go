@@ -1,8 +1,9 @@
 package channels
 
 import (
-	"strings"
 	"time"
+
+	"belfry/protocol"
 )
 
 // State is what the HTTP API tells of a channel.
@@ -41,27 +42,15 @@ func (c *channel) state() State {
 	return s
 }
 
-// States of all occupied channels whose name has the prefix, by name.
+// States of all occupied channels whose name has the prefix, by name; without
+// those of users, which are not the application's own.
 func (a *App) States(prefix string) map[string]State {
 	states := make(map[string]State)
-	for i := range a.stripes {
-		s := &a.stripes[i]
-		var found []*channel
-		s.mu.RLock()
-		for name, c := range s.channels {
-			if strings.HasPrefix(name, prefix) {
-				found = append(found, c)
-			}
+	a.each(prefix, func(c *channel) {
+		if c.count > 0 && c.kind != protocol.User {
+			states[c.name] = c.state()
 		}
-		s.mu.RUnlock()
-		for _, c := range found {
-			c.mu.Lock()
-			if c.count > 0 {
-				states[c.name] = c.state()
-			}
-			c.mu.Unlock()
-		}
-	}
+	})
 	return states
 }
 

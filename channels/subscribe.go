@@ -22,25 +22,32 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	c := a.lock(name)
 	s := &Subscription{subscriber: sub, channel: c, id: sub.ID()}
 	var idle []*shard
+	first := false
 	if m != nil {
-		joined, first := c.members.join(*m, a.limits.Load().PresenceMembers)
-		if joined == nil {
+		s.member, first = c.members.join(*m, a.limits.Load().PresenceMembers)
+		if s.member == nil {
 			c.removeIfUnused()
 			c.mu.Unlock()
 			return nil, Joined{}, ErrFull
 		}
-		s.member = joined
-		if first {
-			idle = c.append(pending{frame: protocol.MemberAddedFrame(name, joined.Member), at: time.Now()})
-		}
 	}
-	c.shard(s.id).add(s)
-	c.count++
-	if c.count == 1 {
+	if c.count++; c.count == 1 {
 		a.occupied[c.kind].Add(1)
+		c.happened(protocol.WebhookChannelOccupied, "")
 	}
 	a.subscriptions.Add(1)
+	if first {
+		c.happened(protocol.WebhookMemberAdded, s.member.UserID)
+		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, s.member.Member), at: time.Now()})
+	}
+	c.shard(s.id).add(s) // behind that: nobody is told of itself
+	if m == nil {
+		idle = c.countChanged()
+	}
 	joined := c.joined()
+	if c.kind.IsCache() && joined.Last == nil {
+		c.missed(time.Now())
+	}
 	count := c.count
 	c.mu.Unlock()
 	c.start(idle, count)
@@ -73,13 +80,18 @@ func (a *App) Unsubscribe(s *Subscription) {
 	s.left.Store(true)
 	c.shard(s.id).remove(s)
 	c.count--
-	if c.count == 0 {
-		a.occupied[c.kind].Add(-1)
-	}
 	a.subscriptions.Add(-1)
 	var idle []*shard
-	if s.member != nil && c.members.leave(s.member) {
+	switch {
+	case s.member == nil:
+		idle = c.countChanged()
+	case c.members.leave(s.member):
+		c.happened(protocol.WebhookMemberRemoved, s.member.UserID)
 		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.UserID), at: time.Now()})
+	}
+	if c.count == 0 {
+		a.occupied[c.kind].Add(-1)
+		c.happened(protocol.WebhookChannelVacated, "")
 	}
 	c.removeIfUnused()
 	count := c.count

@@ -29,10 +29,17 @@ func ParseMember(channelData string, maxInfo int) (Member, error) {
 	if err != nil {
 		return Member{}, fmt.Errorf("channel_data: %w", err)
 	}
-	if len(d.UserInfo) > maxInfo {
-		return Member{}, fmt.Errorf("channel_data: user_info is %d bytes, more than %d", len(d.UserInfo), maxInfo)
+	m := Member{UserID: id, UserInfo: d.UserInfo}
+	return m, m.Check(maxInfo)
+}
+
+// Check returns what is wrong with the member: user_info of more than maxInfo
+// bytes.
+func (m Member) Check(maxInfo int) error {
+	if n := len(m.UserInfo); n > maxInfo {
+		return fmt.Errorf("user_info is %d bytes, more than %d", n, maxInfo)
 	}
-	return Member{UserID: id, UserInfo: d.UserInfo}, nil
+	return nil
 }
 
 // parseUserID makes a string of a user id, which applications send as a

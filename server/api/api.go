@@ -38,10 +38,10 @@ type API struct {
 
 // request is one that was authenticated.
 type request struct {
-	app     *apps.App
-	channel string // of the path, decoded; empty on routes without one
-	query   url.Values
-	body    []byte
+	app   *apps.App
+	name  string // of the path's channel or user, decoded; empty on routes without one
+	query url.Values
+	body  []byte
 }
 
 // handler answers a request with the JSON of what it returns.
@@ -55,7 +55,7 @@ type route struct {
 }
 
 // find maps the path behind /apps/{id}/ to its route.
-func find(segments []string) (r route, channel string, ok bool) {
+func find(segments []string) (r route, name string, ok bool) {
 	switch len(segments) {
 	case 1:
 		switch segments[0] {
@@ -75,6 +75,9 @@ func find(segments []string) (r route, channel string, ok bool) {
 	case 3:
 		if segments[0] == "channels" && segments[2] == "users" {
 			return route{"users", http.MethodGet, listUsers}, segments[1], true
+		}
+		if segments[0] == "users" && segments[2] == "terminate_connections" {
+			return route{"terminate_connections", http.MethodPost, terminate}, segments[1], true
 		}
 	}
 	return route{}, "", false
@@ -130,14 +133,14 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		path = rest
 	}
 	segments := strings.Split(strings.TrimPrefix(path, "/apps/"), "/")
-	route, channel, ok := find(segments[1:])
+	route, name, ok := find(segments[1:])
 	if !ok {
 		return nil, fail(http.StatusNotFound, "no such route: %s", clip(full))
 	}
 	c.route = route
 	id, err := url.PathUnescape(segments[0])
 	if err == nil {
-		channel, err = url.PathUnescape(channel)
+		name, err = url.PathUnescape(name)
 	}
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, "path is not correctly percent-encoded: %s", clip(full))
@@ -166,7 +169,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
 	}
-	answer, err := route.handler(request{c.app, channel, query, body})
+	answer, err := route.handler(request{c.app, name, query, body})
 	if err != nil {
 		return nil, err
 	}

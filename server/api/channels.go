@@ -35,18 +35,18 @@ func listChannels(r request) (any, error) {
 
 // showChannel is GET channels/{c}.
 func showChannel(r request) (any, error) {
-	if err := protocol.CheckChannel(r.channel, r.app.Settings().MaxChannelName); err != nil {
+	if err := protocol.CheckChannel(r.name, r.app.Settings().MaxChannelName); err != nil {
 		return nil, fail(http.StatusBadRequest, "%v", err)
 	}
 	info, err := protocol.ParseInfo(r.query.Get("info"))
 	if err != nil {
 		return nil, err
 	}
-	presence := protocol.KindOf(r.channel).IsPresence()
+	presence := protocol.KindOf(r.name).IsPresence()
 	if info.UserCount && !presence {
-		return nil, fail(http.StatusBadRequest, "info=user_count is for presence channels, which %q is not", r.channel)
+		return nil, fail(http.StatusBadRequest, "info=user_count is for presence channels, which %q is not", r.name)
 	}
-	state := r.app.Channels.State(r.channel)
+	state := r.app.Channels.State(r.name)
 	answer := map[string]any{"occupied": state.Occupied()}
 	if info.UserCount {
 		answer["user_count"] = state.Users
@@ -73,14 +73,14 @@ type user struct {
 
 // listUsers is GET channels/{c}/users.
 func listUsers(r request) (any, error) {
-	if err := protocol.CheckChannel(r.channel, r.app.Settings().MaxChannelName); err != nil {
+	if err := protocol.CheckChannel(r.name, r.app.Settings().MaxChannelName); err != nil {
 		return nil, fail(http.StatusBadRequest, "%v", err)
 	}
-	if !protocol.KindOf(r.channel).IsPresence() {
-		return nil, fail(http.StatusBadRequest, "only presence channels have users; %q is not one", r.channel)
+	if !protocol.KindOf(r.name).IsPresence() {
+		return nil, fail(http.StatusBadRequest, "only presence channels have users; %q is not one", r.name)
 	}
 	users := []user{}
-	for _, id := range r.app.Channels.Users(r.channel) {
+	for _, id := range r.app.Channels.Users(r.name) {
 		users = append(users, user{id})
 	}
 	return map[string]any{"users": users}, nil

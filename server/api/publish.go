@@ -7,8 +7,8 @@ import (
 	"belfry/server/apps"
 )
 
-// published is the answer to a publish that asked for no info.
-var published = json.RawMessage("{}")
+// done is the answer to what was done and has nothing to tell.
+var done = json.RawMessage("{}")
 
 // attributes are what info asks of one channel.
 type attributes map[string]int
@@ -21,7 +21,7 @@ func publish(r request) (any, error) {
 	}
 	deliver(r.app, p)
 	if p.Info == (protocol.Info{}) {
-		return published, nil
+		return done, nil
 	}
 	channels := make(map[string]attributes, len(p.Channels))
 	for _, name := range p.Channels {
@@ -47,7 +47,7 @@ func publishBatch(r request) (any, error) {
 		}
 	}
 	if !asked {
-		return published, nil
+		return done, nil
 	}
 	return map[string]any{"batch": infos}, nil
 }

@@ -105,7 +105,11 @@ func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metri
 		a := &App{ID: c.ID}
 		a.settings.Store(&Settings{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}})
 		a.Metrics = m.App(c.ID, live{a})
-		a.Channels = broker.NewApp(channels.Limits{PresenceMembers: c.MaxPresenceMembers, CacheTTL: c.CacheTTL}, a.Metrics)
+		a.Channels = broker.NewApp(channels.Limits{
+			PresenceMembers:   c.MaxPresenceMembers,
+			CacheTTL:          c.CacheTTL,
+			SubscriptionCount: c.SubscriptionCount,
+		}, a.Metrics, nil)
 		r.byID[c.ID] = a
 		r.byKey[c.Key] = a
 	}

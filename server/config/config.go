@@ -94,6 +94,11 @@ type App struct {
 	MaxPresenceMembers       int           `yaml:"max_presence_members"`        // distinct users of one presence channel
 	MaxPresenceUserBytes     int           `yaml:"max_presence_user_bytes"`     // channel_data of one member
 	CacheTTL                 time.Duration `yaml:"cache_ttl"`                   // how long a cache channel keeps its last event
+
+	SubscriptionCount      bool          `yaml:"subscription_count"`       // subscribers are told how many they are
+	RequireSignin          time.Duration `yaml:"require_signin"`           // time to sign in or to join an authorized channel before 4009; whole seconds, 0: for ever
+	TerminateCode          int           `yaml:"terminate_code"`           // close code of terminate_connections
+	TerminatePresenceUsers bool          `yaml:"terminate_presence_users"` // terminate_connections also means members of presence channels
 }
 
 // Metrics is the Prometheus endpoint.

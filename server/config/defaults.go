@@ -38,6 +38,9 @@ const (
 	DefaultMaxPresenceMembers       = 100              // Pusher Channels, "Presence channels": 100 members
 	DefaultMaxPresenceUserBytes     = 1 << 10          // Pusher Channels, "Presence channels": user object of 1 KB
 	DefaultCacheTTL                 = 30 * time.Minute // Pusher Channels, "Cache channels": 30 minutes
+
+	DefaultRequireSignin = 0    // nobody must; Pusher has a switch in its dashboard ("authorized connections")
+	DefaultTerminateCode = 4009 // Soketi's: the client does not come back by itself
 )
 
 // Default returns the configuration of an empty file: no apps.
@@ -75,6 +78,8 @@ func DefaultApp() App {
 		MaxPresenceMembers:       DefaultMaxPresenceMembers,
 		MaxPresenceUserBytes:     DefaultMaxPresenceUserBytes,
 		CacheTTL:                 DefaultCacheTTL,
+		RequireSignin:            DefaultRequireSignin,
+		TerminateCode:            DefaultTerminateCode,
 	}
 }
 

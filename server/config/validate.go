@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"belfry/protocol"
 )
 
 // Bounds that are not obvious from the key.
@@ -111,6 +113,8 @@ func (a App) validate(check func(key, problem string)) {
 	check("max_presence_members", rangeProblem(a.MaxPresenceMembers, 1))
 	check("max_presence_user_bytes", rangeProblem(a.MaxPresenceUserBytes, 1))
 	check("cache_ttl", durationProblem(a.CacheTTL, time.Second, maxCacheTTL))
+	check("require_signin", cmp.Or(durationProblem(a.RequireSignin, 0, maxTimeout), secondsProblem(a.RequireSignin)))
+	check("terminate_code", closeCodeProblem(a.TerminateCode))
 }
 
 // credential is one of id, key and secret.
@@ -197,6 +201,15 @@ func durationProblem(d, least, most time.Duration) string {
 func secondsProblem(d time.Duration) string {
 	if d%time.Second != 0 {
 		return "has a fraction of a second: give whole seconds"
+	}
+	return ""
+}
+
+// closeCodeProblem is about the codes whose meaning to a client is certain.
+func closeCodeProblem(code int) string {
+	if code != protocol.CodeUnauthorized && code != protocol.CodeOverCapacity && code != protocol.CodeReconnect {
+		return fmt.Sprintf("is not accepted: give %d (the client stays away), %d (it is back after a second) or %d (at once)",
+			protocol.CodeUnauthorized, protocol.CodeOverCapacity, protocol.CodeReconnect)
 	}
 	return ""
 }

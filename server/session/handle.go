@@ -38,12 +38,14 @@ func (s *Session) Handle(b []byte) {
 		s.subscribe(m.Data)
 	case protocol.EventUnsubscribe:
 		s.unsubscribe(m.Data)
+	case protocol.EventSignin:
+		s.signIn(m.Data)
 	default:
 		if strings.HasPrefix(m.Event, protocol.PrefixClient) {
 			s.clientEvent(m)
 			return
 		}
-		s.refuse(protocol.Errorf(0, "Unknown event %q: clients may send pusher:ping, pusher:pong, pusher:subscribe, pusher:unsubscribe and client- events", clipped(m.Event)))
+		s.refuse(protocol.Errorf(0, "Unknown event %q: clients may send pusher:ping, pusher:pong, pusher:subscribe, pusher:unsubscribe, pusher:signin and client- events", clipped(m.Event)))
 	}
 }
 
@@ -70,6 +72,10 @@ func (s *Session) subscribe(data json.RawMessage) {
 		return
 	}
 	kind := protocol.KindOf(req.Channel)
+	if kind == protocol.User {
+		s.subscribeToUser(req.Channel)
+		return
+	}
 	if kind.Authorized() {
 		if err := s.app.Settings().Credentials.VerifyChannel(req.Auth, s.id.String(), req.Channel, req.ChannelData); err != nil {
 			s.refuseSubscription(req.Channel, protocol.SubscriptionAuthError, 401,
@@ -79,14 +85,24 @@ func (s *Session) subscribe(data json.RawMessage) {
 	}
 	var member *protocol.Member
 	if kind.IsPresence() {
-		m, err := protocol.ParseMember(req.ChannelData, s.app.Settings().MaxPresenceUserBytes)
-		if err != nil {
+		if member, err = s.member(req.ChannelData); err != nil {
 			s.refuseSubscription(req.Channel, protocol.SubscriptionInvalid, 400, &protocol.Error{Message: err.Error()})
 			return
 		}
-		member = &m
 	}
 	s.join(req.Channel, member)
+}
+
+// member is who joins a presence channel: the one of channel_data, else the
+// user who signed in.
+func (s *Session) member(channelData string) (*protocol.Member, error) {
+	most := s.app.Settings().MaxPresenceUserBytes
+	if channelData == "" && s.user != nil {
+		m := &protocol.Member{UserID: s.user.UserID(), UserInfo: s.user.info}
+		return m, m.Check(most)
+	}
+	m, err := protocol.ParseMember(channelData, most)
+	return &m, err
 }
 
 // join subscribes and answers, so that the answer precedes every event.
@@ -112,6 +128,9 @@ func (s *Session) join(channel string, member *protocol.Member) {
 		return
 	}
 	s.subscriptions.add(sub)
+	if sub.Kind().Authorized() {
+		s.authorized.Store(true)
+	}
 	answer := s.succeeded(sub, joined)
 	messages := 1
 	if sub.Kind().IsCache() {

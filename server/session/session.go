@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -44,6 +45,8 @@ const (
 	PongTimeout   Reason = "pong_timeout"   // 4201
 	SlowConsumer  Reason = "slow_consumer"  // 4100
 	Drain         Reason = "drain"          // 4200
+	NotAuthorized Reason = "not_authorized" // 4009, by require_signin
+	Terminated    Reason = "terminated"     // the application's backend said so
 	ProtocolError Reason = "protocol_error" // RFC 6455 says it must close
 	Panic         Reason = "panic"          // a bug
 )
@@ -56,13 +59,18 @@ type Session struct {
 	log  *slog.Logger
 	id   protocol.SocketID
 
-	pinged keepalive.Time // owned by Due: when an unanswered probe went out, 0 for none
+	// Owned by Due.
+	opened keepalive.Time // when the connection was, 0 before the first call
+	pinged keepalive.Time // when an unanswered probe went out, 0 for none
+
+	authorized atomic.Bool // signed in, or subscribed with a signature
 
 	mu            sync.Mutex // guards the following; held while a message is handled
 	ended         bool
 	refusals      int32 // so far
 	subscriptions subscriptions
 	clientEvents  *rate.Limiter // nil until the first client event
+	user          *user         // nil until signed in
 }
 
 // loggedRefusals is how many refusals of one connection are logged at info;
@@ -86,14 +94,35 @@ func (s *Session) ID() protocol.SocketID { return s.id }
 // Deliver implements channels.Subscriber.
 func (s *Session) Deliver(sub *channels.Subscription, frames []byte) { s.conn.Deliver(sub, frames) }
 
+// Send implements channels.Subscriber.
+func (s *Session) Send(f protocol.Frame) { s.answer(f) }
+
 // App is the application the client connected to.
 func (s *Session) App() *apps.App { return s.app }
 
-// Due looks at how long the client has been silent, and returns when to look
-// again: a probe after activity_timeout, 4201 when pong_timeout brings no sign
-// of life. seen is when something of any kind last came in.
+// Due looks at what the client has left undone for too long, and returns when
+// to look again. seen is when something of any kind last came in.
 func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
 	settings := s.app.Settings()
+	next = s.silent(settings, now, seen)
+	if s.opened == 0 {
+		s.opened = now
+	}
+	if settings.RequireSignin > 0 && !s.authorized.Load() {
+		limit := s.opened + seconds(settings.RequireSignin)
+		if now >= limit {
+			s.Close(NotAuthorized, protocol.Errorf(protocol.CodeUnauthorized,
+				"Connection not authorized within %s: sign in, or subscribe to a private or presence channel", settings.RequireSignin))
+			return next
+		}
+		next = min(next, limit)
+	}
+	return next
+}
+
+// silent is about silence: a probe after activity_timeout, 4201 when
+// pong_timeout brings no sign of life.
+func (s *Session) silent(settings *apps.Settings, now, seen keepalive.Time) (next keepalive.Time) {
 	activity := seconds(settings.ActivityTimeout)
 	pong := seconds(settings.PongTimeout)
 	switch {
@@ -135,6 +164,9 @@ func (s *Session) End(reason Reason) bool {
 		s.app.Channels.Unsubscribe(sub)
 	}
 	s.subscriptions = subscriptions{}
+	if s.user != nil {
+		s.app.Channels.SignOut(s.user.Identity)
+	}
 	s.app.Disconnect()
 	s.app.Metrics.Closed(string(reason))
 	if reason == SlowConsumer {

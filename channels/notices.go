@@ -1,0 +1,94 @@
+package channels
+
+import (
+	"time"
+
+	"belfry/protocol"
+)
+
+// Listener is told what an application's backend may want to know of its
+// channels. It is called while the channel is locked, so that it learns of one
+// channel's events in their order: it must not block, and must not keep the
+// event's data.
+type Listener interface {
+	Happened(protocol.WebhookEvent)
+}
+
+const (
+	// countedAlways is up to how many subscribers each change of a channel's
+	// subscription count is told: telling n subscribers of each of n joins
+	// costs n². Pusher's figure, like the next.
+	countedAlways = 100
+	// countInterval is how often a larger channel's count is told.
+	countInterval = 5 * time.Second
+	// missInterval is for how long a cache miss speaks for all who miss the
+	// same event.
+	missInterval = time.Second
+)
+
+// notices are what was last told of a channel. The channel's lock guards them.
+type notices struct {
+	counted  time.Time // when the subscription count was told
+	count    int32     // which it was then
+	counting bool      // it will be looked at later
+	missed   time.Time // when a cache miss was told
+}
+
+// told returns the channel's notices. mu is held.
+func (c *channel) told() *notices {
+	if c.notices == nil {
+		c.notices = new(notices)
+	}
+	return c.notices
+}
+
+// happened tells the application's backend. mu is held.
+func (c *channel) happened(name, userID string) {
+	if c.app.listener != nil && c.kind != protocol.User {
+		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID})
+	}
+}
+
+// missed tells the backend that a cache channel has no last event. mu is held.
+func (c *channel) missed(now time.Time) {
+	if n := c.told(); now.Sub(n.missed) >= missInterval {
+		n.missed = now
+		c.happened(protocol.WebhookCacheMiss, "")
+	}
+}
+
+// countChanged tells how many subscribers there are now, or later if there are
+// many and that was told a moment ago. idle is as of [channel.append]. mu is
+// held.
+func (c *channel) countChanged() (idle []*shard) {
+	if c.kind.IsPresence() || c.kind == protocol.User || !c.app.limits.Load().SubscriptionCount {
+		return nil
+	}
+	now, n := time.Now(), c.told()
+	wait := countInterval - now.Sub(n.counted)
+	if c.count > countedAlways && wait > 0 {
+		if !n.counting {
+			n.counting = true
+			c.app.broker.timers.after(wait, c.countLate)
+		}
+		return nil
+	}
+	n.counted, n.count = now, c.count
+	if c.app.listener != nil {
+		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: int(c.count)})
+	}
+	return c.append(pending{frame: protocol.SubscriptionCountFrame(c.name, int(c.count)), at: now})
+}
+
+// countLate is countChanged for what has changed since.
+func (c *channel) countLate() {
+	c.mu.Lock()
+	c.notices.counting = false
+	var idle []*shard
+	if c.count != c.notices.count {
+		idle = c.countChanged()
+	}
+	count := c.count
+	c.mu.Unlock()
+	c.start(idle, count)
+}

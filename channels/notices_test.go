@@ -1,0 +1,213 @@
+package channels
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"belfry/protocol"
+)
+
+// backend is a Listener that keeps what it is told.
+type backend struct {
+	mu  sync.Mutex
+	got []string
+}
+
+func (b *backend) Happened(e protocol.WebhookEvent) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.got = append(b.got, string(e.Append(nil)))
+}
+
+func (b *backend) take() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	got := b.got
+	b.got = nil
+	return got
+}
+
+func (b *backend) expect(t *testing.T, what string, want ...string) {
+	t.Helper()
+	if got := b.take(); !slices.Equal(got, want) {
+		t.Errorf("%s: the backend is told\n%q, want\n%q", what, got, want)
+	}
+}
+
+func newListened(t testing.TB, limits Limits) (*App, *backend) {
+	broker := NewBroker(2)
+	t.Cleanup(broker.Close)
+	b := new(backend)
+	limits.PresenceMembers, limits.CacheTTL = 100, time.Minute
+	return broker.NewApp(limits, new(counts), b), b
+}
+
+func happened(name, channel string) string {
+	return fmt.Sprintf(`{"name":%q,"channel":%q}`, name, channel)
+}
+
+func happenedTo(name, channel, user string) string {
+	return fmt.Sprintf(`{"name":%q,"channel":%q,"user_id":%q}`, name, channel, user)
+}
+
+func happenedCount(channel string, n int) string {
+	return fmt.Sprintf(`{"name":"subscription_count","channel":%q,"subscription_count":%d}`, channel, n)
+}
+
+func TestListenerIsToldInOrder(t *testing.T) {
+	a, b := newListened(t, Limits{SubscriptionCount: true})
+	_, one := subscribe(t, a, "c")
+	_, two := subscribe(t, a, "c")
+	a.Unsubscribe(one)
+	a.Unsubscribe(two)
+	b.expect(t, "a channel", happened("channel_occupied", "c"), happenedCount("c", 1), happenedCount("c", 2),
+		happenedCount("c", 1), happenedCount("c", 0), happened("channel_vacated", "c"))
+
+	join := func(user string) *Subscription {
+		s, _, err := a.Subscribe(newRecorder(), "presence-c", &protocol.Member{UserID: user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	one, two = join("1"), join("1")
+	three := join("2")
+	for _, s := range []*Subscription{one, two, three} {
+		a.Unsubscribe(s)
+	}
+	const p = "presence-c"
+	b.expect(t, "a presence channel", happened("channel_occupied", p), happenedTo("member_added", p, "1"), happenedTo("member_added", p, "2"),
+		happenedTo("member_removed", p, "1"), happenedTo("member_removed", p, "2"), happened("channel_vacated", p))
+
+	_, i := signIn(a, "1")
+	a.SignOut(i)
+	b.expect(t, "a user's channel")
+
+	sub, _, err := a.Subscribe(newRecorder(), p, &protocol.Member{UserID: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.take()
+	if err := a.PublishFrom(sub, protocol.Event{Name: "client-e", Channel: p, Data: []byte(`"{}"`), UserID: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	b.expect(t, "a client event",
+		fmt.Sprintf(`{"name":"client_event","channel":%q,"event":"client-e","data":"{}","socket_id":%q,"user_id":"1"}`, p, sub.id))
+	a.Publish(event(p, "x"), protocol.SocketID{})
+	b.expect(t, "an event of the backend itself")
+}
+
+func TestRefusedMemberIsNotTold(t *testing.T) {
+	a, b := newListened(t, Limits{})
+	a.limits.Store(&Limits{PresenceMembers: 0})
+	if _, _, err := a.Subscribe(newRecorder(), "presence-c", &protocol.Member{UserID: "1"}); err != ErrFull {
+		t.Fatal(err)
+	}
+	b.expect(t, "a full channel")
+}
+
+func TestCacheMissSpeaksForMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newListened(t, Limits{})
+		const c = "cache-c"
+		for range 10 {
+			subscribe(t, a, c)
+		}
+		b.expect(t, "ten at once", happened("channel_occupied", c), happened("cache_miss", c))
+		time.Sleep(missInterval)
+		subscribe(t, a, c)
+		b.expect(t, "one later", happened("cache_miss", c))
+		a.Publish(event(c, "x"), protocol.SocketID{})
+		time.Sleep(missInterval)
+		subscribe(t, a, c)
+		b.expect(t, "a hit")
+		a.broker.Close()
+	})
+}
+
+func count(n int) string { return fmt.Sprintf(`{"subscription_count":%d}`, n) }
+
+func TestSubscriptionCount(t *testing.T) {
+	a, _ := newApp(t, Limits{SubscriptionCount: true})
+	for _, name := range []string{"c", "private-c", "cache-c", "private-encrypted-c"} {
+		one, _ := subscribe(t, a, name)
+		one.wait(t, count(1))
+		two, s := subscribe(t, a, name)
+		one.wait(t, count(2))
+		two.wait(t, count(2))
+		a.Unsubscribe(s)
+		one.wait(t, count(1))
+	}
+	off, _ := newApp(t, Limits{})
+	r, _ := subscribe(t, off, "c")
+	subscribe(t, off, "c")
+	off.Publish(event("c", "x"), protocol.SocketID{})
+	if got := r.wait(t, "x"); len(got) != 1 {
+		t.Errorf("got %q from an app without counts", got)
+	}
+}
+
+func TestSubscriptionCountOfALargeChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := newApp(t, Limits{SubscriptionCount: true})
+		one, _ := subscribe(t, a, "c")
+		synctest.Wait()
+		one.take()
+		var others []*Subscription
+		join := func() {
+			_, s := subscribe(t, a, "c")
+			others = append(others, s)
+		}
+		leave := func() {
+			a.Unsubscribe(others[len(others)-1])
+			others = others[:len(others)-1]
+		}
+		for len(others) < countedAlways-1 {
+			join()
+		}
+		synctest.Wait()
+		if got := one.take(); len(got) != countedAlways-1 {
+			t.Errorf("up to %d subscribers, got %d counts", countedAlways, len(got))
+		}
+		for range 50 {
+			join()
+		}
+		synctest.Wait()
+		expect(t, "one of many, at first,", one)
+		time.Sleep(countInterval)
+		synctest.Wait()
+		expect(t, "one of many, later,", one, count(countedAlways+50))
+		time.Sleep(2 * countInterval)
+		synctest.Wait()
+		expect(t, "one of many, while nothing changes,", one)
+
+		// The next change is told at once, a further one after the interval.
+		join()
+		synctest.Wait()
+		expect(t, "one of many", one, count(countedAlways+51))
+		join()
+		leave()
+		time.Sleep(countInterval)
+		synctest.Wait()
+		expect(t, "one of many, when as many are back,", one)
+
+		// Fewer for a moment, and more again while a look is due.
+		for len(others) > countedAlways {
+			leave()
+		}
+		leave()
+		synctest.Wait()
+		if got := one.take(); len(got) == 0 || got[len(got)-1] != count(countedAlways) {
+			t.Errorf("told %q when there were %d", got, countedAlways)
+		}
+		join()
+		time.Sleep(countInterval)
+		synctest.Wait()
+		expect(t, "one of many", one, count(countedAlways+1))
+		a.broker.Close()
+	})
+}

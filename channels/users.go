@@ -1,0 +1,210 @@
+package channels
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"belfry/protocol"
+)
+
+// watchDelay is how long users' coming and going is collected before their
+// watchers are told, so that many changes are one message.
+const watchDelay = 100 * time.Millisecond
+
+// users are who is signed in to an application, and who watches whom.
+type users struct {
+	timers *timers
+
+	mu      sync.Mutex // guards the following
+	byID    map[string]*user
+	changed map[string]*user // those whose watchers may have to be told
+	telling bool             // a round is due, or going on
+}
+
+// user is somebody signed in or watched.
+type user struct {
+	connections int
+	watchers    map[*Identity]bool // and whether they know the user as online
+}
+
+func (u *user) online() bool { return u.connections > 0 }
+
+// Identity is a connection that has signed in as a user.
+type Identity struct {
+	subscriber   Subscriber
+	subscription *Subscription // to the user's channel
+	userID       string
+	watchlist    []string
+}
+
+// UserID is who signed in.
+func (i *Identity) UserID() string { return i.userID }
+
+// SignIn makes a connection one of a user's: events on the user's channel
+// reach it from here on, and so does the coming and going of the users on the
+// watchlist. online and offline are where these are now. The caller must hold
+// back deliveries until it has answered the client.
+func (a *App) SignIn(sub Subscriber, userID string, watchlist []string) (i *Identity, online, offline []string) {
+	subscription, _, err := a.Subscribe(sub, protocol.PrefixUser+userID, nil)
+	if err != nil {
+		panic("unexpected error of Subscribe: " + err.Error()) // a user's channel is never full
+	}
+	i = &Identity{subscriber: sub, subscription: subscription, userID: userID, watchlist: watchlist}
+	s := &a.users
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.get(userID)
+	u.connections++
+	if u.connections == 1 {
+		s.change(userID, u)
+	}
+	for _, id := range watchlist {
+		watched := s.get(id)
+		if watched.watchers == nil {
+			watched.watchers = make(map[*Identity]bool)
+		}
+		watched.watchers[i] = watched.online()
+		if watched.online() {
+			online = append(online, id)
+		} else {
+			offline = append(offline, id)
+		}
+	}
+	return i, online, offline
+}
+
+// SignOut ends it. Once only.
+func (a *App) SignOut(i *Identity) {
+	a.Unsubscribe(i.subscription)
+	s := &a.users
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range i.watchlist {
+		watched := s.byID[id]
+		delete(watched.watchers, i)
+		s.forget(id, watched)
+	}
+	u := s.byID[i.userID]
+	u.connections--
+	if !u.online() {
+		s.change(i.userID, u)
+		s.forget(i.userID, u)
+	}
+}
+
+// Connections are all of a signed-in user's.
+func (a *App) Connections(userID string) []Subscriber {
+	c := a.lockExisting(protocol.PrefixUser + userID)
+	if c == nil {
+		return nil
+	}
+	defer c.mu.Unlock()
+	return c.subscribers(func(*Subscription) bool { return true })
+}
+
+// Members are the connections through which a user is on any presence
+// channel, each once.
+func (a *App) Members(userID string) []Subscriber {
+	found := make(map[Subscriber]struct{})
+	a.each("presence-", func(c *channel) {
+		if c.members == nil || c.members.byID[userID] == nil {
+			return
+		}
+		for _, s := range c.subscribers(func(s *Subscription) bool { return s.member.UserID == userID }) {
+			found[s] = struct{}{}
+		}
+	})
+	return slices.Collect(maps.Keys(found))
+}
+
+// get returns a user, made if need be. mu is held.
+func (s *users) get(id string) *user {
+	u := s.byID[id]
+	if u == nil {
+		u = new(user)
+		s.byID[id] = u
+	}
+	return u
+}
+
+// forget drops a user that is neither signed in nor watched. mu is held.
+func (s *users) forget(id string, u *user) {
+	if !u.online() && len(u.watchers) == 0 {
+		delete(s.byID, id)
+	}
+}
+
+// change notes that a user came or went. mu is held.
+func (s *users) change(id string, u *user) {
+	if len(u.watchers) == 0 {
+		return
+	}
+	s.changed[id] = u
+	s.schedule()
+}
+
+// schedule has the watchers told after a while: one round at a time, as each
+// must hear things in their order. mu is held.
+func (s *users) schedule() {
+	if !s.telling && len(s.changed) > 0 {
+		s.telling = true
+		s.timers.after(watchDelay, s.tell)
+	}
+}
+
+// news is what one watcher is told.
+type news struct{ online, offline []string }
+
+// tell sends each watcher what changed for it: nothing if the user is back.
+func (s *users) tell() {
+	single := make(map[string]protocol.Frame)
+	for watcher, n := range s.news() {
+		watcher.subscriber.Send(n.frame(single))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.telling = false
+	s.schedule()
+}
+
+// news takes what has changed.
+func (s *users) news() map[*Identity]*news {
+	told := make(map[*Identity]*news)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, u := range s.changed {
+		for watcher, known := range u.watchers {
+			if known == u.online() {
+				continue
+			}
+			u.watchers[watcher] = u.online()
+			n := told[watcher]
+			if n == nil {
+				n = new(news)
+				told[watcher] = n
+			}
+			if u.online() {
+				n.online = append(n.online, id)
+			} else {
+				n.offline = append(n.offline, id)
+			}
+		}
+	}
+	clear(s.changed)
+	return told
+}
+
+// frame encodes news, but once for all who are told of the same one user:
+// somebody with many watchers is mostly all that a round is about.
+func (n *news) frame(single map[string]protocol.Frame) protocol.Frame {
+	if len(n.online)+len(n.offline) > 1 {
+		return protocol.WatchlistFrame(n.online, n.offline)
+	}
+	id := append(n.online, n.offline...)[0]
+	if single[id] == nil { // in one round, a user has either come or gone
+		single[id] = protocol.WatchlistFrame(n.online, n.offline)
+	}
+	return single[id]
+}
