@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"bytes"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -51,9 +50,12 @@ func (w *wire) Release(first []byte) {
 func (w *wire) Ping()                   { w.Send(protocol.PingFrame) }
 func (w *wire) Close(e *protocol.Error) { w.closed = e }
 
+var discard = slog.New(slog.DiscardHandler)
+
 // FuzzMessage gives a session arbitrary messages, one a line. In them,
 // $private and $presence are auth tokens that hold for private-fuzz, and for
-// presence-fuzz with the channel_data {"user_id":1}.
+// presence-fuzz with the channel_data {"user_id":1}; $user is one for the
+// user_data {"id":"1","watchlist":["2"]}.
 func FuzzMessage(f *testing.F) {
 	broker := channels.NewBroker(1)
 	f.Cleanup(broker.Close)
@@ -64,8 +66,7 @@ func FuzzMessage(f *testing.F) {
 	limits.MaxChannelsPerConnection = 20
 	registry := apps.NewRegistry([]config.App{limits}, broker, counts)
 	app := registry.ByID("1")
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	gate := &session.Gate{Apps: registry, Metrics: counts, Log: log}
+	gate := &session.Gate{Apps: registry, Metrics: counts, Log: discard}
 
 	f.Fuzz(func(t *testing.T, messages []byte) {
 		if !utf8.Valid(messages) {
@@ -82,6 +83,7 @@ func FuzzMessage(f *testing.F) {
 		s, id := admit(client)
 		o, otherID := admit(other)
 		tokens := func(text, id string) []byte {
+			text = strings.ReplaceAll(text, "$user", servertest.Sign("1", id+`::user::{"id":"1","watchlist":["2"]}`))
 			text = strings.ReplaceAll(text, "$private", servertest.Sign("1", id+":private-fuzz"))
 			return []byte(strings.ReplaceAll(text, "$presence", servertest.Sign("1", id+`:presence-fuzz:{"user_id":1}`)))
 		}

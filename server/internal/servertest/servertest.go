@@ -289,6 +289,23 @@ func (c *Client) Join(channel, userID string) (roster string) {
 	return c.ReadEvent().String()
 }
 
+// SignInText is the message that signs in as the user of userData.
+func (c *Client) SignInText(userData string) string {
+	return `{"event":"pusher:signin","data":{"auth":` + Quote(Sign(c.app, c.SocketID+"::user::"+userData)) + `,"user_data":` + Quote(userData) + `}}`
+}
+
+// SignIn signs in as a user.
+func (c *Client) SignIn(userID string) {
+	userData := `{"id":` + Quote(userID) + `}`
+	c.Send(c.SignInText(userData))
+	c.Expect(SignedIn(userData))
+}
+
+// SignedIn is the answer to a client that signed in.
+func SignedIn(userData string) string {
+	return `{"event":"pusher:signin_success","data":` + Quote(`{"user_data":`+Quote(userData)+`}`) + `}`
+}
+
 // Succeeded is the answer to a subscription to any but a presence channel.
 func Succeeded(channel string) string {
 	return `{"event":"pusher_internal:subscription_succeeded","channel":` + Quote(channel) + `,"data":"{}"}`
