@@ -79,6 +79,7 @@ func TestRoutes(t *testing.T) {
 		{"POST", "1", "channels/presence-a/users", 405, "GET"},
 		{"OPTIONS", "1", "events", 405, "POST"},
 		{"POST", "1", "connections", 405, "GET"},
+		{"GET", "1", "users/1/terminate_connections", 405, "POST"},
 		{"GET", "2", "channels", 403, ""},
 	}
 	for _, tt := range tests {

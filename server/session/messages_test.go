@@ -22,6 +22,7 @@ func TestMalformedMessages(t *testing.T) {
 
 		`{"event":"ping"}`, `{"event":"anything"}`, `{"event":"App\\Events\\X","channel":"a","data":"{}"}`,
 		`{"event":"pusher:"}`, `{"event":"pusher:Ping"}`, `{"event":"pusher:ping "}`, `{"event":"pusher:error","data":{}}`,
+		`{"event":"pusher:connection_established","data":"{}"}`, `{"event":"pusher:signin_success","data":"{}"}`,
 		`{"event":"pusher:cache_miss","channel":"a","data":"{}"}`, `{"event":"pusher:subscription_error","channel":"a","data":"{}"}`,
 		`{"event":"pusher_internal:subscription_succeeded","channel":"a","data":"{}"}`,
 		`{"event":"pusher_internal:member_added","channel":"presence-a","data":"{\"user_id\":\"1\"}"}`,
