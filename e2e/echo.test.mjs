@@ -64,6 +64,7 @@ async function open(t, broadcaster, { token = 'token-ann', options = {} } = {}) 
         Pusher, // there is no window to find it in
         authEndpoint: `${laravel.url}/broadcasting/auth`, // and no page to be relative to
         auth: { headers: {} }, // else Echo puts the token into an object that all instances share
+        userAuthentication: { endpoint: `${laravel.url}/broadcasting/user-auth`, headers: {} },
         bearerToken: token,
         ...options,
       });
@@ -222,6 +223,19 @@ for (const broadcaster of ['pusher', 'reverb']) {
       assert.equal(await log.next(), 'raised 100');
     });
 
+    test('docs: a signed-in user is greeted, and sees others come and go', async (t) => {
+      const ann = await open(t, broadcaster);
+      await ann.run('connector.signin()');
+      assert.equal(await ann.log.next(), 'offline 2');
+      await laravel.backend.sendToUser('1', 'greeting', { text: 'hello' });
+      assert.equal(await ann.log.next(), 'greeted hello');
+      const bob = await open(t, broadcaster, { token: 'token-bob' });
+      await bob.run('connector.signin()');
+      assert.equal(await ann.log.next(), 'online 2');
+      bob.echo.disconnect();
+      assert.equal(await ann.log.next(), 'offline 2');
+    });
+
     test('docs: .error() is told what the application refuses', async (t) => {
       const page = await open(t, broadcaster, { token: 'nobody' });
       await page.run("'OrderShipped'");
@@ -289,6 +303,7 @@ test('docs: every example is run here, but the import of the encrypting build', 
     'listenForWhisper',
     'X-Socket-ID',
     'SalaryRaised',
+    'connector.signin()',
   ];
   const left = blocks.filter((block) => !run.some((containing) => block === example(blocks, containing)));
   assert.deepEqual(left, ["import Pusher from 'pusher-js/with-encryption';\n"]);

@@ -1,6 +1,6 @@
-// A stand-in for the Laravel application behind Echo: POST /broadcasting/auth
-// for the user of a bearer token, as routes/channels.php would decide, and
-// routes that broadcast.
+// A stand-in for the Laravel application behind Echo: POST /broadcasting/auth and
+// /broadcasting/user-auth for the user of a bearer token, as routes/channels.php
+// would decide, and routes that broadcast.
 
 import http from 'node:http';
 
@@ -38,6 +38,14 @@ export async function startLaravel(belfry) {
         }
         const member = channel.startsWith('presence-') ? { user_id: user.id, user_info: user } : undefined;
         return [200, backend.authorizeChannel(form.get('socket_id'), channel, member)];
+      }
+      // Broadcast::resolveAuthenticatedUserUsing
+      case 'POST /broadcasting/user-auth': {
+        const watchlist = Object.values(users)
+          .filter(({ id }) => id !== user.id)
+          .map(({ id }) => String(id));
+        const known = { id: String(user.id), user_info: { name: user.name }, watchlist };
+        return [200, backend.authenticateUser(new URLSearchParams(body).get('socket_id'), known)];
       }
       // broadcast(new OrderShipped($order))->toOthers()
       case 'POST /orders/1/ship': {
