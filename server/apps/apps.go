@@ -103,7 +103,7 @@ func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metri
 	r := &Registry{byID: make(map[string]*App), byKey: make(map[string]*App)}
 	for _, c := range configs {
 		a := &App{ID: c.ID}
-		a.settings.Store(&Settings{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}})
+		a.settings.Store(&Settings{App: c, Credentials: c.Credentials()})
 		a.Metrics = m.App(c.ID, live{a})
 		a.Channels = broker.NewApp(channels.Limits{PresenceMembers: c.MaxPresenceMembers, CacheTTL: c.CacheTTL}, a.Metrics)
 		r.byID[c.ID] = a
