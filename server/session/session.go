@@ -44,6 +44,7 @@ const (
 	PongTimeout   Reason = "pong_timeout"   // 4201
 	SlowConsumer  Reason = "slow_consumer"  // 4100
 	Drain         Reason = "drain"          // 4200
+	AppClosed     Reason = "app_closed"     // 4003, 4009: its application was disabled or removed
 	ProtocolError Reason = "protocol_error" // RFC 6455 says it must close
 	Panic         Reason = "panic"          // a bug
 )
@@ -119,6 +120,16 @@ func (s *Session) Close(reason Reason, e *protocol.Error) {
 	if s.End(reason) {
 		s.app.Metrics.Error(e.Code)
 		s.conn.Close(e)
+	}
+}
+
+// Evict closes the session if its application is to have no connections any
+// more. A transport calls it for all of its connections when an application was
+// disabled or removed, and for each new one once that is among them: whoever
+// was admitted just before is found by one of the two.
+func (s *Session) Evict() {
+	if e := s.app.Refusal(); e != nil {
+		s.Close(AppClosed, e)
 	}
 }
 
