@@ -33,6 +33,12 @@
 // is silent, what its server libraries do; see [Credentials.VerifyRequest] for
 // array parameters.
 //
+// # Several secrets
+//
+// A secret is changed without a moment in which somebody is refused: while
+// backends move from the old to the new one, both verify and the new one signs;
+// see [Credentials].
+//
 // # Errors
 //
 // A Verify method returns nil or an error that wraps one of the Err values of
@@ -56,6 +62,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 )
 
@@ -77,14 +84,18 @@ var (
 )
 
 // Credentials are one application's key and secret. The zero value verifies
-// nothing: without a secret everybody could sign.
+// nothing: without a secret everybody could sign. For the same reason an empty
+// text among OldSecrets makes every Verify method refuse.
 //
 // All of fmt's verbs, slog and encoding/json leave the secret out. fmt cannot
 // do so for a Credentials in an unexported field of another struct: print such
 // a struct by a method of its own.
 type Credentials struct {
 	Key    string
-	Secret string `json:"-"`
+	Secret string `json:"-"` // signs and verifies
+	// OldSecrets verify as well, and sign nothing: those that Secret is
+	// replacing. None mostly.
+	OldSecrets []string `json:"-"`
 }
 
 // String names the key only.
@@ -109,33 +120,51 @@ const digestLen = sha256.Size * 2
 
 // appendDigest appends the HMAC-SHA256 of message, in hex, to b.
 func (c Credentials) appendDigest(b, message []byte) []byte {
-	h := hmac.New(sha256.New, []byte(c.Secret))
+	return appendDigest(b, message, c.Secret)
+}
+
+func appendDigest(b, message []byte, secret string) []byte {
+	h := hmac.New(sha256.New, []byte(secret))
 	h.Write(message)
 	var sum [sha256.Size]byte
 	return hex.AppendEncode(b, h.Sum(sum[:0]))
 }
 
-// signs reports whether digest is the HMAC-SHA256 of message in lower-case hex.
-// It takes the same time wherever the two differ.
+// signs reports whether digest is the HMAC-SHA256 of message, with any of the
+// secrets, in lower-case hex. It takes the same time wherever the two differ;
+// what the time does tell is which of the secrets signed.
 func (c Credentials) signs(digest string, message []byte) bool {
+	if signs(digest, message, c.Secret) {
+		return true
+	}
+	for _, secret := range c.OldSecrets {
+		if signs(digest, message, secret) {
+			return true
+		}
+	}
+	return false
+}
+
+func signs(digest string, message []byte, secret string) bool {
 	var want, got [digestLen]byte
-	c.appendDigest(want[:0], message)
+	appendDigest(want[:0], message, secret)
 	copy(got[:], digest)
 	return len(digest) == digestLen && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
 // usable refuses credentials that anybody could forge a signature for.
 func (c Credentials) usable() error {
-	if c.Key == "" || c.Secret == "" {
+	if c.Key == "" || c.Secret == "" || slices.Contains(c.OldSecrets, "") {
 		return refuse(ErrKey, "the application has no key or no secret: configure both")
 	}
 	return nil
 }
 
 // wrongKey is the error for a key that is not c's. A client configured with key
-// and secret swapped sends the secret here: that one is named, not shown.
+// and secret swapped sends a secret here: that one is named, not shown.
 func (c Credentials) wrongKey(field, given string) error {
-	if subtle.ConstantTimeCompare([]byte(given), []byte(c.Secret)) == 1 {
+	same := func(secret string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(secret)) == 1 }
+	if same(c.Secret) || slices.ContainsFunc(c.OldSecrets, same) {
 		return refuse(ErrKey, "%s holds this application's secret: the client has key and secret swapped", field)
 	}
 	return refuse(ErrKey, "%s %s is not this application's key %s: check the client's key", field, clip(given), clip(c.Key))

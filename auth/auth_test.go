@@ -36,6 +36,8 @@ func wantRefusal(t *testing.T, err error, kind error, parts ...string) {
 }
 
 func TestCredentialsHideTheSecret(t *testing.T) {
+	creds := creds
+	creds.OldSecrets = []string{"an-old-secret"}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("app", "credentials", creds)
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("app", "credentials", creds, "wrapped", struct{ App Credentials }{creds})
@@ -50,8 +52,10 @@ func TestCredentialsHideTheSecret(t *testing.T) {
 		}
 	}
 	for _, s := range shown {
-		if strings.Contains(s, creds.Secret) || strings.Contains(s, fmt.Sprintf("%x", creds.Secret)) {
-			t.Errorf("the secret shows in %s", s)
+		for _, secret := range []string{creds.Secret, creds.OldSecrets[0]} {
+			if strings.Contains(s, secret) || strings.Contains(s, fmt.Sprintf("%x", secret)) {
+				t.Errorf("the secret shows in %s", s)
+			}
 		}
 	}
 	if got := fmt.Sprint(creds); !strings.Contains(got, creds.Key) {
@@ -60,7 +64,11 @@ func TestCredentialsHideTheSecret(t *testing.T) {
 }
 
 func TestNoSecretVerifiesNothing(t *testing.T) {
-	for _, c := range []Credentials{{}, {Key: "key"}, {Secret: "secret"}} {
+	for _, c := range []Credentials{
+		{}, {Key: "key"}, {Secret: "secret"},
+		{Key: "key", OldSecrets: []string{"secret"}},
+		{Key: "key", Secret: "secret", OldSecrets: []string{"old", ""}},
+	} {
 		wantRefusal(t, c.VerifyChannel(c.SignChannel("1.1", "private-a", ""), "1.1", "private-a", ""), ErrKey)
 		wantRefusal(t, c.VerifyUser(c.SignUser("1.1", "{}"), "1.1", "{}"), ErrKey)
 		wantRefusal(t, c.VerifyWebhook(c.SignWebhook(nil), nil), ErrKey)

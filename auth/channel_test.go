@@ -42,7 +42,7 @@ func TestVerifyChannelRefuses(t *testing.T) {
 		{"key and secret swapped", creds.Secret + ":" + digest, ErrKey, []string{"swapped"}},
 		{"no digest", creds.Key + ":", ErrSignature, nil},
 		{"upper case", creds.Key + ":" + strings.ToUpper(digest), ErrSignature, nil},
-		{"another secret", Credentials{creds.Key, "other"}.SignChannel("1234.1234", "private-foobar", ""), ErrSignature,
+		{"another secret", Credentials{Key: creds.Key, Secret: "other"}.SignChannel("1234.1234", "private-foobar", ""), ErrSignature,
 			[]string{"socket_id:channel_name", "secret"}},
 		{"long", creds.Key + ":" + strings.Repeat("a", 1<<20), ErrSignature, nil},
 		{"line break", creds.Key + ":a\nb", ErrSignature, nil},

@@ -134,6 +134,10 @@ func (b *Broker) NewApp(limits Limits, observer Observer, listener Listener) *Ap
 	return a
 }
 
+// SetLimits changes the limits. Members and last events that are there already
+// stay as they are.
+func (a *App) SetLimits(limits Limits) { a.limits.Store(&limits) }
+
 func (a *App) stripe(name string) *stripe {
 	return &a.stripes[maphash.String(a.broker.seed, name)%stripes]
 }

@@ -570,7 +570,7 @@ type sink struct{ id protocol.SocketID }
 
 func (s sink) ID() protocol.SocketID         { return s.id }
 func (s sink) Deliver(*Subscription, []byte) {}
-func (s sink) Send(protocol.Frame)             {}
+func (s sink) Send(protocol.Frame)           {}
 
 // A delivery must not allocate: per publish there are a few allocations,
 // however many subscribers there are.

@@ -163,6 +163,15 @@ test('check describes a valid configuration, without its secret', async (t) => {
   assert.ok(!stdout.includes('hidden-secret'));
 });
 
+test('check counts several secrets, and shows none', async (t) => {
+  const text = configuration().replace(`secret: ${app.secret}`, 'secrets: [hunter2-new, hunter2-old]');
+  const cwd = await directory(t, { 'config.yaml': text });
+  const { code, stdout, stderr } = await belfryRun(['check', '--config', 'config.yaml'], { cwd });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^app +app-id .* secrets 2$/m);
+  assert.ok(!stdout.includes('hunter2'), stdout);
+});
+
 test('check accepts config.example.yaml', async () => {
   const { code, stdout, stderr } = await belfryRun([
     'check',

@@ -39,8 +39,12 @@ func check(args []string, stdout, stderr io.Writer) error {
 		if !a.Enabled {
 			state = "disabled"
 		}
-		fmt.Fprintf(stdout, "app      %s  key %s  %s  origins %s  client events %s\n",
-			a.ID, a.Key, state, strings.Join(a.AllowedOrigins, " "), a.ClientEvents)
+		secrets := ""
+		if n := len(a.Secrets); n > 1 {
+			secrets = fmt.Sprintf("  secrets %d", n)
+		}
+		fmt.Fprintf(stdout, "app      %s  key %s  %s  origins %s  client events %s%s\n",
+			a.ID, a.Key, state, strings.Join(a.AllowedOrigins, " "), a.ClientEvents, secrets)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 
 	"belfry/server"
 	"belfry/server/config"
@@ -29,14 +30,18 @@ func build() server.Build {
 }
 
 func load(f files) (*config.Config, error) {
-	env := config.Env(os.LookupEnv)
-	if f.env != "" {
-		var err error
-		if env, err = config.EnvFile(f.env, env); err != nil {
-			return nil, err
-		}
+	env, err := environment(f)
+	if err != nil {
+		return nil, err
 	}
 	return config.Load(f.config, env)
+}
+
+func environment(f files) (config.Env, error) {
+	if f.env == "" {
+		return os.LookupEnv, nil
+	}
+	return config.EnvFile(f.env, os.LookupEnv)
 }
 
 func serve(args []string, stdout, stderr io.Writer) error {
@@ -44,6 +49,8 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	reload := newReloader(f)
+	defer reload.close()
 	cfg, err := load(f)
 	if err != nil {
 		return err
@@ -52,7 +59,9 @@ func serve(args []string, stdout, stderr io.Writer) error {
 		// One more than there are cores, for the network poller: see server.New.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
-	log := newLogger(cfg.Log, stderr)
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	log := newLogger(cfg.Log.Format, level, stderr)
 	ctx, stop := untilSignal()
 	defer stop()
 	s, err := server.New(cfg, log, build())
@@ -63,12 +72,18 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	if cfg.Generated {
 		printPaste(stdout, cfg.Apps[0], s)
 	}
-	return s.Run(ctx)
+	reload.server, reload.config, reload.log, reload.level = s, cfg, log, level
+	var reloading sync.WaitGroup
+	reloading.Go(func() { reload.run(ctx) })
+	err = s.Run(ctx)
+	stop()
+	reloading.Wait()
+	return err
 }
 
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == config.LogJSON {
+func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))

@@ -21,6 +21,7 @@ type App struct {
 	Metrics  *metrics.App
 
 	settings    atomic.Pointer[Settings]
+	removed     atomic.Bool
 	connections atomic.Int64
 }
 
@@ -32,6 +33,23 @@ type Settings struct {
 
 // Settings are those in force now. Ask once for what must fit together.
 func (a *App) Settings() *Settings { return a.settings.Load() }
+
+var (
+	refuseRemoved  = &protocol.Error{Code: protocol.CodeUnauthorized, Message: "Application was removed from this server"}
+	refuseDisabled = &protocol.Error{Code: protocol.CodeAppDisabled, Message: "Application is disabled"}
+)
+
+// Refusal is why the application has no connections now, neither old nor new
+// ones; nil while it may have.
+func (a *App) Refusal() *protocol.Error {
+	switch {
+	case a.removed.Load():
+		return refuseRemoved
+	case !a.Settings().Enabled:
+		return refuseDisabled
+	}
+	return nil
+}
 
 // Connections is how many are open, subscribed or not.
 func (a *App) Connections() int { return int(a.connections.Load()) }
@@ -91,40 +109,3 @@ type live struct{ *App }
 
 func (l live) OccupiedChannels(k protocol.Kind) int { return l.Channels.OccupiedChannels(k) }
 func (l live) Subscriptions() int                   { return l.Channels.Subscriptions() }
-
-// Registry finds applications. It does not change once made.
-type Registry struct {
-	byID, byKey map[string]*App
-}
-
-// NewRegistry makes the applications of a configuration, which has been
-// validated: ids and keys are unique.
-func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metrics) *Registry {
-	r := &Registry{byID: make(map[string]*App), byKey: make(map[string]*App)}
-	for _, c := range configs {
-		a := &App{ID: c.ID}
-		a.settings.Store(&Settings{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}})
-		a.Metrics = m.App(c.ID, live{a})
-		a.Channels = broker.NewApp(channels.Limits{
-			PresenceMembers:   c.MaxPresenceMembers,
-			CacheTTL:          c.CacheTTL,
-			SubscriptionCount: c.SubscriptionCount,
-		}, a.Metrics, nil)
-		r.byID[c.ID] = a
-		r.byKey[c.Key] = a
-	}
-	return r
-}
-
-// ByID returns the application of an HTTP API path, or nil.
-func (r *Registry) ByID(id string) *App { return r.byID[id] }
-
-// ByKey returns the application a client connects to, or nil.
-func (r *Registry) ByKey(key string) *App { return r.byKey[key] }
-
-// All calls f with every application.
-func (r *Registry) All(f func(*App)) {
-	for _, a := range r.byID {
-		f(a)
-	}
-}

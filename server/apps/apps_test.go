@@ -82,6 +82,25 @@ func TestConnectUpToTheLimit(t *testing.T) {
 	}
 }
 
+func TestRefusal(t *testing.T) {
+	a := new(App)
+	for _, tt := range []struct {
+		enabled, removed bool
+		code             int
+	}{
+		{true, false, 0},
+		{false, false, 4003},
+		{true, true, 4009},
+		{false, true, 4009},
+	} {
+		a.settings.Store(&Settings{App: config.App{Enabled: tt.enabled}})
+		a.removed.Store(tt.removed)
+		if e := a.Refusal(); e == nil && tt.code != 0 || e != nil && e.Code != tt.code {
+			t.Errorf("enabled %t, removed %t: %v", tt.enabled, tt.removed, e)
+		}
+	}
+}
+
 func TestRegistry(t *testing.T) {
 	broker := channels.NewBroker(1)
 	defer broker.Close()

@@ -32,7 +32,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
+
+	"belfry/auth"
 )
 
 // The values of [App.ClientEvents].
@@ -73,9 +76,10 @@ type TLS struct {
 
 // App is one application: its credentials and limits.
 type App struct {
-	ID     string `yaml:"id"`
-	Key    string `yaml:"key"`
-	Secret string `yaml:"secret" json:"-"`
+	ID      string   `yaml:"id"`
+	Key     string   `yaml:"key"`
+	Secret  string   `yaml:"secret" json:"-"`
+	Secrets []string `yaml:"secrets" json:"-"` // instead of Secret: all verify, the first signs; at most MaxSecrets
 
 	Enabled         bool          `yaml:"enabled"`           // false: clients are refused with 4003
 	AllowedOrigins  []string      `yaml:"allowed_origins"`   // host patterns in lower case: "*", a host, "*.example.com"
@@ -121,23 +125,40 @@ const (
 	LogJSON = "json"
 )
 
-// LogValue gives a logger the app's id and key, and never its secret.
+// Credentials are the app's, whether it has one secret or several.
+func (a App) Credentials() auth.Credentials {
+	c := auth.Credentials{Key: a.Key, Secret: a.Secret}
+	if len(a.Secrets) > 0 {
+		c.Secret, c.OldSecrets = a.Secrets[0], a.Secrets[1:]
+	}
+	return c
+}
+
+// LogValue gives a logger the app's id and key, and never a secret.
 func (a App) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", a.ID), slog.String("key", a.Key))
 }
 
-// String is %+v of the app with its secret hidden.
+// String is %+v of the app with its secrets hidden.
 func (a App) String() string {
 	type plain App // without these methods
-	a.Secret = hide(a.Secret)
+	a.hideSecrets()
 	return fmt.Sprintf("%+v", plain(a))
 }
 
-// GoString is %#v of the app with its secret hidden.
+// GoString is %#v of the app with its secrets hidden.
 func (a App) GoString() string {
 	type plain App
-	a.Secret = hide(a.Secret)
+	a.hideSecrets()
 	return fmt.Sprintf("%#v", plain(a))
+}
+
+func (a *App) hideSecrets() {
+	a.Secret = hide(a.Secret)
+	a.Secrets = slices.Clone(a.Secrets)
+	for i, s := range a.Secrets {
+		a.Secrets[i] = hide(s)
+	}
 }
 
 // LogValue gives a logger where the metrics are, and never the token.

@@ -79,7 +79,8 @@ func TestExampleMentionsEveryKey(t *testing.T) {
 			case "-":
 				continue
 			}
-			if !regexp.MustCompile(`(?m)^[ -]*` + key + `:`).Match(data) {
+			// What cannot be given beside another key is commented out.
+			if !regexp.MustCompile(`(?m)^[ -]*(# )?` + key + `:`).Match(data) {
 				t.Errorf("%s: %s is not there", examplePath, key)
 			}
 			inner := f.Type
@@ -97,10 +98,11 @@ func TestExampleMentionsEveryKey(t *testing.T) {
 func TestNothingPrintsSecrets(t *testing.T) {
 	const secret, token = "hunter2-secret", "hunter2-token"
 	c := Default()
-	c.Apps = []App{app("7", "public", secret)}
+	c.Apps = []App{app("7", "public", secret), app("8", "public", "")}
+	c.Apps[1].Secrets = []string{secret, secret + "-old"}
 	c.Metrics.Token = token
 	var out bytes.Buffer
-	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Metrics, &c.Metrics} {
+	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Metrics, &c.Metrics} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
@@ -118,6 +120,9 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "public") {
 		t.Error("the key is not printed either")
+	}
+	if c.Apps[1].Secrets[1] != secret+"-old" {
+		t.Error("printing changed the secrets")
 	}
 }
 

@@ -75,9 +75,13 @@ func parent(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }
 
-// secret says whether the value at path must not be shown.
+// secret says whether the value at path, or the list that it is in, must not
+// be shown.
 func secret(path string) bool {
-	return strings.HasSuffix(path, ".secret") || strings.HasSuffix(path, ".token")
+	if strings.HasSuffix(path, "]") {
+		path = parent(path)
+	}
+	return strings.HasSuffix(path, ".secret") || strings.HasSuffix(path, ".secrets") || strings.HasSuffix(path, ".token")
 }
 
 func (l *loader) root(n *yaml.Node, c *Config) {
@@ -199,6 +203,7 @@ func (l *loader) list(n *yaml.Node, path string, out reflect.Value) {
 	if path == "apps" && null(n) {
 		return
 	}
+	out.Set(reflect.MakeSlice(out.Type(), 0, 0)) // given, if wrong: secret is not missed beside bad secrets
 	if !l.is(n, path, yaml.SequenceNode, "a list such as [a, b]") {
 		return
 	}

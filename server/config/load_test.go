@@ -72,6 +72,15 @@ apps:
 			a.CacheTTL = 1500 * time.Millisecond
 			c.Apps = []App{a, app("2", "b", "s")}
 		}},
+		{"secrets", `
+apps:
+- {id: 1, key: k, secrets: ["${NEW}", old, a, b, c]}
+- {id: 2, key: l, secret: "", secrets: [s]}
+`, env("NEW=new"), func(c *Config) {
+			several, one := app("1", "k", ""), app("2", "l", "")
+			several.Secrets, one.Secrets = []string{"new", "old", "a", "b", "c"}, []string{"s"}
+			c.Apps = []App{several, one}
+		}},
 		{"variables", `
 server:
   listen: ${HOST:-127.0.0.1}:${PORT}

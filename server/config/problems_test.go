@@ -206,6 +206,24 @@ apps:
 `, []string{":3: metrics.token: the value has a space", `:5: apps[0].id: "${HUNTER}" (filled in) has`, `:6: apps[0].key: "${HUNTER}" (filled in) has`,
 			":7: apps[0].secret: the value has a space", ":8: apps[1].secret: the value is a list", ":9: apps[2].secret: the value has a ${",
 			":10: apps[3].secret: the value has a space", ":11: apps[4]: the value is just text"}},
+		{"lists of secrets", `
+apps:
+- {id: 1, key: a, secrets: }
+- {id: 2, key: b, secrets: hunter2}
+- {id: 3, key: c, secrets: []}
+- {id: 4, key: d, secrets: [hunter2], secret: hunter2}
+- {id: 5, key: e, secrets: [hunter2-1, hunter2-2, hunter2-3, hunter2-4, hunter2-5, hunter2-6]}
+- {id: 6, key: f, secrets: [hunter2, "", "${HUNTER}", hunter2]}
+- {id: 7, key: g, secrets: [[hunter2], {hunter2: hunter2}, "${hunter2", a hunter2]}
+- {id: 8, key: h, secrets: {hunter2: hunter2}}
+`, []string{
+			":3: apps[0].secrets: the value is empty: give a list", ":4: apps[1].secrets: the value is just text: give a list",
+			":5: apps[2].secrets: the value is an empty list: give the app's secrets", ":6: apps[3].secrets: the value is given beside secret",
+			":7: apps[4].secrets: the value is a list of 6: give at most 5",
+			":8: apps[5].secrets[1]: the value is empty", ":8: apps[5].secrets[2]: the value has a space", ":8: apps[5].secrets[3]: the value is also that of secrets[0]",
+			":9: apps[6].secrets[0]: the value is a list: give text", ":9: apps[6].secrets[1]: the value is a mapping: give text",
+			":9: apps[6].secrets[2]: the value has a ${", ":9: apps[6].secrets[3]: the value has a space",
+			":10: apps[7].secrets: the value is a mapping: give a list"}},
 		{"a secret taken for an alias", "log:\napps:\n- id: 1\n  key: k\n  secret: *hunter2\n", []string{
 			"config.yaml:5: anchors and aliases are not accepted"}},
 	}

@@ -19,6 +19,7 @@ import (
 // Bounds that are not obvious from the key.
 const (
 	MinOutboxBytes = 64 << 10 // less would make slow consumers of healthy clients
+	MaxSecrets     = 5        // each costs a forged signature a digest; two are enough to change one
 	maxLimit       = 1 << 30  // of any count or size: fits an int everywhere, sums cannot overflow
 	maxTimeout     = 24 * time.Hour
 	maxGrace       = time.Hour
@@ -93,6 +94,7 @@ func (a App) validate(check func(key, problem string)) {
 	for _, c := range a.credentials() {
 		check(c.name, c.problem())
 	}
+	a.validateSecrets(check)
 	if len(a.AllowedOrigins) == 0 {
 		check("allowed_origins", `is an empty list: give host patterns, or ["*"] for any origin`)
 	}
@@ -117,18 +119,45 @@ func (a App) validate(check func(key, problem string)) {
 	check("terminate_code", closeCodeProblem(a.TerminateCode))
 }
 
-// credential is one of id, key and secret.
+// validateSecrets looks at the list that may stand in the place of a secret.
+func (a App) validateSecrets(check func(key, problem string)) {
+	switch n := len(a.Secrets); {
+	case a.Secrets == nil:
+		return
+	case a.Secret != "":
+		check("secrets", "is given beside secret: give one of the two")
+	case n == 0:
+		check("secrets", "is an empty list: give the app's secrets, the newest first")
+	case n > MaxSecrets:
+		check("secrets", fmt.Sprintf("is a list of %d: give at most %d, without those that nobody signs with any more", n, MaxSecrets))
+	}
+	for i, s := range a.Secrets {
+		at := fmt.Sprintf("secrets[%d]", i)
+		if first := slices.Index(a.Secrets, s); s == "" {
+			check(at, "is empty: give a secret, or take the entry out")
+		} else if first < i {
+			check(at, fmt.Sprintf("is also that of secrets[%d]: give each once", first))
+		} else {
+			check(at, wordProblem(s, ""))
+		}
+	}
+}
+
+// credential is one of id, key and, unless there are several, secret.
 type credential struct {
 	name, value string
 	without     string // characters that would be taken for something else
 }
 
 func (a App) credentials() []credential {
-	return []credential{
+	c := []credential{
 		{"id", a.ID, "/"},    // a segment of the API's paths
 		{"key", a.Key, "/:"}, // likewise of /app/KEY, and ends at the colon in KEY:SIGNATURE
-		{"secret", a.Secret, ""},
 	}
+	if a.Secrets == nil {
+		c = append(c, credential{"secret", a.Secret, ""})
+	}
+	return c
 }
 
 func (c credential) problem() string {

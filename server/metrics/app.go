@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -34,9 +35,9 @@ type Live interface {
 	Subscriptions() int
 }
 
-// App returns the counters of an application, and gauges of what is live.
-func (m *Metrics) App(id string, now Live) *App {
-	m.live.add(id, now)
+// App returns the counters of an application, which are exported until Remove.
+func (m *Metrics) App(id string) *App {
+	m.live.set(id, nil)
 	return &App{
 		id: id, m: m,
 		Opened:         m.opened.WithLabelValues(id),
@@ -51,6 +52,30 @@ func (m *Metrics) App(id string, now Live) *App {
 	}
 }
 
+// Show begins to export gauges of what is live.
+func (a *App) Show(now Live) { a.m.live.set(a.id, now) }
+
+// Remove forgets an application and all its series. What is counted of it
+// afterwards, by somebody who still holds its App, is not exported.
+func (m *Metrics) Remove(id string) {
+	m.live.mu.Lock()
+	defer m.live.mu.Unlock()
+	delete(m.live.apps, id)
+	for _, metric := range m.perApp {
+		metric.DeletePartialMatch(prometheus.Labels{"app": id})
+	}
+}
+
+// inc adds one to a series whose first label is an application's id, or empty.
+// The series of an application that was removed must not come back.
+func (m *Metrics) inc(c *prometheus.CounterVec, labels ...string) {
+	m.live.mu.RLock()
+	defer m.live.mu.RUnlock()
+	if _, ok := m.live.apps[labels[0]]; ok || labels[0] == "" {
+		c.WithLabelValues(labels...).Inc()
+	}
+}
+
 // Delivered implements channels.Observer.
 func (a *App) Delivered(messages, bytes int) {
 	a.Sent.Add(float64(messages))
@@ -61,10 +86,10 @@ func (a *App) Delivered(messages, bytes int) {
 func (a *App) Delay(d time.Duration) { a.deliveryDelays.Observe(d.Seconds()) }
 
 // Closed counts a connection's end.
-func (a *App) Closed(reason string) { a.m.closed.WithLabelValues(a.id, reason).Inc() }
+func (a *App) Closed(reason string) { a.m.inc(a.m.closed, a.id, reason) }
 
 // Error counts an error event sent to a connected client.
-func (a *App) Error(code int) { a.m.errors.WithLabelValues(a.id, codeLabel(code)).Inc() }
+func (a *App) Error(code int) { a.m.inc(a.m.errors, a.id, codeLabel(code)) }
 
 // Rejected counts a refused handshake.
 func (a *App) Rejected(code int) { a.m.Rejected(a.id, code) }
@@ -73,8 +98,8 @@ func (a *App) Rejected(code int) { a.m.Rejected(a.id, code) }
 type live struct {
 	connections, channels, subscriptions *prometheus.Desc
 
-	mu   sync.Mutex // guards apps
-	apps map[string]Live
+	mu   sync.RWMutex    // guards apps, and is held while a series of one is made
+	apps map[string]Live // by id; nil until there is something to show
 }
 
 func newLive() *live {
@@ -86,7 +111,7 @@ func newLive() *live {
 	}
 }
 
-func (l *live) add(id string, now Live) {
+func (l *live) set(id string, now Live) {
 	l.mu.Lock()
 	l.apps[id] = now
 	l.mu.Unlock()
@@ -101,9 +126,13 @@ func (l *live) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (l *live) Collect(metrics chan<- prometheus.Metric) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, now := range l.apps {
+	l.mu.RLock()
+	apps := maps.Clone(l.apps)
+	l.mu.RUnlock()
+	for id, now := range apps {
+		if now == nil {
+			continue
+		}
 		gauge := func(desc *prometheus.Desc, n int, labels ...string) {
 			metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), append([]string{id}, labels...)...)
 		}

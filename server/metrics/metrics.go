@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,10 +30,18 @@ type Metrics struct {
 	errors       *prometheus.CounterVec
 	requests     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
+	reloads      *prometheus.CounterVec
+	reloaded     prometheus.Gauge
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
 
-	live *live
+	live   *live
+	perApp []deleter // those above with the label app
+}
+
+// deleter is the part of a metric with labels that forgets series.
+type deleter interface {
+	DeletePartialMatch(prometheus.Labels) int
 }
 
 // New makes and registers everything. version and revision describe the build.
@@ -41,11 +50,17 @@ func New(version, revision, goVersion string) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "belfry_" + name, Help: help}, labels)
 		m.registry.MustRegister(c)
+		if slices.Contains(labels, "app") {
+			m.perApp = append(m.perApp, c)
+		}
 		return c
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "belfry_" + name, Help: help, Buckets: buckets}, labels)
 		m.registry.MustRegister(h)
+		if slices.Contains(labels, "app") {
+			m.perApp = append(m.perApp, h)
+		}
 		return h
 	}
 	m.opened = counter("connections_opened_total", "Connections accepted.", "app")
@@ -63,12 +78,18 @@ func New(version, revision, goVersion string) *Metrics {
 	m.requests = counter("api_requests_total", "HTTP API requests, by route and status; app is empty for an unknown id.", "app", "route", "status")
 	m.duration = histogram("api_request_duration_seconds", "Time to answer an HTTP API request.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, "route")
+	m.reloads = counter("config_reloads_total", "Configurations read while running, by result: applied, or refused for a mistake.", "result")
+	m.reloads.WithLabelValues("applied")
+	m.reloads.WithLabelValues("refused")
+	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_config_last_reload_successful",
+		Help: "Whether the configuration that was read last is in force: 1, or 0 if it was refused."})
+	m.reloaded.Set(1)
 	m.Panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_panics_total",
 		Help: "Handlers stopped by a bug; each ended one connection or request."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": goVersion}})
 	build.Set(1)
-	m.registry.MustRegister(m.Panics, build, m.live,
+	m.registry.MustRegister(m.reloaded, m.Panics, build, m.live,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -80,13 +101,23 @@ func (m *Metrics) Handler() http.Handler {
 
 // Request counts an answered HTTP API request.
 func (m *Metrics) Request(app, route string, status int, seconds float64) {
-	m.requests.WithLabelValues(app, route, strconv.Itoa(status)).Inc()
+	m.inc(m.requests, app, route, strconv.Itoa(status))
 	m.duration.WithLabelValues(route).Observe(seconds)
 }
 
 // Rejected counts a refused handshake. app is empty for an unknown key.
 func (m *Metrics) Rejected(app string, code int) {
-	m.rejected.WithLabelValues(app, codeLabel(code)).Inc()
+	m.inc(m.rejected, app, codeLabel(code))
+}
+
+// Reloaded counts a configuration that was read while running.
+func (m *Metrics) Reloaded(applied bool) {
+	result, value := "refused", 0.
+	if applied {
+		result, value = "applied", 1
+	}
+	m.reloads.WithLabelValues(result).Inc()
+	m.reloaded.Set(value)
 }
 
 func codeLabel(code int) string {

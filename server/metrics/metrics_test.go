@@ -19,7 +19,8 @@ func (fixed) Subscriptions() int                   { return 5 }
 
 // touch makes every metric have a value.
 func touch(m *Metrics) {
-	a := m.App("1", fixed{})
+	a := m.App("1")
+	a.Show(fixed{})
 	a.Opened.Inc()
 	a.Closed("client")
 	a.Received.Inc()
@@ -34,6 +35,9 @@ func touch(m *Metrics) {
 	a.Error(4009)
 	a.Error(0)
 	m.Request("1", "events", 200, 0.001)
+	m.Reloaded(true)
+	m.Reloaded(false)
+	m.Reloaded(false)
 	m.Panics.Inc()
 }
 
@@ -72,6 +76,9 @@ func TestEverythingIsExported(t *testing.T) {
 		`belfry_errors_total{app="1",code="none"} 1`,
 		`belfry_api_requests_total{app="1",route="events",status="200"} 1`,
 		`belfry_api_request_duration_seconds_count{route="events"} 1`,
+		`belfry_config_reloads_total{result="applied"} 1`,
+		`belfry_config_reloads_total{result="refused"} 2`,
+		`belfry_config_last_reload_successful 0`,
 		`belfry_panics_total 1`,
 		`belfry_build_info{goversion="go",revision="abc",version="1.2.3"} 1`,
 		`go_goroutines `,
@@ -79,6 +86,54 @@ func TestEverythingIsExported(t *testing.T) {
 	} {
 		if !strings.Contains(got, "\n"+line) {
 			t.Errorf("no line %s", line)
+		}
+	}
+}
+
+func TestRemove(t *testing.T) {
+	m := New("", "", "")
+	touch(m)
+	other := m.App("10")
+	other.Show(fixed{})
+	other.Opened.Inc()
+	removed := m.App("1")
+	m.Remove("1")
+	// Those who still hold it count on.
+	removed.Opened.Inc()
+	removed.Delivered(1, 1)
+	removed.Delay(time.Millisecond)
+	removed.Closed("client")
+	removed.Error(4009)
+	removed.Rejected(4004)
+	m.Request("1", "events", 200, 0.001)
+	got := scrape(t, m)
+	for line := range strings.Lines(got) {
+		if strings.Contains(line, `app="1"`) {
+			t.Errorf("is left: %s", line)
+		}
+	}
+	for _, line := range []string{
+		`belfry_connections{app="10"} 3`,
+		`belfry_connections_opened_total{app="10"} 1`,
+		`belfry_rejected_handshakes_total{app="",code="4001"} 1`,
+		`belfry_api_request_duration_seconds_count{route="events"} 2`,
+	} {
+		if !strings.Contains(got, "\n"+line) {
+			t.Errorf("no line %s", line)
+		}
+	}
+
+	// The id is free for another.
+	again := m.App("1")
+	if got := scrape(t, m); strings.Contains(got, `belfry_connections{app="1"}`) || !strings.Contains(got, `belfry_connections_opened_total{app="1"} 0`) {
+		t.Errorf("added again, before there is anything to show:\n%s", got)
+	}
+	again.Show(fixed{})
+	again.Closed("client")
+	got = scrape(t, m)
+	for _, line := range []string{`belfry_connections{app="1"} 3`, `belfry_connections_closed_total{app="1",reason="client"} 1`} {
+		if !strings.Contains(got, "\n"+line) {
+			t.Errorf("added again: no line %s", line)
 		}
 	}
 }
@@ -99,7 +154,7 @@ func TestNamesFollowTheRules(t *testing.T) {
 }
 
 func BenchmarkDelivered(b *testing.B) {
-	a := New("", "", "").App("1", fixed{})
+	a := New("", "", "").App("1")
 	b.ReportAllocs()
 	for b.Loop() {
 		a.Delivered(128, 12800)

@@ -67,11 +67,13 @@ func check(app *apps.App, h Handshake) *protocol.Error {
 	if e := checkVersion(h.Protocol); e != nil {
 		return e
 	}
-	switch {
-	case app == nil:
+	if app == nil {
 		return protocol.Errorf(protocol.CodeAppNotFound, "App key %s is not that of any app of this server", clipped(h.Key))
-	case !app.Settings().Enabled:
-		return protocol.Errorf(protocol.CodeAppDisabled, "Application is disabled")
+	}
+	if e := app.Refusal(); e != nil {
+		return e
+	}
+	switch {
 	case !app.Settings().AllowsOrigin(h.Origin):
 		return protocol.Errorf(protocol.CodeUnauthorized, "Origin not allowed: add its host to allowed_origins of the app")
 	case !app.Connect():

@@ -47,6 +47,7 @@ const (
 	Drain         Reason = "drain"          // 4200
 	NotAuthorized Reason = "not_authorized" // 4009, by require_signin
 	Terminated    Reason = "terminated"     // the application's backend said so
+	AppClosed     Reason = "app_closed"     // 4003, 4009: its application was disabled or removed
 	ProtocolError Reason = "protocol_error" // RFC 6455 says it must close
 	Panic         Reason = "panic"          // a bug
 )
@@ -148,6 +149,16 @@ func (s *Session) Close(reason Reason, e *protocol.Error) {
 	if s.End(reason) {
 		s.app.Metrics.Error(e.Code)
 		s.conn.Close(e)
+	}
+}
+
+// Evict closes the session if its application is to have no connections any
+// more. A transport calls it for all of its connections when an application was
+// disabled or removed, and for each new one once that is among them: whoever
+// was admitted just before is found by one of the two.
+func (s *Session) Evict() {
+	if e := s.app.Refusal(); e != nil {
+		s.Close(AppClosed, e)
 	}
 }
 

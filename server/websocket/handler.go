@@ -118,6 +118,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		c.Close(refused)
 	case h.isDraining(): // Drain may have looked for it before it was watched
 		c.session.Close(session.Drain, restarting)
+	default: // likewise Evict
+		c.session.Evict()
 	}
 	c.socket.start(hj.reader, hj.early)
 }
@@ -263,6 +265,16 @@ func (h *Handler) Drain(ctx context.Context) {
 			h.pollers.close()
 			return
 		case <-again.C:
+		}
+	}
+}
+
+// Evict closes the connections of applications that were disabled or removed.
+// It waits for none of them.
+func (h *Handler) Evict() {
+	for _, c := range h.conns() {
+		if c.session != nil {
+			c.session.Evict()
 		}
 	}
 }

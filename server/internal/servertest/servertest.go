@@ -52,10 +52,11 @@ type Server struct {
 	Client *http.Client
 	Log    *Log
 
-	t    testing.TB
-	tls  *tls.Config
-	stop context.CancelFunc
-	done chan error
+	t      testing.TB
+	tls    *tls.Config
+	stop   context.CancelFunc
+	done   chan error
+	latest *config.Config // after Reconfigure
 }
 
 // Start runs a server with one application, App("1"), until the test ends.

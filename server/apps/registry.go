@@ -1,0 +1,116 @@
+package apps
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"belfry/channels"
+	"belfry/server/config"
+	"belfry/server/metrics"
+)
+
+// Registry finds applications. All methods may be called concurrently; a lookup
+// takes no lock.
+type Registry struct {
+	broker  *channels.Broker
+	metrics *metrics.Metrics
+
+	updating sync.Mutex // held while index is replaced
+	index    atomic.Pointer[index]
+}
+
+// index does not change once made.
+type index struct {
+	byID, byKey map[string]*App
+}
+
+// Changes are what an update came to. Each list is in the order of ids.
+type Changes struct {
+	Added, Changed, Removed []*App
+}
+
+// NewRegistry makes the applications of a configuration, which has been
+// validated: ids and keys are unique.
+func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metrics) *Registry {
+	r := &Registry{broker: broker, metrics: m}
+	r.index.Store(new(index))
+	r.Update(configs)
+	return r
+}
+
+// Update makes the applications be those of a validated configuration. One is
+// known by its id: it keeps its channels and connections whatever else of it
+// changes, its key too. One that is unchanged is not touched.
+//
+// An application that is removed is found no more when Update returns, its
+// series in the metrics are gone, and [App.Refusal] is not nil; nor is that of
+// one which was disabled. The caller closes the connections of these.
+func (r *Registry) Update(configs []config.App) (c Changes) {
+	r.updating.Lock()
+	defer r.updating.Unlock()
+	old := r.index.Load()
+	next := &index{byID: make(map[string]*App), byKey: make(map[string]*App)}
+	for _, settings := range configs {
+		a := old.byID[settings.ID]
+		switch {
+		case a == nil:
+			a = r.newApp(settings)
+			c.Added = append(c.Added, a)
+		case !reflect.DeepEqual(a.Settings().App, settings):
+			a.set(settings)
+			c.Changed = append(c.Changed, a)
+		}
+		next.byID[settings.ID] = a
+		next.byKey[settings.Key] = a
+	}
+	r.index.Store(next)
+	for id, a := range old.byID {
+		if next.byID[id] == nil {
+			a.removed.Store(true)
+			r.metrics.Remove(id)
+			c.Removed = append(c.Removed, a)
+		}
+	}
+	for _, list := range [][]*App{c.Added, c.Changed, c.Removed} {
+		slices.SortFunc(list, func(a, b *App) int { return strings.Compare(a.ID, b.ID) })
+	}
+	return c
+}
+
+func (r *Registry) newApp(c config.App) *App {
+	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID)}
+	a.Channels = r.broker.NewApp(channelLimits(c), a.Metrics, nil)
+	a.set(c)
+	a.Metrics.Show(live{a})
+	return a
+}
+
+// set puts settings in force.
+func (a *App) set(c config.App) {
+	a.settings.Store(&Settings{App: c, Credentials: c.Credentials()})
+	a.Channels.SetLimits(channelLimits(c))
+}
+
+func channelLimits(c config.App) channels.Limits {
+	return channels.Limits{
+		PresenceMembers:   c.MaxPresenceMembers,
+		CacheTTL:          c.CacheTTL,
+		SubscriptionCount: c.SubscriptionCount,
+	}
+}
+
+// ByID returns the application of an HTTP API path, or nil.
+func (r *Registry) ByID(id string) *App { return r.index.Load().byID[id] }
+
+// ByKey returns the application a client connects to, or nil.
+func (r *Registry) ByKey(key string) *App { return r.index.Load().byKey[key] }
+
+// All calls f with every application.
+func (r *Registry) All(f func(*App)) {
+	for _, a := range r.index.Load().byID {
+		f(a)
+	}
+}

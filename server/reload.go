@@ -1,0 +1,58 @@
+package server
+
+import (
+	"log/slog"
+	"strings"
+
+	"belfry/server/apps"
+	"belfry/server/config"
+)
+
+// transport is a way for clients to connect.
+type transport interface {
+	// Evict closes the connections of applications that were disabled or
+	// removed, and waits for none of them.
+	Evict()
+}
+
+func (s *Server) transports() []transport { return []transport{s.websocket} }
+
+// Reload puts the apps of another valid configuration in force: their settings
+// are read at each use, so connections stay, except those of apps that it does
+// not have (4009) or disables (4003). Nothing else changes while the server
+// runs; what would have to is logged. log.level is the caller's.
+func (s *Server) Reload(cfg *config.Config) {
+	changes := s.apps.Update(cfg.Apps)
+	for _, t := range s.transports() {
+		t.Evict()
+	}
+	s.metrics.Reloaded(true)
+	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
+		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed))
+	if keys := s.config.NeedRestart(cfg); len(keys) > 0 {
+		s.log.Warn("configuration has changes that need a restart", "keys", strings.Join(keys, " "))
+	}
+}
+
+// ReloadFailed tells of a configuration that cannot be put in force. err says
+// why, one problem a line.
+func (s *Server) ReloadFailed(err error) {
+	s.metrics.Reloaded(false)
+	s.log.Error("configuration not reloaded, the one before stays in force",
+		"problems", strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// maxListed bounds how many apps of a kind a log line names.
+const maxListed = 20
+
+func listed(name string, list []*apps.App) slog.Attr {
+	var ids []string
+	for i, a := range list {
+		if i == maxListed {
+			ids = append(ids, "…")
+			break
+		}
+		ids = append(ids, a.ID)
+	}
+	return slog.Group(name, "count", len(list), "ids", strings.Join(ids, " "))
+}
