@@ -17,8 +17,8 @@
 // ${NAME:-default} by the default if the variable is unset or empty; $${ is a
 // literal ${. The replacement happens in the parsed scalar, so a variable can
 // never add keys or list entries. An unquoted ${PORT} may become a number, a
-// quoted one stays text. No error repeats a secret, a token or the value of an
-// environment variable.
+// quoted one stays text. No error repeats a secret, a token, a URL, a header's
+// value or the value of an environment variable.
 //
 // # The environment
 //
@@ -44,10 +44,11 @@ const (
 // Config is the whole configuration. It is not changed after loading and safe
 // to read concurrently.
 type Config struct {
-	Server  Server  `yaml:"server"`
-	Apps    []App   `yaml:"apps"`
-	Metrics Metrics `yaml:"metrics"`
-	Log     Log     `yaml:"log"`
+	Server   Server   `yaml:"server"`
+	Apps     []App    `yaml:"apps"`
+	Webhooks Webhooks `yaml:"webhooks"`
+	Metrics  Metrics  `yaml:"metrics"`
+	Log      Log      `yaml:"log"`
 
 	// Generated says that the only app has credentials made up for this run.
 	Generated bool `yaml:"-"`
@@ -94,6 +95,8 @@ type App struct {
 	MaxPresenceMembers       int           `yaml:"max_presence_members"`        // distinct users of one presence channel
 	MaxPresenceUserBytes     int           `yaml:"max_presence_user_bytes"`     // channel_data of one member
 	CacheTTL                 time.Duration `yaml:"cache_ttl"`                   // how long a cache channel keeps its last event
+
+	Webhooks []Webhook `yaml:"webhooks"` // who is told what happens
 }
 
 // Metrics is the Prometheus endpoint.

@@ -111,6 +111,7 @@ func (a App) validate(check func(key, problem string)) {
 	check("max_presence_members", rangeProblem(a.MaxPresenceMembers, 1))
 	check("max_presence_user_bytes", rangeProblem(a.MaxPresenceUserBytes, 1))
 	check("cache_ttl", durationProblem(a.CacheTTL, time.Second, maxCacheTTL))
+	a.validateWebhooks(check)
 }
 
 // credential is one of id, key and secret.
