@@ -12,6 +12,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/webhooks"
 )
 
 // App is one application. Nothing of it is shared with another.
@@ -19,6 +20,7 @@ type App struct {
 	ID       string
 	Channels *channels.App
 	Metrics  *metrics.App
+	Webhooks *webhooks.App
 
 	settings    atomic.Pointer[Settings]
 	connections atomic.Int64
@@ -91,6 +93,7 @@ type live struct{ *App }
 
 func (l live) OccupiedChannels(k protocol.Kind) int { return l.Channels.OccupiedChannels(k) }
 func (l live) Subscriptions() int                   { return l.Channels.Subscriptions() }
+func (l live) WebhooksQueued() int                  { return l.Webhooks.Queued() }
 
 // Registry finds applications. It does not change once made.
 type Registry struct {
@@ -99,12 +102,14 @@ type Registry struct {
 
 // NewRegistry makes the applications of a configuration, which has been
 // validated: ids and keys are unique.
-func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metrics) *Registry {
+func NewRegistry(configs []config.App, broker *channels.Broker, hooks *webhooks.Sender, m *metrics.Metrics) *Registry {
 	r := &Registry{byID: make(map[string]*App), byKey: make(map[string]*App)}
 	for _, c := range configs {
 		a := &App{ID: c.ID}
 		a.settings.Store(&Settings{App: c, Credentials: auth.Credentials{Key: c.Key, Secret: c.Secret}})
 		a.Metrics = m.App(c.ID, live{a})
+		a.Webhooks = hooks.App(c.ID, &a.Metrics.Webhooks)
+		a.Webhooks.Configure(a.Settings().Credentials, c.Webhooks)
 		a.Channels = broker.NewApp(channels.Limits{PresenceMembers: c.MaxPresenceMembers, CacheTTL: c.CacheTTL}, a.Metrics)
 		r.byID[c.ID] = a
 		r.byKey[c.Key] = a

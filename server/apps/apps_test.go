@@ -1,12 +1,14 @@
 package apps
 
 import (
+	"log/slog"
 	"sync"
 	"testing"
 
 	"belfry/channels"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/webhooks"
 )
 
 func TestAllowsOrigin(t *testing.T) {
@@ -85,10 +87,15 @@ func TestConnectUpToTheLimit(t *testing.T) {
 func TestRegistry(t *testing.T) {
 	broker := channels.NewBroker(1)
 	defer broker.Close()
+	hooks, err := webhooks.New(webhooks.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hooks.Close(t.Context())
 	one, two := config.DefaultApp(), config.DefaultApp()
 	one.ID, one.Key, one.Secret = "1", "key-1", "s"
 	two.ID, two.Key, two.Secret = "2", "key-2", "s"
-	r := NewRegistry([]config.App{one, two}, broker, metrics.New("", "", ""))
+	r := NewRegistry([]config.App{one, two}, broker, hooks, metrics.New("", "", ""))
 	if a := r.ByID("2"); a == nil || a != r.ByKey("key-2") || a.Settings().Credentials.Key != "key-2" {
 		t.Errorf("app 2 is %v", a)
 	}

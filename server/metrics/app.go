@@ -24,6 +24,8 @@ type App struct {
 	EventsClient   prometheus.Counter
 	SlowConsumers  prometheus.Counter
 	deliveryDelays prometheus.Observer
+
+	Webhooks Webhooks
 }
 
 // Live is read at each scrape: gauges come from what is there, they are not
@@ -32,6 +34,7 @@ type Live interface {
 	Connections() int
 	OccupiedChannels(protocol.Kind) int
 	Subscriptions() int
+	WebhooksQueued() int
 }
 
 // App returns the counters of an application, and gauges of what is live.
@@ -48,6 +51,7 @@ func (m *Metrics) App(id string, now Live) *App {
 		EventsClient:   m.events.WithLabelValues(id, "client"),
 		SlowConsumers:  m.slow.WithLabelValues(id),
 		deliveryDelays: m.delay.WithLabelValues(id),
+		Webhooks:       m.webhooks.app(id),
 	}
 }
 
@@ -71,7 +75,7 @@ func (a *App) Rejected(code int) { a.m.Rejected(a.id, code) }
 
 // live collects the gauges of all applications.
 type live struct {
-	connections, channels, subscriptions *prometheus.Desc
+	connections, channels, subscriptions, queued *prometheus.Desc
 
 	mu   sync.Mutex // guards apps
 	apps map[string]Live
@@ -82,6 +86,7 @@ func newLive() *live {
 		connections:   prometheus.NewDesc("belfry_connections", "Open connections, subscribed or not.", []string{"app"}, nil),
 		channels:      prometheus.NewDesc("belfry_channels", "Channels with subscribers, by kind.", []string{"app", "kind"}, nil),
 		subscriptions: prometheus.NewDesc("belfry_subscriptions", "Subscriptions of all connections to all channels.", []string{"app"}, nil),
+		queued:        prometheus.NewDesc("belfry_webhooks_queue_length", "Webhook events waiting for an endpoint to take them.", []string{"app"}, nil),
 		apps:          make(map[string]Live),
 	}
 }
@@ -97,6 +102,7 @@ func (l *live) Describe(descs chan<- *prometheus.Desc) {
 	descs <- l.connections
 	descs <- l.channels
 	descs <- l.subscriptions
+	descs <- l.queued
 }
 
 // Collect implements prometheus.Collector.
@@ -109,6 +115,7 @@ func (l *live) Collect(metrics chan<- prometheus.Metric) {
 		}
 		gauge(l.connections, now.Connections())
 		gauge(l.subscriptions, now.Subscriptions())
+		gauge(l.queued, now.WebhooksQueued())
 		for _, kind := range protocol.Kinds() {
 			gauge(l.channels, now.OccupiedChannels(kind), kind.String())
 		}

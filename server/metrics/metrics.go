@@ -29,6 +29,7 @@ type Metrics struct {
 	errors       *prometheus.CounterVec
 	requests     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
+	webhooks     webhooks
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
 
@@ -63,6 +64,14 @@ func New(version, revision, goVersion string) *Metrics {
 	m.requests = counter("api_requests_total", "HTTP API requests, by route and status; app is empty for an unknown id.", "app", "route", "status")
 	m.duration = histogram("api_request_duration_seconds", "Time to answer an HTTP API request.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, "route")
+	m.webhooks = webhooks{
+		sent:     counter("webhooks_sent_total", "Webhook events delivered, one per event and endpoint.", "app"),
+		failed:   counter("webhooks_failed_total", "Webhook events given up, by reason: the endpoint refused (status, redirect) or did not take them in time (expired).", "app", "reason"),
+		retried:  counter("webhooks_retried_total", "Webhook requests that repeated one that had failed.", "app"),
+		dropped:  counter("webhooks_dropped_total", "Webhook events not tried to the end, by reason: queue_full, removed (the endpoint is not configured any more), shutdown.", "app", "reason"),
+		unsaved:  counter("webhooks_spool_errors_total", "Reads, writes and removals in the spool that failed; delivery goes on without.", "app"),
+		duration: histogram("webhooks_request_duration_seconds", "Time from a webhook request to the end of its answer.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "app"),
+	}
 	m.Panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_panics_total",
 		Help: "Handlers stopped by a bug; each ended one connection or request."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",

@@ -16,6 +16,7 @@ type fixed struct{}
 func (fixed) Connections() int                     { return 3 }
 func (fixed) OccupiedChannels(k protocol.Kind) int { return int(k) }
 func (fixed) Subscriptions() int                   { return 5 }
+func (fixed) WebhooksQueued() int                  { return 6 }
 
 // touch makes every metric have a value.
 func touch(m *Metrics) {
@@ -34,6 +35,12 @@ func touch(m *Metrics) {
 	a.Error(4009)
 	a.Error(0)
 	m.Request("1", "events", 200, 0.001)
+	a.Webhooks.Sent.Add(2)
+	a.Webhooks.Failed("status", 3)
+	a.Webhooks.Retried.Inc()
+	a.Webhooks.Dropped("queue_full", 4)
+	a.Webhooks.SpoolErrors.Inc()
+	a.Webhooks.Duration.Observe(0.01)
 	m.Panics.Inc()
 }
 
@@ -72,6 +79,13 @@ func TestEverythingIsExported(t *testing.T) {
 		`belfry_errors_total{app="1",code="none"} 1`,
 		`belfry_api_requests_total{app="1",route="events",status="200"} 1`,
 		`belfry_api_request_duration_seconds_count{route="events"} 1`,
+		`belfry_webhooks_sent_total{app="1"} 2`,
+		`belfry_webhooks_failed_total{app="1",reason="status"} 3`,
+		`belfry_webhooks_retried_total{app="1"} 1`,
+		`belfry_webhooks_dropped_total{app="1",reason="queue_full"} 4`,
+		`belfry_webhooks_spool_errors_total{app="1"} 1`,
+		`belfry_webhooks_request_duration_seconds_count{app="1"} 1`,
+		`belfry_webhooks_queue_length{app="1"} 6`,
 		`belfry_panics_total 1`,
 		`belfry_build_info{goversion="go",revision="abc",version="1.2.3"} 1`,
 		`go_goroutines `,

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"belfry/server/internal/wstest"
 	"belfry/server/metrics"
 	"belfry/server/session"
+	"belfry/server/webhooks"
 )
 
 // wire is a transport that keeps what is sent.
@@ -62,9 +64,14 @@ func FuzzMessage(f *testing.F) {
 	limits.ClientEventRate = 0
 	limits.MaxPresenceMembers = 2
 	limits.MaxChannelsPerConnection = 20
-	registry := apps.NewRegistry([]config.App{limits}, broker, counts)
-	app := registry.ByID("1")
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	hooks, err := webhooks.New(webhooks.Options{Log: log})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { hooks.Close(context.Background()) })
+	registry := apps.NewRegistry([]config.App{limits}, broker, hooks, counts)
+	app := registry.ByID("1")
 	gate := &session.Gate{Apps: registry, Metrics: counts, Log: log}
 
 	f.Fuzz(func(t *testing.T, messages []byte) {
