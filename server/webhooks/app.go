@@ -140,6 +140,9 @@ func wanted(targets []target, k kinds, channel string) bool {
 	return false
 }
 
+// eventOverhead is about what an event's JSON takes beside its values.
+const eventOverhead = 112
+
 // send queues an event at its endpoints. The caller holds a.mu.
 func (a *App) send(k kinds, e protocol.WebhookEvent) {
 	targets := a.list()
@@ -147,7 +150,7 @@ func (a *App) send(k kinds, e protocol.WebhookEvent) {
 	for i := range targets {
 		if t := &targets[i]; t.wants(k, e.Channel) {
 			if encoded == nil {
-				encoded = e.Append(nil)
+				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
 			}
 			t.add(encoded)
 		}

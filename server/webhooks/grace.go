@@ -37,10 +37,10 @@ func (d *departure) key() departureKey {
 }
 
 func (g *grace) push(d departure) {
+	g.cancel(d.key()) // whose counterpart nobody wanted to know
 	if g.index == nil {
 		g.index = make(map[departureKey]*list.Element)
 	}
-	g.cancel(d.key()) // whose counterpart nobody wanted to know
 	g.index[d.key()] = g.queue.PushBack(d)
 }
 
