@@ -65,7 +65,7 @@ func TestCloseDrops(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			within(t, func(t *testing.T, w *world) {
-				w.host("backend", answer)
+				h := w.host("backend", answer)
 				a := w.application("1", to("http://backend"))
 				a.happens("cache_miss:a", "channel_vacated:a")
 				pass(time.Second)
@@ -79,6 +79,9 @@ func TestCloseDrops(t *testing.T) {
 					t.Errorf("it waited for %v", waited)
 				}
 				w.expect(t, `dropped_total{app="1",reason="shutdown"}`, "3")
+				if n := len(h.requests()); name == "asking for time" && n != 1 {
+					t.Errorf("it was asked %d times", n)
+				}
 				if w.log.lines("could not be delivered before the end") != 1 {
 					t.Errorf("log:\n%s", w.log)
 				}
