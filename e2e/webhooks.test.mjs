@@ -17,7 +17,7 @@ import { eventually, Inbox } from './lib/wait.mjs';
  * order. answer(request, response, n) may answer instead of 200, n counting from
  * 1; it returns true if it does, or will.
  */
-async function receive(t, { path = '/webhook', answer = () => false } = {}) {
+async function receive({ path = '/webhook', answer = () => false } = {}) {
   const events = new Inbox('webhook events');
   const requests = [];
   let library;
@@ -33,10 +33,7 @@ async function receive(t, { path = '/webhook', answer = () => false } = {}) {
     response.end();
   });
   await new Promise((resolve, reject) => server.listen(0, '127.0.0.1', resolve).once('error', reject));
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
+  server.unref(); // it must outlive Belfry, which tells it that clients leave
   const url = `http://127.0.0.1:${server.address().port}${path}`;
   return { url, events, requests, of: (backend) => (library = backend), port: server.address().port };
 }
@@ -58,7 +55,7 @@ async function start(t, receiver, rest) {
 const ann = { user_id: 'ann', user_info: { name: 'Ann' } };
 
 test('every kind of event arrives, signed, and in the order of its channel', async (t) => {
-  const receiver = await receive(t);
+  const receiver = await receive();
   const belfry = await startBelfry({
     config: configuration({ settings: `subscription_count: true\n    ${telling(receiver.url)}` }),
   });
@@ -130,7 +127,7 @@ test('every kind of event arrives, signed, and in the order of its channel', asy
 });
 
 test('events of a moment are one request; filters, kinds and headers are obeyed', async (t) => {
-  const receiver = await receive(t);
+  const receiver = await receive();
   const { belfry } = await start(
     t,
     receiver,
@@ -155,7 +152,7 @@ test('a receiver that fails, asks for time, redirects and comes back gets everyt
     2: [429, { 'Retry-After': '1' }],
     3: [307, { Location: '/elsewhere' }], // the same host: followed
   };
-  const receiver = await receive(t, {
+  const receiver = await receive({
     answer: (request, response, n) => {
       if (!answers[n]) {
         return false;
@@ -180,8 +177,8 @@ test('a receiver that fails, asks for time, redirects and comes back gets everyt
 });
 
 test('a redirect to another host is not followed, and said so in the log', async (t) => {
-  const other = await receive(t);
-  const receiver = await receive(t, {
+  const other = await receive();
+  const receiver = await receive({
     answer: (request, response) => {
       response.writeHead(307, { Location: other.url }).end();
       return true;
@@ -194,10 +191,13 @@ test('a redirect to another host is not followed, and said so in the log', async
 });
 
 test('a receiver that stalls holds up nobody else', async (t) => {
-  const stalled = await receive(t, { answer: () => true }); // and never answers
-  const receiver = await receive(t);
+  const stalled = await receive({ answer: () => true }); // and never answers
+  const receiver = await receive();
   const belfry = await startBelfry({
-    config: configuration({ settings: `${telling(stalled.url)}\n      - url: ${receiver.url}` }),
+    config: configuration({
+      server: 'shutdown_grace: 1s', // it would wait for the stalled one
+      settings: `${telling(stalled.url)}\n      - url: ${receiver.url}`,
+    }),
   });
   t.after(() => belfry.stop());
   receiver.of(newBackend(belfry));
@@ -212,7 +212,7 @@ test('a receiver that stalls holds up nobody else', async (t) => {
 });
 
 test('what is pending goes out when the server stops', async (t) => {
-  const receiver = await receive(t);
+  const receiver = await receive();
   const { belfry } = await start(t, receiver);
   const client = await connect(t, belfry);
   await subscribe(client, 'c');
@@ -223,7 +223,7 @@ test('what is pending goes out when the server stops', async (t) => {
 
 test('the spool survives kill -9: what was not taken goes out at the next start, once, in order', async (t) => {
   let up = false;
-  const receiver = await receive(t, {
+  const receiver = await receive({
     answer: (request, response) => {
       if (!up) {
         response.writeHead(503).end();

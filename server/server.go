@@ -22,6 +22,7 @@ import (
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/session"
+	"belfry/server/webhooks"
 	"belfry/server/websocket"
 )
 
@@ -38,6 +39,7 @@ type Server struct {
 	broker    *channels.Broker
 	apps      *apps.Registry
 	metrics   *metrics.Metrics
+	webhooks  *webhooks.Sender
 	watch     *keepalive.Watch
 	websocket *websocket.Handler
 	draining  atomic.Bool
@@ -86,10 +88,19 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		}
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
+	s.webhooks, err = webhooks.New(webhooks.Options{
+		Spool:     cfg.Webhooks.Spool,
+		UserAgent: "Belfry/" + build.Version,
+		Log:       log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhooks.spool: %w", err)
+	}
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0) - 1)
-	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.metrics)
+	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
+	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
 	s.websocket = &websocket.Handler{
 		Gate:           &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log},
@@ -102,6 +113,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if err := s.websocket.Start(); err != nil {
 		s.watch.Close()
 		s.broker.Close()
+		none, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.webhooks.Close(none)
 		return nil, err
 	}
 	s.http = s.newHTTP(s.routes())
@@ -160,8 +174,8 @@ func (s *Server) Secure() bool { return s.http.TLSConfig != nil }
 
 // Run serves until the context ends, and then drains: it accepts no more,
 // finishes the requests it has, tells clients to reconnect over
-// shutdown_grace, and returns when all have gone. The error is that of a
-// listener that failed before.
+// shutdown_grace, delivers webhooks, and returns when all have gone. The error
+// is that of a listener that failed before.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -200,9 +214,28 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) drain() {
 	s.draining.Store(true)
+	s.webhooks.Hurry()
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
+	s.drainClients(ctx)
+	if s.metricsHTTP != nil {
+		s.metricsHTTP.Close()
+	}
+	s.broker.Close()
+	s.watch.Close()
+	s.webhooks.Close(ctx)
+	s.log.Info("stopped")
+}
+
+// drainClients ends connections and requests. It leaves a fifth of the time to
+// webhooks if there are any: each client that goes may be one.
+func (s *Server) drainClients(ctx context.Context) {
+	if s.webhooks.HasEndpoints() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
+		defer cancel()
+	}
 	var requests sync.WaitGroup
 	requests.Go(func() {
 		if s.http.Shutdown(ctx) != nil {
@@ -211,12 +244,6 @@ func (s *Server) drain() {
 	})
 	s.websocket.Drain(ctx)
 	requests.Wait()
-	if s.metricsHTTP != nil {
-		s.metricsHTTP.Close()
-	}
-	s.broker.Close()
-	s.watch.Close()
-	s.log.Info("stopped")
 }
 
 // cacheSweep is how often last events past their time are looked for. They

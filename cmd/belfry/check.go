@@ -45,6 +45,9 @@ func check(args []string, stdout, stderr io.Writer) error {
 		}
 		fmt.Fprintf(stdout, "app      %s  key %s  %s  origins %s  client events %s%s\n",
 			a.ID, a.Key, state, strings.Join(a.AllowedOrigins, " "), a.ClientEvents, secrets)
+		for _, w := range a.Webhooks {
+			fmt.Fprintf(stdout, "webhook  %s  of app %s  events %s\n", w.Endpoint(), a.ID, strings.Join(w.Events, " "))
+		}
 	}
 	return nil
 }

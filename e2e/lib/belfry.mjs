@@ -14,10 +14,11 @@ export const binary = path.resolve(process.env.BELFRY_BIN ?? path.join(root, 'bi
 /** The application of the default configuration. */
 export const app = { id: 'app-id', key: 'app-key', secret: 'app-secret' };
 
-/** A configuration with this app; settings are further lines of the app. */
-export const configuration = ({ port = 0, settings = '' } = {}) => `
+/** A configuration with this app; settings are further lines of the app, server of the server. */
+export const configuration = ({ port = 0, server = '', settings = '' } = {}) => `
 server:
   listen: 127.0.0.1:${port}
+  ${server}
 apps:
   - id: ${app.id}
     key: ${app.key}

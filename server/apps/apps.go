@@ -12,6 +12,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/webhooks"
 )
 
 // App is one application. Nothing of it is shared with another.
@@ -19,6 +20,7 @@ type App struct {
 	ID       string
 	Channels *channels.App
 	Metrics  *metrics.App
+	Webhooks *webhooks.App
 
 	settings    atomic.Pointer[Settings]
 	removed     atomic.Bool
@@ -109,3 +111,4 @@ type live struct{ *App }
 
 func (l live) OccupiedChannels(k protocol.Kind) int { return l.Channels.OccupiedChannels(k) }
 func (l live) Subscriptions() int                   { return l.Channels.Subscriptions() }
+func (l live) WebhooksQueued() int                  { return l.Webhooks.Queued() }

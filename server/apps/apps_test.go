@@ -107,7 +107,7 @@ func TestRegistry(t *testing.T) {
 	one, two := config.DefaultApp(), config.DefaultApp()
 	one.ID, one.Key, one.Secret = "1", "key-1", "s"
 	two.ID, two.Key, two.Secret = "2", "key-2", "s"
-	r := NewRegistry([]config.App{one, two}, broker, metrics.New("", "", ""))
+	r := NewRegistry([]config.App{one, two}, broker, newSender(t), metrics.New("", "", ""))
 	if a := r.ByID("2"); a == nil || a != r.ByKey("key-2") || a.Settings().Credentials.Key != "key-2" {
 		t.Errorf("app 2 is %v", a)
 	}

@@ -10,13 +10,15 @@ import (
 	"belfry/channels"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/webhooks"
 )
 
 // Registry finds applications. All methods may be called concurrently; a lookup
 // takes no lock.
 type Registry struct {
-	broker  *channels.Broker
-	metrics *metrics.Metrics
+	broker   *channels.Broker
+	webhooks *webhooks.Sender
+	metrics  *metrics.Metrics
 
 	updating sync.Mutex // held while index is replaced
 	index    atomic.Pointer[index]
@@ -34,8 +36,8 @@ type Changes struct {
 
 // NewRegistry makes the applications of a configuration, which has been
 // validated: ids and keys are unique.
-func NewRegistry(configs []config.App, broker *channels.Broker, m *metrics.Metrics) *Registry {
-	r := &Registry{broker: broker, metrics: m}
+func NewRegistry(configs []config.App, broker *channels.Broker, hooks *webhooks.Sender, m *metrics.Metrics) *Registry {
+	r := &Registry{broker: broker, webhooks: hooks, metrics: m}
 	r.index.Store(new(index))
 	r.Update(configs)
 	return r
@@ -70,6 +72,7 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 	for id, a := range old.byID {
 		if next.byID[id] == nil {
 			a.removed.Store(true)
+			a.Webhooks.Close()
 			r.metrics.Remove(id)
 			c.Removed = append(c.Removed, a)
 		}
@@ -82,7 +85,8 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 
 func (r *Registry) newApp(c config.App) *App {
 	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID)}
-	a.Channels = r.broker.NewApp(channelLimits(c), a.Metrics, nil)
+	a.Webhooks = r.webhooks.App(c.ID, &a.Metrics.Webhooks)
+	a.Channels = r.broker.NewApp(channelLimits(c), a.Metrics, a.Webhooks)
 	a.set(c)
 	a.Metrics.Show(live{a})
 	return a
@@ -90,7 +94,9 @@ func (r *Registry) newApp(c config.App) *App {
 
 // set puts settings in force.
 func (a *App) set(c config.App) {
-	a.settings.Store(&Settings{App: c, Credentials: c.Credentials()})
+	s := &Settings{App: c, Credentials: c.Credentials()}
+	a.settings.Store(s)
+	a.Webhooks.Configure(s.Credentials, s.Webhooks)
 	a.Channels.SetLimits(channelLimits(c))
 }
 

@@ -1,7 +1,9 @@
 package apps
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/webhooks"
 )
 
 // newRegistry has no apps; scrape returns what is exported of them.
@@ -19,11 +22,21 @@ func newRegistry(t *testing.T) (r *Registry, scrape func() string) {
 	broker := channels.NewBroker(1)
 	t.Cleanup(broker.Close)
 	m := metrics.New("", "", "")
-	return NewRegistry(nil, broker, m), func() string {
+	return NewRegistry(nil, broker, newSender(t), m), func() string {
 		w := httptest.NewRecorder()
 		m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 		return w.Body.String()
 	}
+}
+
+func newSender(t *testing.T) *webhooks.Sender {
+	t.Helper()
+	s, err := webhooks.New(webhooks.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	return s
 }
 
 func configured(id string) config.App {

@@ -17,8 +17,8 @@
 // ${NAME:-default} by the default if the variable is unset or empty; $${ is a
 // literal ${. The replacement happens in the parsed scalar, so a variable can
 // never add keys or list entries. An unquoted ${PORT} may become a number, a
-// quoted one stays text. No error repeats a secret, a token or the value of an
-// environment variable.
+// quoted one stays text. No error repeats a secret, a token, a URL, a header's
+// value or the value of an environment variable.
 //
 // # The environment
 //
@@ -47,10 +47,11 @@ const (
 // Config is the whole configuration. It is not changed after loading and safe
 // to read concurrently.
 type Config struct {
-	Server  Server  `yaml:"server"`
-	Apps    []App   `yaml:"apps"`
-	Metrics Metrics `yaml:"metrics"`
-	Log     Log     `yaml:"log"`
+	Server   Server   `yaml:"server"`
+	Apps     []App    `yaml:"apps"`
+	Webhooks Webhooks `yaml:"webhooks"`
+	Metrics  Metrics  `yaml:"metrics"`
+	Log      Log      `yaml:"log"`
 
 	// Generated says that the only app has credentials made up for this run.
 	Generated bool `yaml:"-"`
@@ -103,6 +104,7 @@ type App struct {
 	RequireSignin          time.Duration `yaml:"require_signin"`           // time to sign in or to join an authorized channel before 4009; whole seconds, 0: for ever
 	TerminateCode          int           `yaml:"terminate_code"`           // close code of terminate_connections
 	TerminatePresenceUsers bool          `yaml:"terminate_presence_users"` // terminate_connections also means members of presence channels
+	Webhooks               []Webhook     `yaml:"webhooks"`                 // who is told what happens
 }
 
 // Metrics is the Prometheus endpoint.

@@ -80,7 +80,7 @@ func TestExampleMentionsEveryKey(t *testing.T) {
 				continue
 			}
 			// What cannot be given beside another key is commented out.
-			if !regexp.MustCompile(`(?m)^[ -]*(# )?` + key + `:`).Match(data) {
+			if !regexp.MustCompile(`(?m)^[ #-]*` + key + `:|[{,] *` + key + `:`).Match(data) {
 				t.Errorf("%s: %s is not there", examplePath, key)
 			}
 			inner := f.Type
@@ -96,13 +96,17 @@ func TestExampleMentionsEveryKey(t *testing.T) {
 }
 
 func TestNothingPrintsSecrets(t *testing.T) {
-	const secret, token = "hunter2-secret", "hunter2-token"
+	const secret, token, password = "hunter2-secret", "hunter2-token", "hunter2-password"
 	c := Default()
 	c.Apps = []App{app("7", "public", secret), app("8", "public", "")}
+	c.Apps[0].Webhooks = []Webhook{{
+		URL: "https://user:" + password + "@app.example/hook?token=" + password, Events: []string{"cache_miss"},
+		Headers: map[string]string{"Authorization": password},
+	}}
 	c.Apps[1].Secrets = []string{secret, secret + "-old"}
 	c.Metrics.Token = token
 	var out bytes.Buffer
-	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Metrics, &c.Metrics} {
+	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Apps[0].Webhooks[0], c.Metrics, &c.Metrics} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
@@ -113,13 +117,15 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, s := range []string{secret, token} {
+	for _, s := range []string{secret, token, password} {
 		if i := strings.Index(out.String(), s); i >= 0 {
 			t.Errorf("%s is printed: %s", s, out.String()[max(0, i-200):i])
 		}
 	}
-	if !strings.Contains(out.String(), "public") {
-		t.Error("the key is not printed either")
+	for _, s := range []string{"public", "https://app.example/hook "} {
+		if !strings.Contains(out.String(), s) {
+			t.Errorf("%s is not printed either", s)
+		}
 	}
 	if c.Apps[1].Secrets[1] != secret+"-old" {
 		t.Error("printing changed the secrets")

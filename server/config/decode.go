@@ -81,7 +81,8 @@ func secret(path string) bool {
 	if strings.HasSuffix(path, "]") {
 		path = parent(path)
 	}
-	return strings.HasSuffix(path, ".secret") || strings.HasSuffix(path, ".secrets") || strings.HasSuffix(path, ".token")
+	return strings.HasSuffix(path, ".secret") || strings.HasSuffix(path, ".secrets") || strings.HasSuffix(path, ".token") ||
+		strings.HasSuffix(path, ".url") || strings.Contains(path, ".headers.")
 }
 
 func (l *loader) root(n *yaml.Node, c *Config) {
@@ -126,6 +127,8 @@ func (l *loader) value(n *yaml.Node, path string, out reflect.Value) {
 		if s, _, ok := l.scalar(n, path, prefixForm); ok {
 			*p = l.prefix(path, s)
 		}
+	case *map[string]string:
+		*p = l.headers(n, path)
 	default:
 		if out.Kind() == reflect.Slice {
 			l.list(n, path, out)
@@ -209,8 +212,11 @@ func (l *loader) list(n *yaml.Node, path string, out reflect.Value) {
 	}
 	list := reflect.MakeSlice(out.Type(), len(n.Content), len(n.Content))
 	for i, item := range n.Content {
-		if app, ok := list.Index(i).Addr().Interface().(*App); ok {
-			*app = DefaultApp()
+		switch item := list.Index(i).Addr().Interface().(type) {
+		case *App:
+			*item = DefaultApp()
+		case *Webhook:
+			*item = DefaultWebhook()
 		}
 		at := fmt.Sprintf("%s[%d]", path, i)
 		l.sources[at] = source{line: item.Line}
@@ -253,6 +259,36 @@ func (l *loader) mapping(n *yaml.Node, path string, out reflect.Value) {
 			l.value(v, at, field)
 		}
 	}
+}
+
+// headers reads a mapping whose keys are names of headers. What is no name does
+// not become a part of a path, which errors show.
+func (l *loader) headers(n *yaml.Node, path string) map[string]string {
+	if null(n) || !l.is(n, path, yaml.MappingNode, "a mapping of names to text") {
+		return nil
+	}
+	headers := make(map[string]string, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content) && len(l.errs) <= maxProblems; i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		at := path + "." + k.Value
+		first, again := l.sources[at]
+		switch before, _, joined := strings.Cut(k.Value, ":"); {
+		case k.Kind != yaml.ScalarNode || k.Anchor != "":
+			l.add(k.Line, path, "a key is not plain text: give a mapping of names to text")
+		case joined: // "Authorization:x", which YAML takes for a key: the value is not shown
+			l.add(k.Line, path, "no space after the colon of "+quote(before))
+		case headerNameProblem(k.Value) != "":
+			l.add(k.Line, path, "the value "+headerNameProblem(k.Value))
+		case again:
+			l.add(k.Line, at, fmt.Sprintf("set twice, first on line %d: keep one", first.line))
+		default:
+			l.sources[at] = source{line: k.Line}
+			if s, _, ok := l.scalar(v, at, "text"); ok {
+				headers[k.Value] = s
+			}
+		}
+	}
+	return headers
 }
 
 // unknownKey says what is wrong with a key that is not among keys. Of

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"belfry/protocol"
 )
 
 const oneApp = "apps: [{id: 1, key: k, secret: s}]\n"
@@ -80,6 +82,32 @@ apps:
 			several, one := app("1", "k", ""), app("2", "l", "")
 			several.Secrets, one.Secrets = []string{"new", "old", "a", "b", "c"}, []string{"s"}
 			c.Apps = []App{several, one}
+		}},
+		{"webhooks", `
+webhooks: {spool: /var/spool/belfry}
+apps:
+  - {id: 1, key: k, secret: s, webhooks: []}
+  - id: 2
+    key: l
+    secret: s
+    webhooks:
+      - url: https://u:p@app.example:8443/hook?token=${PORT}
+        events: [cache_miss, client_event]
+        headers: {Authorization: "Bearer ${PORT}", X-Version: 2, X-Empty: }
+        filter: {channel_prefix: presence-}
+      - {url: "http://127.0.0.1", headers: , filter: {channel_suffix: "-x"}}
+`, env("PORT=6001"), func(c *Config) {
+			c.Webhooks.Spool = "/var/spool/belfry"
+			b := app("2", "l", "s")
+			b.Webhooks = []Webhook{{
+				URL:     "https://u:p@app.example:8443/hook?token=6001",
+				Events:  []string{"cache_miss", "client_event"},
+				Headers: map[string]string{"Authorization": "Bearer 6001", "X-Version": "2", "X-Empty": ""},
+				Filter:  WebhookFilter{ChannelPrefix: "presence-"},
+			}, {
+				URL: "http://127.0.0.1", Events: protocol.WebhookEvents(), Filter: WebhookFilter{ChannelSuffix: "-x"},
+			}}
+			c.Apps = []App{app("1", "k", "s"), b}
 		}},
 		{"variables", `
 server:

@@ -167,6 +167,60 @@ apps:
 			`:11: apps[0].allowed_origins[4]: "bücher.example" is not a host name (write an international one in its xn-- form)`,
 			`:12: apps[0].allowed_origins[5]: "*.*" has a *`, `:13: apps[0].allowed_origins[6]: "exa mple" is not a host name`,
 			`:14: apps[0].allowed_origins[7]: the value is empty`}},
+		{"webhooks", `
+apps:
+- id: 1
+  key: k
+  secret: s
+  webhooks:
+  - events: []
+  - url: hunter2.example/hook
+    events: [channel_ocupied, everything]
+  - {url: "ftp://hunter2.example"}
+  - {url: "http://:80"}
+  - {url: "http://h:0x50"}
+  - {url: "https://user:hunter2@h/?hunter2"}
+  - {url: "https://user:hunter2@h/?hunter2", filter: {prefix: a}}
+  - {url: "https://h/#hunter2"}
+  - {url: "https://h/%hunter2"}
+  - url: https://h/${HUNTER}
+    headers: {Authorization:hunter2}
+  - url: https://h
+    headers:
+      content-type: hunter2
+      X-Pusher-Key: hunter2
+      a b: hunter2
+      "a\nb": hunter2
+      X-A: "hunter2\n"
+      X-B: hunter2
+      x-b: hunter2
+      X-C: [hunter2]
+      X-D: hunter2
+      X-D: hunter2
+`, []string{
+			":7: apps[0].webhooks[0].url: the value is missing or empty: give one such as https://app.example/pusher/webhook",
+			":7: apps[0].webhooks[0].events: the value is an empty list: give channel_occupied, channel_vacated,",
+			":8: apps[0].webhooks[1].url: the value is not an absolute http or https URL",
+			`:9: apps[0].webhooks[1].events[0]: "channel_ocupied" is not a webhook event, did you mean channel_occupied? there are`,
+			`:9: apps[0].webhooks[1].events[1]: "everything" is not a webhook event: there are channel_occupied`,
+			":10: apps[0].webhooks[2].url: the value is not an absolute http or https URL",
+			":11: apps[0].webhooks[3].url: the value has no host",
+			":12: apps[0].webhooks[4].url: the value is not a URL",
+			":14: apps[0].webhooks[6].url: the value is also that of webhooks[5]: give each once, or tell",
+			`:14: apps[0].webhooks[6].filter: unknown key "prefix"`,
+			":15: apps[0].webhooks[7].url: the value has a fragment",
+			":16: apps[0].webhooks[8].url: the value is not a URL",
+			`:18: apps[0].webhooks[9].headers: no space after the colon of "Authorization"`,
+			`:21: apps[0].webhooks[10].headers: the value has "content-type", which Belfry sets itself: leave it out`,
+			`:22: apps[0].webhooks[10].headers: the value has "X-Pusher-Key", which Belfry`,
+			`:23: apps[0].webhooks[10].headers: the value has "a b", which is not a header's name`,
+			`:24: apps[0].webhooks[10].headers: the value has "a\nb", which is not a header's name`,
+			":25: apps[0].webhooks[10].headers.X-A: the value has a control character",
+			`:27: apps[0].webhooks[10].headers.x-b: the value is set as "X-B" too: give each header once`,
+			":28: apps[0].webhooks[10].headers.X-C: the value is a list: give text",
+			":30: apps[0].webhooks[10].headers.X-D: set twice, first on line 29"}},
+		{"too many webhooks", "apps:\n- {id: 1, key: k, secret: s, webhooks: [" + strings.Repeat("{url: https://h}, ", 21) + "]}\n", []string{
+			"config.yaml:2: apps[0].webhooks: the value has more than 20 endpoints"}},
 		{"repeated credentials", "apps:\n- {id: 1, key: k, secret: s}\n- {id: 1, key: l, secret: s}\n- {id: 2, key: k, secret: s}\n", []string{
 			`:3: apps[1].id: "1" is also that of apps[0]`, `:4: apps[2].key: "k" is also that of apps[0]`}},
 

@@ -117,6 +117,7 @@ func (a App) validate(check func(key, problem string)) {
 	check("cache_ttl", durationProblem(a.CacheTTL, time.Second, maxCacheTTL))
 	check("require_signin", cmp.Or(durationProblem(a.RequireSignin, 0, maxTimeout), secondsProblem(a.RequireSignin)))
 	check("terminate_code", closeCodeProblem(a.TerminateCode))
+	a.validateWebhooks(check)
 }
 
 // validateSecrets looks at the list that may stand in the place of a secret.

@@ -25,6 +25,8 @@ type App struct {
 	EventsClient   prometheus.Counter
 	SlowConsumers  prometheus.Counter
 	deliveryDelays prometheus.Observer
+
+	Webhooks Webhooks
 }
 
 // Live is read at each scrape: gauges come from what is there, they are not
@@ -33,6 +35,7 @@ type Live interface {
 	Connections() int
 	OccupiedChannels(protocol.Kind) int
 	Subscriptions() int
+	WebhooksQueued() int
 }
 
 // App returns the counters of an application, which are exported until Remove.
@@ -49,6 +52,7 @@ func (m *Metrics) App(id string) *App {
 		EventsClient:   m.events.WithLabelValues(id, "client"),
 		SlowConsumers:  m.slow.WithLabelValues(id),
 		deliveryDelays: m.delay.WithLabelValues(id),
+		Webhooks:       m.webhooksOf(id),
 	}
 }
 
@@ -66,13 +70,15 @@ func (m *Metrics) Remove(id string) {
 	}
 }
 
-// inc adds one to a series whose first label is an application's id, or empty.
-// The series of an application that was removed must not come back.
-func (m *Metrics) inc(c *prometheus.CounterVec, labels ...string) {
+func (m *Metrics) inc(c *prometheus.CounterVec, labels ...string) { m.add(c, 1, labels...) }
+
+// add adds to a series whose first label is an application's id, or empty. The
+// series of an application that was removed must not come back.
+func (m *Metrics) add(c *prometheus.CounterVec, n int, labels ...string) {
 	m.live.mu.RLock()
 	defer m.live.mu.RUnlock()
 	if _, ok := m.live.apps[labels[0]]; ok || labels[0] == "" {
-		c.WithLabelValues(labels...).Inc()
+		c.WithLabelValues(labels...).Add(float64(n))
 	}
 }
 
@@ -96,7 +102,7 @@ func (a *App) Rejected(code int) { a.m.Rejected(a.id, code) }
 
 // live collects the gauges of all applications.
 type live struct {
-	connections, channels, subscriptions *prometheus.Desc
+	connections, channels, subscriptions, queued *prometheus.Desc
 
 	mu   sync.RWMutex    // guards apps, and is held while a series of one is made
 	apps map[string]Live // by id; nil until there is something to show
@@ -107,6 +113,7 @@ func newLive() *live {
 		connections:   prometheus.NewDesc("belfry_connections", "Open connections, subscribed or not.", []string{"app"}, nil),
 		channels:      prometheus.NewDesc("belfry_channels", "Channels with subscribers, by kind.", []string{"app", "kind"}, nil),
 		subscriptions: prometheus.NewDesc("belfry_subscriptions", "Subscriptions of all connections to all channels.", []string{"app"}, nil),
+		queued:        prometheus.NewDesc("belfry_webhooks_queue_length", "Webhook events waiting for an endpoint to take them.", []string{"app"}, nil),
 		apps:          make(map[string]Live),
 	}
 }
@@ -122,6 +129,7 @@ func (l *live) Describe(descs chan<- *prometheus.Desc) {
 	descs <- l.connections
 	descs <- l.channels
 	descs <- l.subscriptions
+	descs <- l.queued
 }
 
 // Collect implements prometheus.Collector.
@@ -138,6 +146,7 @@ func (l *live) Collect(metrics chan<- prometheus.Metric) {
 		}
 		gauge(l.connections, now.Connections())
 		gauge(l.subscriptions, now.Subscriptions())
+		gauge(l.queued, now.WebhooksQueued())
 		for _, kind := range protocol.Kinds() {
 			gauge(l.channels, now.OccupiedChannels(kind), kind.String())
 		}

@@ -32,6 +32,7 @@ type Metrics struct {
 	duration     *prometheus.HistogramVec
 	reloads      *prometheus.CounterVec
 	reloaded     prometheus.Gauge
+	webhooks     webhooks
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
 
@@ -84,6 +85,14 @@ func New(version, revision, goVersion string) *Metrics {
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_config_last_reload_successful",
 		Help: "Whether the configuration that was read last is in force: 1, or 0 if it was refused."})
 	m.reloaded.Set(1)
+	m.webhooks = webhooks{
+		sent:     counter("webhooks_sent_total", "Webhook events delivered, one per event and endpoint.", "app"),
+		failed:   counter("webhooks_failed_total", "Webhook events given up, by reason: the endpoint refused (status, redirect) or did not take them in time (expired).", "app", "reason"),
+		retried:  counter("webhooks_retried_total", "Webhook requests that repeated one that had failed.", "app"),
+		dropped:  counter("webhooks_dropped_total", "Webhook events not tried to the end, by reason: queue_full, removed (the endpoint is not configured any more), shutdown.", "app", "reason"),
+		unsaved:  counter("webhooks_spool_errors_total", "Reads, writes and removals in the spool that failed; delivery goes on without.", "app"),
+		duration: histogram("webhooks_request_duration_seconds", "Time from a webhook request to the end of its answer.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "app"),
+	}
 	m.Panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_panics_total",
 		Help: "Handlers stopped by a bug; each ended one connection or request."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",

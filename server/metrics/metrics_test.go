@@ -16,6 +16,7 @@ type fixed struct{}
 func (fixed) Connections() int                     { return 3 }
 func (fixed) OccupiedChannels(k protocol.Kind) int { return int(k) }
 func (fixed) Subscriptions() int                   { return 5 }
+func (fixed) WebhooksQueued() int                  { return 6 }
 
 // touch makes every metric have a value.
 func touch(m *Metrics) {
@@ -38,6 +39,12 @@ func touch(m *Metrics) {
 	m.Reloaded(true)
 	m.Reloaded(false)
 	m.Reloaded(false)
+	a.Webhooks.Sent.Add(2)
+	a.Webhooks.Failed("status", 3)
+	a.Webhooks.Retried.Inc()
+	a.Webhooks.Dropped("queue_full", 4)
+	a.Webhooks.SpoolErrors.Inc()
+	a.Webhooks.Duration.Observe(0.01)
 	m.Panics.Inc()
 }
 
@@ -79,6 +86,13 @@ func TestEverythingIsExported(t *testing.T) {
 		`belfry_config_reloads_total{result="applied"} 1`,
 		`belfry_config_reloads_total{result="refused"} 2`,
 		`belfry_config_last_reload_successful 0`,
+		`belfry_webhooks_sent_total{app="1"} 2`,
+		`belfry_webhooks_failed_total{app="1",reason="status"} 3`,
+		`belfry_webhooks_retried_total{app="1"} 1`,
+		`belfry_webhooks_dropped_total{app="1",reason="queue_full"} 4`,
+		`belfry_webhooks_spool_errors_total{app="1"} 1`,
+		`belfry_webhooks_request_duration_seconds_count{app="1"} 1`,
+		`belfry_webhooks_queue_length{app="1"} 6`,
 		`belfry_panics_total 1`,
 		`belfry_build_info{goversion="go",revision="abc",version="1.2.3"} 1`,
 		`go_goroutines `,

@@ -64,7 +64,7 @@ func FuzzMessage(f *testing.F) {
 	limits.ClientEventRate = 0
 	limits.MaxPresenceMembers = 2
 	limits.MaxChannelsPerConnection = 20
-	registry := apps.NewRegistry([]config.App{limits}, broker, counts)
+	registry := apps.NewRegistry([]config.App{limits}, broker, servertest.Webhooks(f), counts)
 	app := registry.ByID("1")
 	gate := &session.Gate{Apps: registry, Metrics: counts, Log: discard}
 

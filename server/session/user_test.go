@@ -190,7 +190,7 @@ func TestRequireSignin(t *testing.T) {
 	a := servertest.App("1")
 	a.RequireSignin = 30e9
 	m := metrics.New("", "", "")
-	gate := &session.Gate{Apps: apps.NewRegistry([]config.App{a}, broker, m), Metrics: m, Log: discard}
+	gate := &session.Gate{Apps: apps.NewRegistry([]config.App{a}, broker, servertest.Webhooks(t), m), Metrics: m, Log: discard}
 	const now = keepalive.Time(100)
 	tests := []struct {
 		name, message string

@@ -51,7 +51,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 			broker, watch, m := channels.NewBroker(1), keepalive.New(), metrics.New("", "", "")
 			defer broker.Close()
 			defer watch.Close()
-			registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, m)
+			registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 			app := registry.ByID("1")
 			h := &websocket.Handler{Watch: watch, Metrics: m, MaxOutboxBytes: config.MinOutboxBytes}
 			var once sync.Once

@@ -36,6 +36,7 @@ import (
 	"belfry/server"
 	"belfry/server/config"
 	"belfry/server/internal/wstest"
+	"belfry/server/webhooks"
 )
 
 // App is an application with default limits, key-ID and secret-ID.
@@ -43,6 +44,17 @@ func App(id string) config.App {
 	a := config.DefaultApp()
 	a.ID, a.Key, a.Secret = id, "key-"+id, "secret-"+id
 	return a
+}
+
+// Webhooks delivers for tests that make applications without a server.
+func Webhooks(t testing.TB) *webhooks.Sender {
+	t.Helper()
+	s, err := webhooks.New(webhooks.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	return s
 }
 
 // Server is a running server.

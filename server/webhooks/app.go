@@ -1,0 +1,246 @@
+package webhooks
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/auth"
+	"belfry/protocol"
+	"belfry/server/config"
+	"belfry/server/metrics"
+)
+
+// App is one application's webhooks. All methods may be called concurrently.
+type App struct {
+	id     string
+	sender *Sender
+	counts *metrics.Webhooks
+	log    *slog.Logger
+
+	credentials atomic.Pointer[auth.Credentials]
+	targets     atomic.Pointer[[]target] // not changed, but replaced, under mu
+
+	configuring sync.Mutex // guards endpoints
+	endpoints   map[string]*endpoint
+
+	mu     sync.Mutex // guards the following, and the order in which events go to endpoints
+	grace  grace
+	closed bool
+}
+
+// target is what an endpoint wants to know.
+type target struct {
+	*endpoint
+	kinds          kinds
+	prefix, suffix string
+}
+
+func (t *target) wants(k kinds, channel string) bool {
+	return t.kinds&k != 0 && strings.HasPrefix(channel, t.prefix) && strings.HasSuffix(channel, t.suffix)
+}
+
+// Configure replaces the credentials and the endpoints, whose URLs are distinct.
+// An endpoint with the URL of one before keeps its queue, one that is new finds
+// in the spool what was not delivered to its URL. What is queued for one that is
+// gone is dropped.
+//
+// It reads the spool, and waits for requests that it ends.
+func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
+	a.configuring.Lock()
+	defer a.configuring.Unlock()
+	if a.isClosed() {
+		return
+	}
+	a.credentials.Store(&c)
+	before := a.endpoints
+	a.endpoints = make(map[string]*endpoint, len(webhooks))
+	var targets []target
+	for _, w := range webhooks {
+		e := before[w.URL]
+		if e == nil {
+			e = newEndpoint(a, w)
+		}
+		e.headers.Store(&w.Headers)
+		a.endpoints[w.URL] = e
+		t := target{endpoint: e, prefix: w.Filter.ChannelPrefix, suffix: w.Filter.ChannelSuffix}
+		for _, name := range w.Events {
+			t.kinds |= kind(name)
+		}
+		targets = append(targets, t)
+	}
+
+	a.mu.Lock()
+	a.targets.Store(&targets)
+	a.mu.Unlock()
+
+	for url, e := range before {
+		if a.endpoints[url] == nil {
+			e.remove()
+		}
+	}
+}
+
+// Close ends the webhooks of an application that is not served any more. What
+// is queued is dropped.
+func (a *App) Close() {
+	a.sender.forget(a)
+	a.mu.Lock()
+	for d, ok := a.grace.pop(time.Time{}, true); ok; d, ok = a.grace.pop(time.Time{}, true) {
+		a.drop(droppedRemoved, d.kind, d.event.Channel)
+	}
+	a.mu.Unlock()
+	a.Configure(auth.Credentials{}, nil)
+}
+
+// list are the endpoints, and what they want.
+func (a *App) list() []target {
+	if targets := a.targets.Load(); targets != nil {
+		return *targets
+	}
+	return nil
+}
+
+// Happened tells the endpoints that want to know, in a while. It does not
+// block; of one channel, events are told in the order of its calls. The event's
+// data is not kept.
+func (a *App) Happened(e protocol.WebhookEvent) {
+	targets := a.list()
+	if len(targets) == 0 {
+		return
+	}
+	k := kind(e.Name)
+	if !wanted(targets, k|k.counterpart(), e.Channel) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+		a.drop(droppedShutdown, k, e.Channel)
+	case k&departures != 0:
+		a.wait(e)
+	case k&arrivals != 0 && a.grace.cancel(departureKey{k.counterpart(), e.Channel, e.UserID}):
+	default:
+		a.send(k, e)
+	}
+}
+
+// wanted says whether any endpoint wants to know one of these kinds.
+func wanted(targets []target, k kinds, channel string) bool {
+	for i := range targets {
+		if targets[i].wants(k, channel) {
+			return true
+		}
+	}
+	return false
+}
+
+// eventOverhead is about what an event's JSON takes beside its values.
+const eventOverhead = 112
+
+// send queues an event at its endpoints. The caller holds a.mu.
+func (a *App) send(k kinds, e protocol.WebhookEvent) {
+	targets := a.list()
+	var encoded []byte
+	for i := range targets {
+		if t := &targets[i]; t.wants(k, e.Channel) {
+			if encoded == nil {
+				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
+			}
+			t.add(encoded)
+		}
+	}
+}
+
+// drop counts an event that goes nowhere. The caller holds a.mu.
+func (a *App) drop(reason string, k kinds, channel string) {
+	for _, t := range a.list() {
+		if t.wants(k, channel) {
+			a.counts.Dropped(reason, 1)
+		}
+	}
+}
+
+// refuse lets no more events in and those go that wait, and returns the
+// endpoints, which do not change any more.
+func (a *App) refuse() []*endpoint {
+	a.configuring.Lock()
+	defer a.configuring.Unlock()
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.endGraces(time.Now())
+	return slices.Collect(maps.Values(a.endpoints))
+}
+
+func (a *App) isClosed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.closed
+}
+
+// Queued is how many events wait for an endpoint to take them, those in a
+// request included: one that goes to two endpoints is two.
+func (a *App) Queued() int {
+	n := 0
+	for _, t := range a.list() {
+		n += t.length()
+	}
+	return n
+}
+
+// kinds is a set of kinds of events.
+type kinds uint8
+
+const (
+	occupied kinds = 1 << iota
+	vacated
+	added
+	removed
+	clientEvent
+	cacheMiss
+	subscriptionCount
+
+	arrivals   = occupied | added
+	departures = vacated | removed
+)
+
+func kind(name string) kinds {
+	switch name {
+	case protocol.WebhookChannelOccupied:
+		return occupied
+	case protocol.WebhookChannelVacated:
+		return vacated
+	case protocol.WebhookMemberAdded:
+		return added
+	case protocol.WebhookMemberRemoved:
+		return removed
+	case protocol.WebhookClientEvent:
+		return clientEvent
+	case protocol.WebhookCacheMiss:
+		return cacheMiss
+	case protocol.WebhookSubscriptionCount:
+		return subscriptionCount
+	}
+	return 0
+}
+
+// counterpart of an arrival is its departure, and the other way round.
+func (k kinds) counterpart() kinds {
+	switch k {
+	case occupied:
+		return vacated
+	case vacated:
+		return occupied
+	case added:
+		return removed
+	case removed:
+		return added
+	}
+	return 0
+}

@@ -1,0 +1,217 @@
+// Package webhooks tells an application's backend what happens: it collects
+// events into batches, signs them, and posts them until they are taken (Pusher
+// Channels documentation, "Webhooks").
+//
+// # The way of one event
+//
+// [App.Happened] never blocks. channel_vacated and member_removed wait for
+// [Grace] first, and vanish together with the channel_occupied or member_added
+// that comes meanwhile. An event is then encoded once and appended to the queue
+// of each endpoint that wants it.
+//
+// An endpoint has two goroutines. One collects events into batches: a batch is
+// closed 50 ms after its first event, or at 100 events or 512 KiB. The other
+// posts batches, one request at a time, which keeps the order. What has piled
+// up behind a slow endpoint is joined, up to the size of one batch. Endpoints
+// share nothing but the pool of connections: one that stalls delays no other.
+//
+// # Failures
+//
+// A batch is tried again after a connection error, a timeout (10 s), 408, 429
+// or 5xx, for five minutes after it was made, with exponential backoff and full
+// jitter, or when the endpoint's Retry-After says. Any other status is final. A
+// batch is tried once at least, unless it has become five minutes old behind
+// one that was given up for that: a dead endpoint does not keep hours of them.
+//
+// # The spool
+//
+// With a spool, a batch is a file from when it is closed until it was delivered
+// or given up. A file of its own is written under a temporary name and renamed,
+// so it is there as a whole or not at all; there is nothing to compact, to
+// repair or to migrate, and an operator reads and deletes batches with cat and
+// rm. An embedded store would do the same with a dependency, and a log with a
+// compaction. It costs a create, a rename and an unlink a batch, that is at
+// most 20 a second and endpoint, or one for every 100 events.
+//
+// It survives the end of the process, kill -9 included. Files are not synced,
+// which would cost a disk's round trip a batch: a power failure may take the
+// last seconds. It does not hold what is not in a batch yet: the last 50 ms, and
+// what waits for its grace. A batch whose answer did not come before a crash is
+// sent again: delivery is at least once.
+package webhooks
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/server/metrics"
+)
+
+// Grace is how long channel_vacated and member_removed wait for the channel or
+// the member to come back (Pusher Channels, "Webhooks": up to three seconds).
+const Grace = 3 * time.Second
+
+// Bounds of one endpoint, but maxWaiting, which is an application's.
+const (
+	batchDelay  = 50 * time.Millisecond // from a batch's first event to its end
+	batchEvents = 100
+	batchBytes  = 512 << 10 // below the megabyte that nginx takes by default; a larger event is alone
+
+	maxQueued      = 100_000 // events that are not delivered yet
+	maxQueuedBytes = 16 << 20
+	maxWaiting     = 100_000 // events in their grace
+)
+
+// Reasons for which events are dropped, as the metric has them.
+const (
+	droppedQueueFull = "queue_full"
+	droppedRemoved   = "removed"
+	droppedShutdown  = "shutdown"
+)
+
+// Options of a [Sender].
+type Options struct {
+	Spool     string // directory for batches that are not delivered yet; empty: none
+	UserAgent string // of every request
+	Log       *slog.Logger
+}
+
+// Sender delivers the webhooks of all applications of a server. All methods may
+// be called concurrently.
+type Sender struct {
+	log       *slog.Logger
+	userAgent string
+	transport *http.Transport
+	spool     *spool // nil: none
+
+	ctx    context.Context // of all requests
+	cancel context.CancelFunc
+
+	hurry   atomic.Bool   // nothing waits for its grace any more
+	waiting chan struct{} // an application has something that waits
+	stop    chan struct{}
+	running sync.WaitGroup
+
+	mu     sync.Mutex // guards the following
+	apps   map[string]*App
+	closed bool
+}
+
+// New opens the spool, if there is one, and starts. The error is that of a
+// spool that cannot be used, [ErrSpoolInUse] among others.
+func New(o Options) (*Sender, error) { return newSender(o, newTransport()) }
+
+func newSender(o Options, transport *http.Transport) (*Sender, error) {
+	s := &Sender{
+		log:       o.Log,
+		userAgent: o.UserAgent,
+		transport: transport,
+		waiting:   make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		apps:      make(map[string]*App),
+	}
+	if o.Spool != "" {
+		var err error
+		if s.spool, err = openSpool(o.Spool); err != nil {
+			return nil, err
+		}
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.running.Go(s.endGraces)
+	return s, nil
+}
+
+// App returns the webhooks of an application, without endpoints when it is new.
+func (s *Sender) App(id string, counts *metrics.Webhooks) *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.apps[id]
+	if a == nil {
+		a = &App{id: id, sender: s, counts: counts, log: s.log.With("app", id), closed: s.closed}
+		s.apps[id] = a
+	}
+	return a
+}
+
+// all applications, in the order of their ids.
+func (s *Sender) all() []*App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	apps := make([]*App, 0, len(s.apps))
+	for _, a := range s.apps {
+		apps = append(apps, a)
+	}
+	slices.SortFunc(apps, func(a, b *App) int { return cmp.Compare(a.id, b.id) })
+	return apps
+}
+
+func (s *Sender) forget(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.apps[a.id] == a {
+		delete(s.apps, a.id)
+	}
+}
+
+// HasEndpoints reports whether any application has an endpoint.
+func (s *Sender) HasEndpoints() bool {
+	return slices.ContainsFunc(s.all(), func(a *App) bool { return len(a.list()) > 0 })
+}
+
+// CheckSpool tells of batches in the spool whose endpoint is not configured any
+// more. They stay there. Call it when all applications have their endpoints.
+func (s *Sender) CheckSpool() {
+	if s.spool != nil {
+		s.spool.tellOrphans(s.log)
+	}
+}
+
+// Hurry ends all graces: from here on nothing waits for its counterpart.
+func (s *Sender) Hurry() {
+	s.hurry.Store(true)
+	signal(s.waiting)
+}
+
+// Close delivers what there is, without any grace, until ctx ends, and returns
+// when nothing runs any more. What is left then is in the spool, or dropped and
+// counted. Later events are dropped and counted, later configurations ignored.
+// It is to be called once.
+func (s *Sender) Close(ctx context.Context) {
+	s.Hurry()
+	close(s.stop)
+	s.running.Wait()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	var endpoints []*endpoint
+	for _, a := range s.all() {
+		endpoints = append(endpoints, a.refuse()...)
+	}
+	defer context.AfterFunc(ctx, s.cancel)()
+	for _, e := range endpoints {
+		close(e.flush)
+	}
+	for _, e := range endpoints {
+		e.running.Wait()
+		e.keep()
+	}
+	s.cancel()
+	s.transport.CloseIdleConnections()
+	if s.spool != nil {
+		s.spool.close()
+	}
+}
+
+// signal leaves a word for whoever waits at c, a channel with room for one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
