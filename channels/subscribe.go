@@ -34,7 +34,7 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 			idle = c.append(pending{frame: protocol.MemberAddedFrame(name, joined.Member), at: time.Now()})
 		}
 	}
-	c.shard(s.id).add(s)
+	c.shard(sub).add(s)
 	c.count++
 	if c.count == 1 {
 		a.occupied[c.kind].Add(1)
@@ -71,7 +71,7 @@ func (a *App) Unsubscribe(s *Subscription) {
 	c := s.channel
 	c.mu.Lock()
 	s.left.Store(true)
-	c.shard(s.id).remove(s)
+	c.shard(s.subscriber).remove(s)
 	c.count--
 	if c.count == 0 {
 		a.occupied[c.kind].Add(-1)
