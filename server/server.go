@@ -97,7 +97,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Metrics:        s.metrics,
 		Log:            log,
 		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		MaxConnections: s.maxConnections(),
+		Places:         session.NewPlaces(s.maxConnections()),
 	}
 	if err := s.websocket.Start(); err != nil {
 		s.watch.Close()

@@ -13,15 +13,15 @@ import (
 
 type fixed struct{}
 
-func (fixed) Connections() int                     { return 3 }
+func (fixed) Connections(t protocol.Transport) int { return 3 + int(t) }
 func (fixed) OccupiedChannels(k protocol.Kind) int { return int(k) }
 func (fixed) Subscriptions() int                   { return 5 }
 
 // touch makes every metric have a value.
 func touch(m *Metrics) {
 	a := m.App("1", fixed{})
-	a.Opened.Inc()
-	a.Closed("client")
+	a.Opened(protocol.WebSocket)
+	a.Closed(protocol.XHRPolling, "client")
 	a.Received.Inc()
 	a.ReceivedBytes.Add(10)
 	a.Delivered(2, 20)
@@ -52,12 +52,14 @@ func TestEverythingIsExported(t *testing.T) {
 	touch(m)
 	got := scrape(t, m)
 	for _, line := range []string{
-		`belfry_connections{app="1"} 3`,
+		`belfry_connections{app="1",transport="websocket"} 3`,
+		`belfry_connections{app="1",transport="xhr_streaming"} 4`,
+		`belfry_connections{app="1",transport="xhr_polling"} 5`,
 		`belfry_subscriptions{app="1"} 5`,
 		`belfry_channels{app="1",kind="presence"} 2`,
 		`belfry_channels{app="1",kind="private-encrypted-cache"} 7`,
-		`belfry_connections_opened_total{app="1"} 1`,
-		`belfry_connections_closed_total{app="1",reason="client"} 1`,
+		`belfry_connections_opened_total{app="1",transport="websocket"} 1`,
+		`belfry_connections_closed_total{app="1",reason="client",transport="xhr_polling"} 1`,
 		`belfry_messages_received_total{app="1"} 1`,
 		`belfry_received_bytes_total{app="1"} 10`,
 		`belfry_messages_sent_total{app="1"} 2`,
