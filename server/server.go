@@ -19,6 +19,7 @@ import (
 	"belfry/server/api"
 	"belfry/server/apps"
 	"belfry/server/config"
+	"belfry/server/fallback"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/session"
@@ -40,6 +41,7 @@ type Server struct {
 	metrics   *metrics.Metrics
 	watch     *keepalive.Watch
 	websocket *websocket.Handler
+	fallback  *fallback.Handler
 	draining  atomic.Bool
 	http      *http.Server
 
@@ -91,13 +93,23 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0) - 1)
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.metrics)
 	s.watch = keepalive.New()
+	gate := &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log}
+	places := session.NewPlaces(s.maxConnections())
 	s.websocket = &websocket.Handler{
-		Gate:           &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log},
+		Gate:           gate,
 		Watch:          s.watch,
 		Metrics:        s.metrics,
 		Log:            log,
 		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		Places:         session.NewPlaces(s.maxConnections()),
+		Places:         places,
+	}
+	s.fallback = &fallback.Handler{
+		Gate:           gate,
+		Watch:          s.watch,
+		Metrics:        s.metrics,
+		Log:            log,
+		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
+		Places:         places,
 	}
 	if err := s.websocket.Start(); err != nil {
 		s.watch.Close()
@@ -203,14 +215,15 @@ func (s *Server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
-	var requests sync.WaitGroup
-	requests.Go(func() {
+	var clients sync.WaitGroup
+	clients.Go(func() {
 		if s.http.Shutdown(ctx) != nil {
 			s.http.Close()
 		}
 	})
+	clients.Go(func() { s.fallback.Drain(ctx) })
 	s.websocket.Drain(ctx)
-	requests.Wait()
+	clients.Wait()
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
