@@ -13,7 +13,8 @@ const (
 	// has read before it asks for another one: MAX_BUFFER_LENGTH in
 	// src/core/http/http_request.ts of pusher-js 8.6.0.
 	restartLength = 256 << 10
-	// restartWait is how long, in seconds, it may take to read that.
+	// restartWait is how long, in seconds, it may at least take to read that;
+	// it is looked at with the heartbeats.
 	restartWait = 60
 	// maxPollAnswer bounds the answer to a poll, in bytes, so that the client
 	// has read it in time to come back. A longer line goes alone.

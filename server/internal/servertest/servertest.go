@@ -265,14 +265,18 @@ func Quote(s string) string {
 // SubscribeText is the message that subscribes, signed where that is needed.
 // channelData is that of a presence channel.
 func (c *Client) SubscribeText(channel, channelData string) string {
+	return subscribeText(c.app, c.SocketID, channel, channelData)
+}
+
+func subscribeText(app, socketID, channel, channelData string) string {
 	data := `"channel":` + Quote(channel)
-	text := c.SocketID + ":" + channel
+	text := socketID + ":" + channel
 	if channelData != "" {
 		text += ":" + channelData
 		data += `,"channel_data":` + Quote(channelData)
 	}
 	if strings.HasPrefix(channel, "private-") || strings.HasPrefix(channel, "presence-") {
-		data += `,"auth":` + Quote(Sign(c.app, text))
+		data += `,"auth":` + Quote(Sign(app, text))
 	}
 	return `{"event":"pusher:subscribe","data":{` + data + `}}`
 }
