@@ -16,14 +16,9 @@ const (
 	// heartbeatAfter is how long nothing is sent before a heartbeat, and how
 	// long a poll is held: the heartbeat_delay of SockJS' servers.
 	heartbeatAfter = 25
-	// droppedWait is how long a client that was cut off may take to come
-	// back: the disconnect_delay of SockJS' servers.
-	droppedWait = 5
-	// pollWait is how long a client may take from one poll to the next, which
-	// begins before it has read maxPollAnswer: at 13 kB a second it has.
-	pollWait = 10
-	// goodbyeWait is how long a goodbye waits for the client to come for it.
-	goodbyeWait = 5
+	// returnWait is how long a client without a receiver may take to come
+	// back, and a goodbye waits for it: the disconnect_delay of SockJS' servers.
+	returnWait = 5
 )
 
 // never is a time that does not come.
@@ -193,7 +188,7 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 	case r == nil:
 		return c.until, alive
 	case r.full() && now-r.fullAt >= restartWait:
-		return now + goodbyeWait, stuck
+		return now + returnWait, stuck
 	case now-c.wrote >= heartbeatAfter:
 		c.beat = true
 		r.notify()
@@ -225,13 +220,13 @@ func (c *conn) close(e *protocol.Error) {
 	c.queue = appendGoodbye(c.queue, e)
 	c.state = closing
 	c.held = false
-	c.await(goodbyeWait)
+	c.await(returnWait)
 	c.receiver.notify()
 }
 
 // await sets when the session is over unless something comes in between.
 func (c *conn) await(seconds keepalive.Time) {
-	c.until = c.handler.Watch.Now() + seconds
+	c.until = c.handler.Watch.Now() + seconds + 1 // a second of which may be over
 	c.handler.Watch.Set(c.slot, c.until)
 }
 

@@ -24,6 +24,8 @@ import (
 	"belfry/server/session"
 )
 
+const places = 10
+
 // fixture is a handler within a bubble, whose time is the test's.
 type fixture struct {
 	*Handler
@@ -50,28 +52,34 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 				Metrics:        counts,
 				Log:            log,
 				MaxOutboxBytes: 100_000,
-				Places:         session.NewPlaces(10),
+				Places:         session.NewPlaces(places),
 			},
 			t: t, app: registry.ByID("1"), mux: http.NewServeMux(),
 		}
 		f.mux.Handle("/pusher/app/{key}/{server}/{session}/{transport}", f.Handler)
+		defer func() {
+			f.end()
+			f.Watch.Close()
+			broker.Close()
+		}()
 		test(t, f)
-
-		grace, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		f.Drain(grace)
-		f.requests.Wait()
-		if n, m := len(f.all()), f.app.Connections(); n != 0 || m != 0 {
-			t.Errorf("%d sessions are left, %d connections are counted", n, m)
-		}
-		for range 10 {
-			if e := f.Places.Take(); e != nil {
-				t.Error("a place was not given back")
-			}
-		}
-		f.Watch.Close()
-		broker.Close()
 	})
+}
+
+// end drains, and looks at what is left.
+func (f *fixture) end() {
+	grace, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	f.Drain(grace)
+	f.requests.Wait()
+	if n, m := len(f.all()), f.app.Connections(); n != 0 || m != 0 {
+		f.t.Errorf("%d sessions are left, %d connections are counted", n, m)
+	}
+	for range places {
+		if e := f.Places.Take(); e != nil {
+			f.t.Error("a place was not given back")
+		}
+	}
 }
 
 // response is what a request is answered with. Time out, and it blocks.
@@ -289,16 +297,15 @@ func TestClientThatIsAway(t *testing.T) {
 		name     string
 		away     func(f *fixture)
 		receiver string
-		wait     time.Duration
 	}{
-		{"stream dropped", func(f *fixture) { f.stream("s").cancel() }, "xhr_streaming", droppedWait * time.Second},
-		{"between polls", func(f *fixture) { f.poll("s") }, "xhr", pollWait * time.Second},
+		{"stream dropped", func(f *fixture) { f.stream("s").cancel() }, "xhr_streaming"},
+		{"between polls", func(f *fixture) { f.poll("s") }, "xhr"},
 		{"poll dropped", func(f *fixture) {
 			f.poll("s")
 			r := f.post("s/xhr", "")
 			synctest.Wait()
 			r.cancel()
-		}, "xhr", droppedWait * time.Second},
+		}, "xhr"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -306,7 +313,7 @@ func TestClientThatIsAway(t *testing.T) {
 				tt.away(f)
 				synctest.Wait()
 				f.publish(1)
-				time.Sleep(tt.wait - 2*time.Second)
+				time.Sleep(returnWait*time.Second - time.Millisecond)
 				f.publish(2)
 				r := f.post("s/"+tt.receiver, "")
 				lines := slices.DeleteFunc(r.lines(), func(s string) bool { return s[0] == 'h' })
@@ -315,7 +322,7 @@ func TestClientThatIsAway(t *testing.T) {
 				}
 				r.cancel()
 				synctest.Wait()
-				time.Sleep((pollWait + 3) * time.Second)
+				time.Sleep((returnWait + 3) * time.Second)
 				synctest.Wait()
 				if f.subscriptions() != 0 || f.app.Connections() != 0 {
 					t.Error("it is still subscribed")
@@ -330,6 +337,23 @@ func TestClientThatIsAway(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A polling client that has much to read has longer to come back.
+func TestLongAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.poll("s")
+		for range 6 {
+			f.publish(16_000)
+		}
+		if n := len(f.answer("s")); n != 6 {
+			t.Fatalf("%d events came", n)
+		}
+		time.Sleep((returnWait + 4) * time.Second)
+		if lines := f.answer("s"); !slices.Equal(lines, []string{"h"}) {
+			t.Errorf("then it gets %q", lines)
+		}
+	})
 }
 
 // A client that has read its fill and does not ask for another response is cut
@@ -406,7 +430,7 @@ func TestGoodbyeBetweenPolls(t *testing.T) {
 		if len(lines) != 3 || !strings.Contains(lines[0], `\"x\"`) || !strings.Contains(lines[1], "4003") || lines[2] != `c[4003,"gone"]` {
 			t.Errorf("got %q", lines)
 		}
-		time.Sleep((goodbyeWait + 2) * time.Second)
+		time.Sleep((returnWait + 2) * time.Second)
 		if lines := f.answer("two"); !slices.Equal(lines, []string{"o"}) {
 			t.Errorf("who comes too late gets %q", lines)
 		}

@@ -45,7 +45,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 
 // serve writes until the response or the client ends.
 func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
-	defer c.detach(r, droppedWait)
+	defer c.detach(r, returnWait)
 	out.unlimited()
 	var lines []byte
 	for {

@@ -16,9 +16,12 @@ const (
 	// restartWait is how long, in seconds, it may at least take to read that;
 	// it is looked at with the heartbeats.
 	restartWait = 60
-	// maxPollAnswer bounds the answer to a poll, in bytes, so that the client
-	// has read it in time to come back. A longer line goes alone.
+	// maxPollAnswer bounds the answer to a poll, in bytes. A longer line goes
+	// alone.
 	maxPollAnswer = 128 << 10
+	// pollRate is how many bytes a second a polling client reads at least: it
+	// has the time for them before it must come back.
+	pollRate = 16 << 10
 )
 
 // prelude fills the buffers of browsers and proxies that keep back the first
@@ -113,7 +116,7 @@ func (c *conn) take(r *receiver, lines []byte) ([]byte, step) {
 	}
 	lines = c.takeSigns(r, lines)
 	if r.polling && len(lines) > 0 {
-		c.release(r, pollWait)
+		c.release(r, returnWait)
 		return lines, part
 	}
 	if !c.held {
@@ -133,7 +136,7 @@ func (c *conn) take(r *receiver, lines []byte) ([]byte, step) {
 		c.remove()
 		return lines, finish
 	case r.polling && len(lines) > 0:
-		c.release(r, pollWait)
+		c.release(r, returnWait+keepalive.Time(len(lines)/pollRate))
 		return lines, part
 	case len(lines) == 0:
 		c.trim()
