@@ -94,7 +94,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.metrics)
 	s.watch = keepalive.New()
 	gate := &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log}
-	places := session.NewPlaces(s.maxConnections())
+	places := s.places()
 	s.websocket = &websocket.Handler{
 		Gate:           gate,
 		Watch:          s.watch,

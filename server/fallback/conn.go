@@ -241,7 +241,7 @@ func (c *conn) remove() {
 	c.receiver = nil
 	c.handler.Watch.Remove(c.slot)
 	c.handler.forget(c)
-	c.handler.Places.Leave()
+	c.handler.Places.Leave(files)
 }
 
 func appendGoodbye(lines []byte, e *protocol.Error) []byte {

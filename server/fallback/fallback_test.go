@@ -52,7 +52,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 				Metrics:        counts,
 				Log:            log,
 				MaxOutboxBytes: 100_000,
-				Places:         session.NewPlaces(places),
+				Places:         session.NewPlaces(places, 0),
 			},
 			t: t, app: registry.ByID("1"), mux: http.NewServeMux(),
 		}
@@ -76,7 +76,7 @@ func (f *fixture) end() {
 		f.t.Errorf("%d sessions are left, %d connections are counted", n, m)
 	}
 	for range places {
-		if e := f.Places.Take(); e != nil {
+		if e := f.Places.Take(files); e != nil {
 			f.t.Error("a place was not given back")
 		}
 	}

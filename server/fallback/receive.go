@@ -129,19 +129,23 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver) (
 	return c, nil
 }
 
+// files is how many descriptors a session takes: one for what it receives, and
+// one that its client keeps for what it sends.
+const files = 2
+
 // open admits a client to a place and watches over its session, which is not
 // known yet.
 func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
 	if h.isDraining() {
 		return nil, restarting
 	}
-	if refused = h.Places.Take(); refused != nil {
+	if refused = h.Places.Take(files); refused != nil {
 		h.Gate.Reject("", refused)
 		return nil, refused
 	}
 	c = &conn{handler: h, name: n, until: never}
 	if refused = h.admit(r, t, c); refused != nil {
-		h.Places.Leave()
+		h.Places.Leave(files)
 		return nil, refused
 	}
 	h.Watch.Add(c, &c.slot, h.Watch.Now())

@@ -169,7 +169,7 @@ func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 	case h.draining:
 		refused = restarting
 	default:
-		refused = h.Places.Take()
+		refused = h.Places.Take(1)
 		if refused == nil {
 			h.served++
 			break
@@ -191,7 +191,7 @@ func (h *Handler) giveUpPlace(c *conn) {
 	if c.placed {
 		c.placed = false
 		h.served--
-		h.Places.Leave()
+		h.Places.Leave(1)
 	}
 }
 
@@ -208,7 +208,7 @@ func (h *Handler) leave(placed bool) {
 	h.open--
 	if placed {
 		h.served--
-		h.Places.Leave()
+		h.Places.Leave(1)
 	}
 	if h.draining && h.open == 0 {
 		close(h.empty)
