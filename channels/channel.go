@@ -63,15 +63,25 @@ func (c *channel) expire(now time.Time) {
 	}
 }
 
-// shard returns the shard that a connection belongs to. mu is held.
-func (c *channel) shard(id protocol.SocketID) *shard {
+// shard returns the shard that a connection belongs to. Those that take lines
+// are together in one of their own, behind the others, so that a frame becomes
+// a line once. mu is held.
+func (c *channel) shard(sub Subscriber) *shard {
 	flushers := c.app.broker.flushers
-	i := id.Shard(len(flushers))
+	i, flusher := len(flushers), flushers[c.home]
+	lines := sub.Lines()
+	if !lines {
+		i = sub.ID().Shard(len(flushers))
+		flusher = flushers[i]
+	}
 	if c.shards == nil {
 		c.shards = make([]*shard, len(flushers))
 	}
+	if i == len(c.shards) {
+		c.shards = append(c.shards, nil)
+	}
 	if c.shards[i] == nil {
-		c.shards[i] = &shard{channel: c, flusher: flushers[i]}
+		c.shards[i] = &shard{channel: c, flusher: flusher, lines: lines}
 	}
 	return c.shards[i]
 }

@@ -43,6 +43,9 @@ var (
 // Subscriber is a connection as channels see it.
 type Subscriber interface {
 	ID() protocol.SocketID
+	// Lines reports whether it is delivered lines instead of frames; see
+	// [protocol.Frame.AppendLine]. It never changes.
+	Lines() bool
 	// Deliver offers whole frames of a subscription. It must not block and
 	// must not keep frames. It delivers nothing once s.Left reports true, and
 	// looks at that under the lock that orders all it sends to the client:

@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +32,8 @@ func (c *counts) Delay(time.Duration) { c.delays.Add(1) }
 
 // recorder is a Subscriber that keeps the data of what it gets.
 type recorder struct {
-	id protocol.SocketID
+	id    protocol.SocketID
+	lines bool
 
 	mu   sync.Mutex
 	got  []message
@@ -47,6 +49,8 @@ func newRecorder() *recorder {
 }
 
 func (r *recorder) ID() protocol.SocketID { return r.id }
+
+func (r *recorder) Lines() bool { return r.lines }
 
 func (r *recorder) Deliver(s *Subscription, frames []byte) {
 	r.mu.Lock()
@@ -64,20 +68,35 @@ func (r *recorder) Send(f protocol.Frame) {
 
 func (r *recorder) keep(frames []byte) {
 	for len(frames) > 0 {
-		n := protocol.FrameLen(frames)
+		var text []byte
+		if r.lines {
+			text, frames = cutLine(frames)
+		} else {
+			n := protocol.FrameLen(frames)
+			text, frames = protocol.Frame(frames[:n]).JSON(), frames[n:]
+		}
 		var m struct {
 			message
 			UserID string `json:"user_id"`
 		}
-		if err := json.Unmarshal(protocol.Frame(frames[:n]).JSON(), &m); err != nil {
+		if err := json.Unmarshal(text, &m); err != nil {
 			panic(err)
 		}
 		m.message.UserID = m.UserID
 		r.got = append(r.got, m.message)
-		frames = frames[n:]
 	}
 	close(r.wake)
 	r.wake = make(chan struct{})
+}
+
+// cutLine takes the message off the first line.
+func cutLine(lines []byte) (text, rest []byte) {
+	line, rest, _ := bytes.Cut(lines, []byte("\n"))
+	messages, err := protocol.ParseMessages(line[1:])
+	if err != nil {
+		panic(err)
+	}
+	return []byte(messages[0]), rest
 }
 
 func (r *recorder) data() []string {
@@ -138,13 +157,25 @@ func subscribe(t testing.TB, a *App, channel string) (*recorder, *Subscription) 
 	return r, s
 }
 
+// subscribeMixed is subscribe for one that takes lines every other time.
+func subscribeMixed(t testing.TB, a *App, channel string) (*recorder, *Subscription) {
+	t.Helper()
+	r := newRecorder()
+	r.lines = lastID.Load()%2 == 0
+	s, _, err := a.Subscribe(r, channel, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, s
+}
+
 func TestPublishReachesSubscribersOfTheChannel(t *testing.T) {
 	for _, size := range []int{1, smallChannel, smallChannel + 1, 3*quantum + 1} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			a, _ := newApp(t, Limits{})
 			var subscribers []*recorder
 			for range size {
-				r, _ := subscribe(t, a, "orders")
+				r, _ := subscribeMixed(t, a, "orders")
 				subscribers = append(subscribers, r)
 			}
 			other, _ := subscribe(t, a, "others")
@@ -190,6 +221,37 @@ func TestDeliveriesAreCounted(t *testing.T) {
 	}
 }
 
+// Frames become lines once, for however many take them.
+func TestLinesAreMadeOnce(t *testing.T) {
+	broker := NewBroker(4)
+	defer broker.Close()
+	a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts), nil)
+	const subscribers = smallChannel // served before Publish returns
+	var taken []*keeper
+	for range subscribers {
+		k := &keeper{recorder: newRecorder()}
+		k.lines = true
+		taken = append(taken, k)
+		if _, _, err := a.Subscribe(k, "c", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Publish(event("c", "1"), protocol.SocketID{})
+	for _, k := range taken {
+		if k.first == nil || k.first != taken[0].first {
+			t.Fatal("two subscribers were offered different bytes")
+		}
+	}
+}
+
+// keeper is a Subscriber that keeps where the bytes are that it was offered.
+type keeper struct {
+	*recorder
+	first *byte
+}
+
+func (k *keeper) Deliver(_ *Subscription, lines []byte) { k.first = &lines[0] }
+
 // The promises, while everything happens at once: subscribers that stay
 // receive every event once, in one order for all, which keeps each
 // publisher's own; one that comes and goes receives an unbroken part of it.
@@ -200,7 +262,7 @@ func TestOrderWhileSubscribersComeAndGo(t *testing.T) {
 			a, _ := newApp(t, Limits{})
 			var stay []*recorder
 			for range staying {
-				r, _ := subscribe(t, a, "c")
+				r, _ := subscribeMixed(t, a, "c")
 				stay = append(stay, r)
 			}
 			excepted := stay[0] // of every tenth event
@@ -217,7 +279,7 @@ func TestOrderWhileSubscribersComeAndGo(t *testing.T) {
 							return
 						default:
 						}
-						r, s := subscribe(t, a, "c")
+						r, s := subscribeMixed(t, a, "c")
 						a.Unsubscribe(s)
 						mu.Lock()
 						visits = append(visits, r.data())
@@ -569,6 +631,7 @@ func TestAppsAreApart(t *testing.T) {
 type sink struct{ id protocol.SocketID }
 
 func (s sink) ID() protocol.SocketID         { return s.id }
+func (s sink) Lines() bool                   { return false }
 func (s sink) Deliver(*Subscription, []byte) {}
 func (s sink) Send(protocol.Frame)           {}
 

@@ -29,10 +29,11 @@ type pending struct {
 }
 
 // shard is the part of a channel's subscriptions that one flusher serves.
-// channel.mu guards all fields but the two constant ones.
+// channel.mu guards all fields but the constant ones.
 type shard struct {
 	channel *channel
 	flusher *flusher
+	lines   bool // what its subscribers take instead of frames
 
 	// subs in no order. While a batch goes out, subs[:cursor] have not been
 	// served yet.
@@ -122,12 +123,12 @@ func (s *shard) append(p pending) (wasIdle bool) {
 // batch is what one shard's subscribers are offered in one go.
 type batch struct {
 	first   uint64 // sequence number of the first frame
-	data    []byte // all frames, joined
+	data    []byte // all frames, or lines, joined
 	ends    []int  // where each ends in data
 	excepts []except
 	oldest  time.Time // when the first was published
 
-	joined []byte // data of more than one frame; kept for the next batch
+	joined []byte // data of more than one frame, or of lines; kept for the next batch
 }
 
 type except struct {
@@ -152,16 +153,8 @@ func (s *shard) take() {
 		}
 		n++
 		size += len(p.frame)
-		b.ends = append(b.ends, size)
 	}
-	if n == 1 {
-		b.data = s.pending[0].frame
-	} else {
-		for _, p := range s.pending[:n] {
-			b.joined = append(b.joined, p.frame...)
-		}
-		b.data = b.joined
-	}
+	b.join(s.pending[:n], s.lines)
 	rest := copy(s.pending, s.pending[n:])
 	clear(s.pending[rest:])
 	s.pending = s.pending[:rest]
@@ -172,6 +165,24 @@ func (s *shard) take() {
 		close(c.room)
 		c.room = nil
 	}
+}
+
+// join makes the batch's data of what was pending.
+func (b *batch) join(frames []pending, lines bool) {
+	for _, p := range frames {
+		switch {
+		case lines:
+			b.joined = p.frame.AppendLine(b.joined)
+		case len(frames) == 1:
+			b.data = p.frame
+			b.ends = append(b.ends, len(p.frame))
+			return
+		default:
+			b.joined = append(b.joined, p.frame...)
+		}
+		b.ends = append(b.ends, len(b.joined))
+	}
+	b.data = b.joined
 }
 
 func (b *batch) release() {

@@ -40,7 +40,7 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 		c.happened(protocol.WebhookMemberAdded, s.member.UserID)
 		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, s.member.Member), at: time.Now()})
 	}
-	c.shard(s.id).add(s) // behind that: nobody is told of itself
+	c.shard(sub).add(s) // behind that: nobody is told of itself
 	if m == nil {
 		idle = c.countChanged()
 	}
@@ -78,7 +78,7 @@ func (a *App) Unsubscribe(s *Subscription) {
 	c := s.channel
 	c.mu.Lock()
 	s.left.Store(true)
-	c.shard(s.id).remove(s)
+	c.shard(s.subscriber).remove(s)
 	c.count--
 	a.subscriptions.Add(-1)
 	var idle []*shard

@@ -315,7 +315,7 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
     assert.match(response.headers.get('content-type'), /^text\/plain; version=0\.0\.4/);
     return parseMetrics(await response.text());
   };
-  const connections = 'belfry_connections{app="app-id"}';
+  const connections = 'belfry_connections{app="app-id",transport="websocket"}';
   assert.equal((await scrape())[connections], 0);
 
   const client = await connect(t, belfry);
@@ -326,7 +326,7 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
   assert.equal(during[connections], 1);
   assert.equal(during['belfry_subscriptions{app="app-id"}'], 1);
   assert.equal(during['belfry_channels{app="app-id",kind="public"}'], 1);
-  assert.equal(during['belfry_connections_opened_total{app="app-id"}'], 1);
+  assert.equal(during['belfry_connections_opened_total{app="app-id",transport="websocket"}'], 1);
   assert.equal(during['belfry_events_published_total{app="app-id",source="http"}'], 1);
   assert.equal(during['belfry_api_requests_total{app="app-id",route="events",status="200"}'], 1);
   assert.ok(Object.keys(during).some((name) => name.startsWith('belfry_build_info{')));
@@ -338,7 +338,7 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
   });
   assert.equal(after['belfry_subscriptions{app="app-id"}'], 0);
   assert.equal(after['belfry_channels{app="app-id",kind="public"}'], 0);
-  assert.equal(after['belfry_connections_closed_total{app="app-id",reason="client"}'], 1);
+  assert.equal(after['belfry_connections_closed_total{app="app-id",reason="client",transport="websocket"}'], 1);
   assert.equal(after.belfry_panics_total, 0);
 });
 

@@ -1,20 +1,24 @@
 package server
 
+import "belfry/server/session"
+
 // reservedFiles are the descriptors kept for listeners, the HTTP API and
 // connections that are being admitted.
 const reservedFiles = 128
 
-// maxConnections is the configured limit, or what the descriptors allow: one
-// client more than that is told to come back (4100), where without a
-// descriptor it could be told nothing, and a publish could not come in.
-func (s *Server) maxConnections() int {
-	limit := fileLimit()
-	if limit > 2*reservedFiles {
-		limit -= reservedFiles
+// places are as many as configured, or as the descriptors allow: one client
+// more than that is told to come back (4100), where without a descriptor it
+// could be told nothing, and a publish could not come in.
+func (s *Server) places() *session.Places {
+	files := fileLimit()
+	if files > 2*reservedFiles {
+		files -= reservedFiles
 	}
-	if n := s.config.Server.MaxConnections; n > 0 && (limit == 0 || n < limit) {
-		limit = n
+	most := s.config.Server.MaxConnections
+	limit := files
+	if most > 0 && (files == 0 || most < files) {
+		limit = most
 	}
-	s.log.Info("connections are limited", "to", limit, "file_descriptors", fileLimit(), "max_connections", s.config.Server.MaxConnections)
-	return limit
+	s.log.Info("connections are limited", "to", limit, "file_descriptors", fileLimit(), "max_connections", most)
+	return session.NewPlaces(most, files)
 }

@@ -15,7 +15,7 @@ type transport interface {
 	Evict()
 }
 
-func (s *Server) transports() []transport { return []transport{s.websocket} }
+func (s *Server) transports() []transport { return []transport{s.websocket, s.fallback} }
 
 // Reload puts the apps of another valid configuration in force: their settings
 // are read at each use, so connections stay, except those of apps that it does

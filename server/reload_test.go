@@ -76,8 +76,8 @@ func TestReloadRemovesAnApp(t *testing.T) {
 			}
 			s.Publish(t, "1", "e", "y", "private-cache-a")
 			stays.Expect(servertest.EventText("e", "private-cache-a", "y"))
-			if a := s.HTTP(t, http.MethodGet, "/metrics", nil, nil); strings.Contains(a.Body, `app="2"`) || !strings.Contains(a.Body, `belfry_connections{app="1"} 1`) {
-				t.Errorf("metrics are\n%s", a.Body)
+			if a := s.HTTP(t, http.MethodGet, "/metrics", nil, nil); strings.Contains(a.Body, `app="2"`) || !strings.Contains(a.Body, `belfry_connections{app="1",transport="websocket"} 1`) {
+				t.Errorf("the series are not those of app 1:\n%s", a.Body)
 			}
 
 			// Added again, it has nothing of what it was.
@@ -315,7 +315,7 @@ func TestReloadAmidConnects(t *testing.T) {
 				t.Error(err)
 			}
 			if a := s.HTTP(t, http.MethodGet, "/metrics", nil, nil); strings.Contains(a.Body, `app="2"`) {
-				t.Errorf("metrics are\n%s", a.Body)
+				t.Errorf("the series are not those of app 1:\n%s", a.Body)
 			}
 			s.Publish(t, "1", "e", "x", "a")
 			stays.Expect(servertest.EventText("e", "a", "x"))

@@ -19,6 +19,7 @@ func (s *Server) routes() http.Handler {
 		}
 	}
 	handle("/app/{key}", s.websocket)
+	handle("/pusher/app/{key}/{server}/{session}/{transport}", s.fallback)
 	handle("/apps/", s.api())
 	handle("/up", get(func(w http.ResponseWriter) { writeJSON(w, http.StatusOK, `{"health":"OK"}`) }))
 	handle("/ready", get(s.ready))
@@ -77,7 +78,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 		s.websocket.ServeNotFound(w, r)
 		return
 	}
-	writeJSON(w, http.StatusNotFound, `{"error":"no such path: there are /app/{key}, /apps/{id}/…, /up and /ready"}`)
+	writeJSON(w, http.StatusNotFound, `{"error":"no such path: there are /app/{key}, /pusher/app/{key}/…, /apps/{id}/…, /up and /ready"}`)
 }
 
 // metricsHandler asks for the bearer token if one is configured.

@@ -19,6 +19,7 @@ import (
 	"belfry/server/api"
 	"belfry/server/apps"
 	"belfry/server/config"
+	"belfry/server/fallback"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/session"
@@ -42,6 +43,7 @@ type Server struct {
 	webhooks  *webhooks.Sender
 	watch     *keepalive.Watch
 	websocket *websocket.Handler
+	fallback  *fallback.Handler
 	draining  atomic.Bool
 	http      *http.Server
 
@@ -102,13 +104,23 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
+	gate := &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log}
+	places := s.places()
 	s.websocket = &websocket.Handler{
-		Gate:           &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log},
+		Gate:           gate,
 		Watch:          s.watch,
 		Metrics:        s.metrics,
 		Log:            log,
 		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		MaxConnections: s.maxConnections(),
+		Places:         places,
+	}
+	s.fallback = &fallback.Handler{
+		Gate:           gate,
+		Watch:          s.watch,
+		Metrics:        s.metrics,
+		Log:            log,
+		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
+		Places:         places,
 	}
 	if err := s.websocket.Start(); err != nil {
 		s.watch.Close()
@@ -236,14 +248,15 @@ func (s *Server) drainClients(ctx context.Context) {
 		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
 		defer cancel()
 	}
-	var requests sync.WaitGroup
-	requests.Go(func() {
+	var clients sync.WaitGroup
+	clients.Go(func() {
 		if s.http.Shutdown(ctx) != nil {
 			s.http.Close()
 		}
 	})
+	clients.Go(func() { s.fallback.Drain(ctx) })
 	s.websocket.Drain(ctx)
-	requests.Wait()
+	clients.Wait()
 }
 
 // cacheSweep is how often last events past their time are looked for. They

@@ -25,6 +25,7 @@ type App struct {
 	settings    atomic.Pointer[Settings]
 	removed     atomic.Bool
 	connections atomic.Int64
+	byTransport [protocol.NumTransports]atomic.Int64 // the same ones
 }
 
 // Settings are what may change of an application while it is served.
@@ -59,17 +60,21 @@ func (a *App) Connections() int { return int(a.connections.Load()) }
 // Connect counts a connection in, or reports that the application has all it
 // may have. A connection that was counted in must be counted out with
 // Disconnect.
-func (a *App) Connect() bool {
+func (a *App) Connect(t protocol.Transport) bool {
 	n := a.connections.Add(1)
 	if most := a.Settings().MaxConnections; most > 0 && n > int64(most) {
 		a.connections.Add(-1)
 		return false
 	}
+	a.byTransport[t].Add(1)
 	return true
 }
 
 // Disconnect counts a connection out.
-func (a *App) Disconnect() { a.connections.Add(-1) }
+func (a *App) Disconnect(t protocol.Transport) {
+	a.byTransport[t].Add(-1)
+	a.connections.Add(-1)
+}
 
 // AllowsOrigin checks a browser's Origin header against allowed_origins: the
 // host only, whatever scheme and port, as Reverb does. No header means no
@@ -109,6 +114,7 @@ func (s *Settings) PublishLimits() protocol.Limits {
 // live is what metrics read at a scrape.
 type live struct{ *App }
 
+func (l live) Connections(t protocol.Transport) int { return int(l.byTransport[t].Load()) }
 func (l live) OccupiedChannels(k protocol.Kind) int { return l.Channels.OccupiedChannels(k) }
 func (l live) Subscriptions() int                   { return l.Channels.Subscriptions() }
 func (l live) WebhooksQueued() int                  { return l.Webhooks.Queued() }

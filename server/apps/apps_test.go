@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"belfry/channels"
+	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
 )
@@ -56,7 +57,7 @@ func TestConnectUpToTheLimit(t *testing.T) {
 	var admitted sync.WaitGroup
 	results := make(chan bool, 30)
 	for range 30 {
-		admitted.Go(func() { results <- a.Connect() })
+		admitted.Go(func() { results <- a.Connect(protocol.XHRPolling) })
 	}
 	admitted.Wait()
 	close(results)
@@ -69,14 +70,14 @@ func TestConnectUpToTheLimit(t *testing.T) {
 	if n != 10 || a.Connections() != 10 {
 		t.Errorf("%d were admitted, %d are counted, want 10", n, a.Connections())
 	}
-	a.Disconnect()
-	if !a.Connect() {
+	a.Disconnect(protocol.XHRPolling)
+	if !a.Connect(protocol.XHRPolling) {
 		t.Error("a freed place was not given")
 	}
 	unlimited := new(App)
 	unlimited.settings.Store(new(Settings))
 	for range 100 {
-		if !unlimited.Connect() {
+		if !unlimited.Connect(protocol.WebSocket) {
 			t.Fatal("refused without a limit")
 		}
 	}

@@ -100,7 +100,7 @@ func TestUpdate(t *testing.T) {
 	if r.ByID("3") != nil || r.ByKey("key-3") != nil || apps["3"].Refusal() == nil || apps["2"].Refusal() != nil {
 		t.Error("app 3 is still there, or app 2 is not")
 	}
-	if got := scrape(); strings.Contains(got, `app="3"`) || !strings.Contains(got, `belfry_connections{app="4"} 0`) {
+	if got := scrape(); strings.Contains(got, `app="3"`) || !strings.Contains(got, `belfry_connections{app="4",transport="websocket"} 0`) {
 		t.Errorf("exported is\n%s", got)
 	}
 
@@ -113,7 +113,7 @@ func TestUpdate(t *testing.T) {
 	if a := r.ByID("3"); a == nil || a == apps["3"] || a.Refusal() != nil || apps["3"].Refusal() == nil {
 		t.Error("app 3 is not a new one")
 	}
-	if got := scrape(); !strings.Contains(got, `belfry_connections{app="3"} 0`) {
+	if got := scrape(); !strings.Contains(got, `belfry_connections{app="3",transport="websocket"} 0`) {
 		t.Errorf("exported is\n%s", got)
 	}
 }
@@ -123,6 +123,7 @@ type nobody struct{}
 
 func (nobody) ID() protocol.SocketID                  { return protocol.NewSocketID(1) }
 func (nobody) Deliver(*channels.Subscription, []byte) {}
+func (nobody) Lines() bool                            { return false }
 func (nobody) Send(protocol.Frame)                    {}
 
 // Lookups and scrapes go on meanwhile; for the race detector.
@@ -147,7 +148,7 @@ func TestUpdateAmidLookups(t *testing.T) {
 	read(func() {
 		for i := range 3 {
 			if a := r.ByKey(fmt.Sprint("key-", i)); a != nil {
-				a.Metrics.Closed("client")
+				a.Metrics.Closed(protocol.WebSocket, "client")
 				_ = a.Settings().Enabled
 			}
 		}

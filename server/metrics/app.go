@@ -16,7 +16,7 @@ type App struct {
 	id string
 	m  *Metrics
 
-	Opened         prometheus.Counter
+	opened         [protocol.NumTransports]prometheus.Counter
 	Received       prometheus.Counter
 	ReceivedBytes  prometheus.Counter
 	Sent           prometheus.Counter
@@ -32,7 +32,7 @@ type App struct {
 // Live is read at each scrape: gauges come from what is there, they are not
 // counted up and down.
 type Live interface {
-	Connections() int
+	Connections(protocol.Transport) int
 	OccupiedChannels(protocol.Kind) int
 	Subscriptions() int
 	WebhooksQueued() int
@@ -41,9 +41,8 @@ type Live interface {
 // App returns the counters of an application, which are exported until Remove.
 func (m *Metrics) App(id string) *App {
 	m.live.set(id, nil)
-	return &App{
+	a := &App{
 		id: id, m: m,
-		Opened:         m.opened.WithLabelValues(id),
 		Received:       m.received.WithLabelValues(id),
 		ReceivedBytes:  m.receivedSize.WithLabelValues(id),
 		Sent:           m.sent.WithLabelValues(id),
@@ -54,6 +53,10 @@ func (m *Metrics) App(id string) *App {
 		deliveryDelays: m.delay.WithLabelValues(id),
 		Webhooks:       m.webhooksOf(id),
 	}
+	for t := range protocol.NumTransports {
+		a.opened[t] = m.opened.WithLabelValues(id, t.String())
+	}
+	return a
 }
 
 // Show begins to export gauges of what is live.
@@ -91,8 +94,13 @@ func (a *App) Delivered(messages, bytes int) {
 // Delay implements channels.Observer.
 func (a *App) Delay(d time.Duration) { a.deliveryDelays.Observe(d.Seconds()) }
 
+// Opened counts a connection's beginning.
+func (a *App) Opened(t protocol.Transport) { a.opened[t].Inc() }
+
 // Closed counts a connection's end.
-func (a *App) Closed(reason string) { a.m.inc(a.m.closed, a.id, reason) }
+func (a *App) Closed(t protocol.Transport, reason string) {
+	a.m.inc(a.m.closed, a.id, t.String(), reason)
+}
 
 // Error counts an error event sent to a connected client.
 func (a *App) Error(code int) { a.m.inc(a.m.errors, a.id, codeLabel(code)) }
@@ -110,7 +118,7 @@ type live struct {
 
 func newLive() *live {
 	return &live{
-		connections:   prometheus.NewDesc("belfry_connections", "Open connections, subscribed or not.", []string{"app"}, nil),
+		connections:   prometheus.NewDesc("belfry_connections", "Open connections, subscribed or not, by transport.", []string{"app", "transport"}, nil),
 		channels:      prometheus.NewDesc("belfry_channels", "Channels with subscribers, by kind.", []string{"app", "kind"}, nil),
 		subscriptions: prometheus.NewDesc("belfry_subscriptions", "Subscriptions of all connections to all channels.", []string{"app"}, nil),
 		queued:        prometheus.NewDesc("belfry_webhooks_queue_length", "Webhook events waiting for an endpoint to take them.", []string{"app"}, nil),
@@ -144,7 +152,9 @@ func (l *live) Collect(metrics chan<- prometheus.Metric) {
 		gauge := func(desc *prometheus.Desc, n int, labels ...string) {
 			metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), append([]string{id}, labels...)...)
 		}
-		gauge(l.connections, now.Connections())
+		for t := range protocol.NumTransports {
+			gauge(l.connections, now.Connections(t), t.String())
+		}
 		gauge(l.subscriptions, now.Subscriptions())
 		gauge(l.queued, now.WebhooksQueued())
 		for _, kind := range protocol.Kinds() {

@@ -64,8 +64,8 @@ func New(version, revision, goVersion string) *Metrics {
 		}
 		return h
 	}
-	m.opened = counter("connections_opened_total", "Connections accepted.", "app")
-	m.closed = counter("connections_closed_total", "Connections ended, by reason.", "app", "reason")
+	m.opened = counter("connections_opened_total", "Connections accepted, by transport.", "app", "transport")
+	m.closed = counter("connections_closed_total", "Connections ended, by transport and reason.", "app", "transport", "reason")
 	m.received = counter("messages_received_total", "Messages received from clients.", "app")
 	m.receivedSize = counter("received_bytes_total", "Bytes of messages received from clients.", "app")
 	m.sent = counter("messages_sent_total", "Messages sent to clients.", "app")

@@ -13,7 +13,7 @@ import (
 
 type fixed struct{}
 
-func (fixed) Connections() int                     { return 3 }
+func (fixed) Connections(t protocol.Transport) int { return 3 + int(t) }
 func (fixed) OccupiedChannels(k protocol.Kind) int { return int(k) }
 func (fixed) Subscriptions() int                   { return 5 }
 func (fixed) WebhooksQueued() int                  { return 6 }
@@ -22,8 +22,8 @@ func (fixed) WebhooksQueued() int                  { return 6 }
 func touch(m *Metrics) {
 	a := m.App("1")
 	a.Show(fixed{})
-	a.Opened.Inc()
-	a.Closed("client")
+	a.Opened(protocol.WebSocket)
+	a.Closed(protocol.XHRPolling, "client")
 	a.Received.Inc()
 	a.ReceivedBytes.Add(10)
 	a.Delivered(2, 20)
@@ -63,12 +63,14 @@ func TestEverythingIsExported(t *testing.T) {
 	touch(m)
 	got := scrape(t, m)
 	for _, line := range []string{
-		`belfry_connections{app="1"} 3`,
+		`belfry_connections{app="1",transport="websocket"} 3`,
+		`belfry_connections{app="1",transport="xhr_streaming"} 4`,
+		`belfry_connections{app="1",transport="xhr_polling"} 5`,
 		`belfry_subscriptions{app="1"} 5`,
 		`belfry_channels{app="1",kind="presence"} 2`,
 		`belfry_channels{app="1",kind="private-encrypted-cache"} 7`,
-		`belfry_connections_opened_total{app="1"} 1`,
-		`belfry_connections_closed_total{app="1",reason="client"} 1`,
+		`belfry_connections_opened_total{app="1",transport="websocket"} 1`,
+		`belfry_connections_closed_total{app="1",reason="client",transport="xhr_polling"} 1`,
 		`belfry_messages_received_total{app="1"} 1`,
 		`belfry_received_bytes_total{app="1"} 10`,
 		`belfry_messages_sent_total{app="1"} 2`,
@@ -109,14 +111,14 @@ func TestRemove(t *testing.T) {
 	touch(m)
 	other := m.App("10")
 	other.Show(fixed{})
-	other.Opened.Inc()
+	other.Opened(protocol.WebSocket)
 	removed := m.App("1")
 	m.Remove("1")
 	// Those who still hold it count on.
-	removed.Opened.Inc()
+	removed.Opened(protocol.WebSocket)
 	removed.Delivered(1, 1)
 	removed.Delay(time.Millisecond)
-	removed.Closed("client")
+	removed.Closed(protocol.WebSocket, "client")
 	removed.Error(4009)
 	removed.Rejected(4004)
 	m.Request("1", "events", 200, 0.001)
@@ -127,8 +129,8 @@ func TestRemove(t *testing.T) {
 		}
 	}
 	for _, line := range []string{
-		`belfry_connections{app="10"} 3`,
-		`belfry_connections_opened_total{app="10"} 1`,
+		`belfry_connections{app="10",transport="websocket"} 3`,
+		`belfry_connections_opened_total{app="10",transport="websocket"} 1`,
 		`belfry_rejected_handshakes_total{app="",code="4001"} 1`,
 		`belfry_api_request_duration_seconds_count{route="events"} 2`,
 	} {
@@ -139,13 +141,13 @@ func TestRemove(t *testing.T) {
 
 	// The id is free for another.
 	again := m.App("1")
-	if got := scrape(t, m); strings.Contains(got, `belfry_connections{app="1"}`) || !strings.Contains(got, `belfry_connections_opened_total{app="1"} 0`) {
+	if got := scrape(t, m); strings.Contains(got, `belfry_connections{app="1"`) || !strings.Contains(got, `belfry_connections_opened_total{app="1",transport="websocket"} 0`) {
 		t.Errorf("added again, before there is anything to show:\n%s", got)
 	}
 	again.Show(fixed{})
-	again.Closed("client")
+	again.Closed(protocol.WebSocket, "client")
 	got = scrape(t, m)
-	for _, line := range []string{`belfry_connections{app="1"} 3`, `belfry_connections_closed_total{app="1",reason="client"} 1`} {
+	for _, line := range []string{`belfry_connections{app="1",transport="websocket"} 3`, `belfry_connections_closed_total{app="1",reason="client",transport="websocket"} 1`} {
 		if !strings.Contains(got, "\n"+line) {
 			t.Errorf("added again: no line %s", line)
 		}

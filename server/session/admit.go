@@ -16,12 +16,13 @@ var noContext = context.Background()
 
 // Handshake is what a client says when it connects.
 type Handshake struct {
-	Key      string   // of the application
-	Protocol []string // values of the protocol parameter, none when absent
-	Client   string   // its library, for the log
-	Version  string
-	Origin   string // header, empty when absent
-	Remote   string // address, for the log
+	Transport protocol.Transport
+	Key       string   // of the application
+	Protocol  []string // values of the protocol parameter, none when absent
+	Client    string   // its library, for the log
+	Version   string
+	Origin    string // header, empty when absent
+	Remote    string // address, for the log
 }
 
 // Gate admits clients.
@@ -44,10 +45,10 @@ func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 		g.Reject(id, e, slog.String("key", clipped(h.Key)), slog.String("origin", clipped(h.Origin)), slog.String("remote", h.Remote))
 		return nil, e
 	}
-	s := newSession(app, conn, g.Log)
-	app.Metrics.Opened.Inc()
+	s := newSession(app, h.Transport, conn, g.Log)
+	app.Metrics.Opened(h.Transport)
 	if g.Log.Enabled(noContext, slog.LevelDebug) {
-		g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "remote", h.Remote,
+		g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,
 			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
 	}
 	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.Settings().ActivityTimeout.Seconds())))
@@ -76,7 +77,7 @@ func check(app *apps.App, h Handshake) *protocol.Error {
 	switch {
 	case !app.Settings().AllowsOrigin(h.Origin):
 		return protocol.Errorf(protocol.CodeUnauthorized, "Origin not allowed: add its host to allowed_origins of the app")
-	case !app.Connect():
+	case !app.Connect(h.Transport):
 		return protocol.Errorf(protocol.CodeOverQuota, "Application is over its quota of %d connections", app.Settings().MaxConnections)
 	}
 	return nil

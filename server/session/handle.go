@@ -51,6 +51,12 @@ func (s *Session) Handle(b []byte) {
 
 // HandleBinary refuses a binary message; the protocol has text only.
 func (s *Session) HandleBinary(size int) {
+	s.HandleInvalid(size, "Binary messages are not supported: send JSON as text")
+}
+
+// HandleInvalid refuses what the transport could not take as a message of
+// size bytes.
+func (s *Session) HandleInvalid(size int, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -58,7 +64,7 @@ func (s *Session) HandleBinary(size int) {
 	}
 	s.app.Metrics.Received.Inc()
 	s.app.Metrics.ReceivedBytes.Add(float64(size))
-	s.refuse(&protocol.Error{Message: "Binary messages are not supported: send JSON as text"})
+	s.refuse(&protocol.Error{Message: why})
 }
 
 func (s *Session) subscribe(data json.RawMessage) {

@@ -24,7 +24,7 @@ import (
 type Conn interface {
 	// Send queues whole frames.
 	Send(frames []byte)
-	// Deliver is channels.Subscriber's.
+	// Deliver is channels.Subscriber's: frames are lines if the transport's are.
 	Deliver(s *channels.Subscription, frames []byte)
 	// Hold keeps back what is sent until Release, which sends first ahead of it.
 	Hold()
@@ -60,6 +60,8 @@ type Session struct {
 	log  *slog.Logger
 	id   protocol.SocketID
 
+	transport protocol.Transport
+
 	// Owned by Due.
 	opened keepalive.Time // when the connection was, 0 before the first call
 	pinged keepalive.Time // when an unanswered probe went out, 0 for none
@@ -78,19 +80,23 @@ type Session struct {
 // further ones, at debug: a client must not fill the log.
 const loggedRefusals = 10
 
-func newSession(app *apps.App, conn Conn, log *slog.Logger) *Session {
+func newSession(app *apps.App, transport protocol.Transport, conn Conn, log *slog.Logger) *Session {
 	var random [8]byte
 	rand.Read(random[:]) // never fails: crypto/rand
 	return &Session{
-		app:  app,
-		conn: conn,
-		log:  log,
-		id:   protocol.NewSocketID(binary.NativeEndian.Uint64(random[:])),
+		app:       app,
+		conn:      conn,
+		log:       log,
+		id:        protocol.NewSocketID(binary.NativeEndian.Uint64(random[:])),
+		transport: transport,
 	}
 }
 
 // ID implements channels.Subscriber.
 func (s *Session) ID() protocol.SocketID { return s.id }
+
+// Lines implements channels.Subscriber.
+func (s *Session) Lines() bool { return s.transport.Lines() }
 
 // Deliver implements channels.Subscriber.
 func (s *Session) Deliver(sub *channels.Subscription, frames []byte) { s.conn.Deliver(sub, frames) }
@@ -178,8 +184,8 @@ func (s *Session) End(reason Reason) bool {
 	if s.user != nil {
 		s.app.Channels.SignOut(s.user.Identity)
 	}
-	s.app.Disconnect()
-	s.app.Metrics.Closed(string(reason))
+	s.app.Disconnect(s.transport)
+	s.app.Metrics.Closed(s.transport, string(reason))
 	if reason == SlowConsumer {
 		s.app.Metrics.SlowConsumers.Inc()
 		s.log.Info("slow consumer dropped", "app", s.app.ID, "socket_id", s.id.String(), "code", protocol.CodeOverCapacity)

@@ -96,7 +96,7 @@ func (w *world) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 // live is what metrics ask for at a scrape.
 type live struct{ *App }
 
-func (live) Connections() int                   { return 0 }
+func (live) Connections(protocol.Transport) int { return 0 }
 func (live) OccupiedChannels(protocol.Kind) int { return 0 }
 func (live) Subscriptions() int                 { return 0 }
 func (l live) WebhooksQueued() int              { return l.Queued() }

@@ -35,7 +35,7 @@ type conn struct {
 	out     outbox.Outbox
 	session *session.Session // nil when the client was refused
 	slot    keepalive.Slot
-	placed  bool          // it takes a place of MaxConnections
+	placed  bool          // it has a place
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 

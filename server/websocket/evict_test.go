@@ -53,7 +53,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 			defer watch.Close()
 			registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 			app := registry.ByID("1")
-			h := &websocket.Handler{Watch: watch, Metrics: m, MaxOutboxBytes: config.MinOutboxBytes}
+			h := &websocket.Handler{Watch: watch, Metrics: m, MaxOutboxBytes: config.MinOutboxBytes, Places: session.NewPlaces(0, 0)}
 			var once sync.Once
 			h.Log = slog.New(onOpened{slog.DiscardHandler, func() {
 				once.Do(func() {

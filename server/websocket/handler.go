@@ -37,14 +37,15 @@ type Handler struct {
 	Log     *slog.Logger
 	// MaxOutboxBytes may wait for one connection.
 	MaxOutboxBytes int
-	// MaxConnections are served at a time; one more is closed with 4100.
-	MaxConnections int
+	// Places are taken by those that are served; who finds none is closed
+	// with 4100.
+	Places *session.Places
 
 	pollers pollers
 
 	mu       sync.Mutex // guards the following
 	open     int        // connections, from before the handshake until the socket is closed
-	served   int        // those of them that take a place of MaxConnections
+	served   int        // those of them that have a place
 	draining bool
 	empty    chan struct{} // closed when draining and no connection is left
 }
@@ -155,8 +156,8 @@ func subprotocols(r *http.Request) (offered []string) {
 	return offered
 }
 
-// maxRefused is how many refused clients, beyond MaxConnections, are told why
-// at a time. They hold a descriptor until they have closed their side.
+// maxRefused is how many refused clients are told why at a time when there is
+// no place. They hold a descriptor until they have closed their side.
 const maxRefused = 64
 
 // enter counts a connection in. It may have to be refused; ok is false when it
@@ -164,17 +165,21 @@ const maxRefused = 64
 func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	full := h.MaxConnections > 0 && h.served >= h.MaxConnections
 	switch {
-	case h.draining && h.open == 0, full && h.open >= h.MaxConnections+maxRefused:
+	case h.draining && h.open == 0:
 		return nil, false
 	case h.draining:
 		refused = restarting
-	case full:
-		refused = protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", h.MaxConnections)
-		h.Gate.Reject("", refused)
 	default:
-		h.served++
+		refused = h.Places.Take(1)
+		if refused == nil {
+			h.served++
+			break
+		}
+		if h.open-h.served >= maxRefused {
+			return nil, false
+		}
+		h.Gate.Reject("", refused)
 	}
 	h.open++
 	return refused, true
@@ -188,6 +193,7 @@ func (h *Handler) giveUpPlace(c *conn) {
 	if c.placed {
 		c.placed = false
 		h.served--
+		h.Places.Leave(1)
 	}
 }
 
@@ -204,6 +210,7 @@ func (h *Handler) leave(placed bool) {
 	h.open--
 	if placed {
 		h.served--
+		h.Places.Leave(1)
 	}
 	if h.draining && h.open == 0 {
 		close(h.empty)

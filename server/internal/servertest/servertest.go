@@ -278,14 +278,18 @@ func Quote(s string) string {
 // SubscribeText is the message that subscribes, signed where that is needed.
 // channelData is that of a presence channel.
 func (c *Client) SubscribeText(channel, channelData string) string {
+	return subscribeText(c.app, c.SocketID, channel, channelData)
+}
+
+func subscribeText(app, socketID, channel, channelData string) string {
 	data := `"channel":` + Quote(channel)
-	text := c.SocketID + ":" + channel
+	text := socketID + ":" + channel
 	if channelData != "" {
 		text += ":" + channelData
 		data += `,"channel_data":` + Quote(channelData)
 	}
 	if strings.HasPrefix(channel, "private-") || strings.HasPrefix(channel, "presence-") {
-		data += `,"auth":` + Quote(Sign(c.app, text))
+		data += `,"auth":` + Quote(Sign(app, text))
 	}
 	return `{"event":"pusher:subscribe","data":{` + data + `}}`
 }
@@ -434,19 +438,29 @@ func (s *Server) Publish(t testing.TB, app, name, data string, channels ...strin
 	}
 }
 
-// Metric is the value of a series, such as belfry_connections{app="1"}; 0 when
-// there is none.
+// Metric is the sum of all series of that name that have these labels, and
+// maybe others: belfry_connections{app="1"}; 0 when there is none.
 func (s *Server) Metric(t testing.TB, series string) float64 {
 	t.Helper()
 	a := s.HTTP(t, http.MethodGet, s.Config.Metrics.Path, nil, nil)
+	name, labels, labelled := strings.Cut(strings.TrimSuffix(series, "}"), "{")
+	wanted := strings.Split(labels, ",")
+	sum := 0.0
 	for line := range strings.Lines(a.Body) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), series+" "); ok {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
+		found, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		got, labels, _ := strings.Cut(strings.TrimSuffix(found, "}"), "{")
+		if got != name || labelled && !containsAll(strings.Split(labels, ","), wanted) {
+			continue
 		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += n
 	}
-	return 0
+	return sum
+}
+
+func containsAll(list, wanted []string) bool {
+	return !slices.ContainsFunc(wanted, func(s string) bool { return !slices.Contains(list, s) })
 }

@@ -1,0 +1,250 @@
+package fallback
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"belfry/channels"
+	"belfry/protocol"
+	"belfry/server/keepalive"
+	"belfry/server/session"
+)
+
+// Times in seconds.
+const (
+	// heartbeatAfter is how long nothing is sent before a heartbeat, and how
+	// long a poll is held: the heartbeat_delay of SockJS' servers.
+	heartbeatAfter = 25
+	// returnWait is how long a client without a receiver may take to come
+	// back, and a goodbye waits for it: the disconnect_delay of SockJS' servers.
+	returnWait = 5
+)
+
+// never is a time that does not come.
+const never = ^keepalive.Time(0)
+
+type state uint8
+
+const (
+	open    state = iota
+	closing       // takes nothing more; what is queued ends with the goodbye
+	removed       // forgotten
+)
+
+// conn is one session's transport: what waits to be sent, and the request, if
+// any, that sends it. A session between two polls is no more than this.
+type conn struct {
+	handler *Handler
+	name    name
+	session *session.Session
+	slot    keepalive.Slot
+	seen    atomic.Uint32 // keepalive.Time of the client's last request
+
+	handling sync.Mutex // held while one request's messages are handled
+
+	mu    sync.Mutex // guards the following
+	state state
+	// until is when the session is over: unless a receiver comes while it is
+	// open, and in any case while it is closing.
+	until    keepalive.Time
+	receiver *receiver // nil while there is none
+	greeted  bool      // the OpenLine is on its way
+	slow     bool      // it is closing as a slow consumer
+	beat     bool      // a heartbeat is due
+	wrote    keepalive.Time
+	queue    []byte // whole lines
+	held     bool
+	heldFrom int // where in queue the lines that came since Hold begin
+}
+
+// Send implements session.Conn.
+func (c *conn) Send(frames []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.room() {
+		c.queue = protocol.AppendLines(c.queue, frames)
+		c.receiver.notify()
+	}
+}
+
+// Deliver implements session.Conn.
+func (c *conn) Deliver(s *channels.Subscription, lines []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.Left() && c.room() {
+		c.queue = append(c.queue, lines...)
+		c.receiver.notify()
+	}
+}
+
+// answerHeartbeat sends something, unless something is being sent anyway.
+func (c *conn) answerHeartbeat() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 && c.room() {
+		c.queue = append(c.queue, protocol.EmptyLine...)
+		c.receiver.notify()
+	}
+}
+
+// Hold implements session.Conn.
+func (c *conn) Hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = true
+	c.heldFrom = len(c.queue)
+}
+
+// Release implements session.Conn.
+func (c *conn) Release(first []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = false
+	if c.state == open {
+		c.queue = slices.Insert(c.queue, c.heldFrom, protocol.AppendLines(nil, first)...)
+		c.receiver.notify()
+	}
+}
+
+// Ping implements session.Conn: pusher-js answers a heartbeat with an empty
+// list when it streams, and with the next request when it polls.
+func (c *conn) Ping() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.beat = true
+	c.receiver.notify()
+}
+
+// Close implements session.Conn.
+func (c *conn) Close(e *protocol.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == open {
+		c.close(e)
+	}
+}
+
+// finish ends the session without a goodbye.
+func (c *conn) finish(reason session.Reason) {
+	c.mu.Lock()
+	c.remove()
+	c.mu.Unlock()
+	c.end(reason)
+}
+
+// end is for a conn that was removed. It must not be called with mu held,
+// which the session takes under its own lock.
+func (c *conn) end(reason session.Reason) {
+	c.mu.Lock()
+	if c.slow {
+		reason = session.SlowConsumer
+	}
+	c.mu.Unlock()
+	c.session.End(reason) // the first reason counts
+}
+
+// Due implements keepalive.Watched.
+func (c *conn) Due(now keepalive.Time) keepalive.Time {
+	next, verdict := c.look(now)
+	switch verdict {
+	case over:
+		c.end(session.ByClient)
+	case tooSlow:
+		c.session.End(session.SlowConsumer)
+	case stuck:
+		c.session.Close(session.SlowConsumer, slow)
+	case alive:
+		next = min(next, c.session.Due(now, c.seen.Load()))
+	}
+	return next
+}
+
+type verdict uint8
+
+const (
+	alive   verdict = iota
+	ending          // waits for its goodbye to be fetched
+	over            // nobody came for it
+	tooSlow         // was cut off by what waits for it
+	stuck           // has not come back for the rest
+)
+
+// look looks at the conn's own deadlines; next is when to do so again.
+func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.receiver
+	switch {
+	case c.state == removed:
+		return never, ending
+	case now >= c.until:
+		c.remove()
+		return never, over
+	case c.slow:
+		return c.until, tooSlow
+	case c.state == closing:
+		return c.until, ending
+	case r == nil:
+		return c.until, alive
+	case r.full() && now-r.fullAt >= restartWait:
+		return now + returnWait, stuck
+	case now-c.wrote >= heartbeatAfter:
+		c.beat = true
+		r.notify()
+		return now + heartbeatAfter, alive
+	default:
+		return c.wrote + heartbeatAfter, alive
+	}
+}
+
+// The following need mu.
+
+var slow = &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Connection does not read fast enough: too much is waiting to be sent"}
+
+// room reports whether more may be queued. Who lets too much pile up is cut
+// off. What one delivery adds may exceed the limit: it comes at once, however
+// fast the client reads.
+func (c *conn) room() bool {
+	if c.state == open && len(c.queue) > c.handler.MaxOutboxBytes {
+		c.queue = nil
+		c.slow = true
+		c.close(slow)
+		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()) // for Due to end the session, which takes its lock
+	}
+	return c.state == open
+}
+
+// close queues the goodbye: the error event and the close of the same code.
+func (c *conn) close(e *protocol.Error) {
+	c.queue = appendGoodbye(c.queue, e)
+	c.state = closing
+	c.held = false
+	c.await(returnWait)
+	c.receiver.notify()
+}
+
+// await sets when the session is over unless something comes in between.
+func (c *conn) await(seconds keepalive.Time) {
+	c.until = c.handler.Watch.Now() + seconds + 1 // a second of which may be over
+	c.handler.Watch.Set(c.slot, c.until)
+}
+
+// remove forgets the conn. Its session is to be ended, without mu.
+func (c *conn) remove() {
+	if c.state == removed {
+		return
+	}
+	c.state = removed
+	c.queue = nil
+	c.receiver.notify()
+	c.receiver = nil
+	c.handler.Watch.Remove(c.slot)
+	c.handler.forget(c)
+	c.handler.Places.Leave(files)
+}
+
+func appendGoodbye(lines []byte, e *protocol.Error) []byte {
+	lines = protocol.ErrorFrame(e).AppendLine(lines)
+	return protocol.AppendCloseLine(lines, e.Code, e.Message)
+}

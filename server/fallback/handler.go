@@ -1,0 +1,277 @@
+// Package fallback serves clients whose WebSocket does not get through: the
+// HTTP transports xhr_streaming and xhr_polling of pusher-js, a subset of
+// SockJS. Behind them is the same session as behind a WebSocket.
+//
+// # The wire
+//
+// All requests are POSTs below one path, /app/{key}/{server}/{session}, whose
+// last two parts the client makes up:
+//
+//	xhr_streaming  receives: a response that does not end while the session lives
+//	xhr            receives: a response with what there is, after which the client asks again
+//	xhr_send       sends: a JSON list of messages
+//
+// What is received are lines, see [protocol.Frame.AppendLine].
+//
+// # Nothing lost, nothing twice
+//
+// A streaming client that has read more than restartLength aborts the response
+// and asks for another one of the same session. What was written into the old
+// one meanwhile would be lost. So the server counts as the client does: the
+// line that exceeds restartLength is the last one in that response, and what
+// follows waits for the next. A client that has not read so much never
+// restarts, and one that has read that line always does.
+//
+// # Whose session it is
+//
+// A session has no secret that an unmodified client could send. It belongs to
+// the client that opened it: the same application key, network address, Origin
+// and User-Agent. Who comes with the path of another's session, which a proxy's
+// log may tell, finds none.
+package fallback
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"belfry/protocol"
+	"belfry/server/keepalive"
+	"belfry/server/metrics"
+	"belfry/server/session"
+)
+
+// Handler serves the requests of all sessions.
+type Handler struct {
+	Gate    *session.Gate
+	Watch   *keepalive.Watch
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+	// MaxOutboxBytes may wait for one session.
+	MaxOutboxBytes int
+	// Places are taken by sessions; who finds none is refused with 4100.
+	Places *session.Places
+
+	mu       sync.Mutex // guards the following; taken while a conn's is held, never the other way round
+	conns    map[name]*conn
+	requests int // being served
+	draining bool
+	stopped  bool // no request is served any more
+}
+
+// ServeHTTP serves one request. The path has the parts key, server, session
+// and transport.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	allowAnyOrigin(w.Header())
+	switch r.Method {
+	case http.MethodPost:
+	case http.MethodOptions:
+		preflight(w, r)
+		return
+	default:
+		w.Header().Set("Allow", "POST, OPTIONS")
+		refuse(w, http.StatusMethodNotAllowed, "use POST")
+		return
+	}
+	if strings.Contains(r.PathValue("server")+r.PathValue("session"), ".") {
+		refuse(w, http.StatusNotFound, "no such session: its name may not have a dot")
+		return
+	}
+	if !h.enter() {
+		refuse(w, http.StatusServiceUnavailable, "server is stopping")
+		return
+	}
+	defer h.leave()
+	switch r.PathValue("transport") {
+	case "xhr_streaming":
+		h.receive(w, r, protocol.XHRStreaming)
+	case "xhr":
+		h.receive(w, r, protocol.XHRPolling)
+	case "xhr_send":
+		h.send(w, r)
+	default:
+		refuse(w, http.StatusNotFound, "no such transport: there are xhr_streaming, xhr and xhr_send")
+	}
+}
+
+// allowAnyOrigin lets a browser's page read the answer. Which origins may
+// connect is the application's business: a page that may not is to be told.
+func allowAnyOrigin(header http.Header) {
+	header.Set("Access-Control-Allow-Origin", "*")
+	header.Set("Cache-Control", "no-store, no-cache, no-transform, must-revalidate, max-age=0")
+}
+
+// preflightAge is how long, in seconds, a browser may keep the answer to a
+// preflight: a day, of which browsers take what they like.
+const preflightAge = "86400"
+
+// preflight answers what a browser asks ahead of a POST with a content type of
+// application/json (Fetch standard, "CORS-preflight request").
+func preflight(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
+	asked := r.Header.Get("Access-Control-Request-Headers")
+	if asked == "" {
+		asked = "content-type"
+	}
+	header.Set("Access-Control-Allow-Headers", asked)
+	header.Set("Access-Control-Max-Age", preflightAge)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// refuse answers with a status, for people: pusher-js looks at none.
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(protocol.AppendString([]byte(`{"error":`), why), '}')) // an error means that the client has gone
+}
+
+// recovered is deferred around everything a client's requests can reach: a bug
+// ends that client's session only. c is nil while there is none.
+func (h *Handler) recovered(c *conn) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	h.panicked(p)
+	if c != nil {
+		c.finish(session.Panic)
+	}
+}
+
+// panicked tells of a bug, in the function that recovers from it.
+func (h *Handler) panicked(p any) {
+	h.Metrics.Panics.Inc()
+	h.Log.Error("panic while serving a session; it is closed", "panic", p, "stack", string(debug.Stack()))
+}
+
+// enter counts a request in.
+func (h *Handler) enter() (ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return false
+	}
+	h.requests++
+	return true
+}
+
+func (h *Handler) leave() {
+	h.mu.Lock()
+	h.requests--
+	h.mu.Unlock()
+}
+
+// find returns the session of that name, or nil.
+func (h *Handler) find(n name) *conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.conns[n]
+}
+
+// insert makes a session known, unless there is one of its name already, which
+// it returns.
+func (h *Handler) insert(c *conn) *conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if existing := h.conns[c.name]; existing != nil {
+		return existing
+	}
+	if h.conns == nil {
+		h.conns = make(map[name]*conn)
+	}
+	h.conns[c.name] = c
+	return c
+}
+
+func (h *Handler) forget(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.conns[c.name] == c {
+		delete(h.conns, c.name)
+	}
+}
+
+// all are the sessions there are now.
+func (h *Handler) all() []*conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*conn, 0, len(h.conns))
+	for _, c := range h.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Evict closes the sessions of applications that were disabled or removed. It
+// waits for none of them.
+func (h *Handler) Evict() {
+	for _, c := range h.all() {
+		c.session.Evict()
+	}
+}
+
+var restarting = &protocol.Error{Code: protocol.CodeReconnect, Message: "Server is restarting: reconnect"}
+
+func (h *Handler) isDraining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
+}
+
+// drainPace is the longest pause between two clients being told to go: a
+// server with few does not take its whole grace.
+const drainPace = 10 * time.Millisecond
+
+// Drain tells all clients to reconnect, spread over the time that is left
+// until the context's deadline, and returns when no request is served any
+// more. At the deadline sessions end that have not; the HTTP server has to cut
+// requests whose clients do not read.
+func (h *Handler) Drain(ctx context.Context) {
+	h.mu.Lock()
+	h.draining = true
+	h.mu.Unlock()
+
+	conns := h.all()
+	pause := drainPace
+	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
+		// A fifth of the time is for the last ones to read their goodbye.
+		pause = min(pause, time.Until(deadline)*4/5/time.Duration(len(conns)))
+	}
+	pace := time.NewTicker(max(pause, time.Microsecond))
+	defer pace.Stop()
+	for _, c := range conns {
+		c.session.Close(session.Drain, restarting)
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+		}
+	}
+	again := time.NewTicker(drainPace)
+	defer again.Stop()
+	for !h.stop() {
+		<-again.C
+		if ctx.Err() != nil {
+			h.endAll()
+		}
+	}
+	h.endAll() // those that nobody came for any more
+}
+
+// stop refuses further requests once none is being served.
+func (h *Handler) stop() (stopped bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = h.requests == 0
+	return h.stopped
+}
+
+func (h *Handler) endAll() {
+	for _, c := range h.all() {
+		c.finish(session.Drain)
+	}
+}

@@ -1,0 +1,180 @@
+package fallback
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"belfry/protocol"
+	"belfry/server/session"
+)
+
+const (
+	// writeTimeout is how long a write may take: that of any answer of the
+	// server.
+	writeTimeout = 30 * time.Second
+	// maxReceiveBody is how many bytes of a receiver's body are read and
+	// ignored. pusher-js sends none.
+	maxReceiveBody = 4 << 10
+)
+
+// receive writes what a session sends, and opens the session if there is none.
+func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Transport) {
+	// The request is over when its client goes away, which net/http sees once
+	// the body was read.
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxReceiveBody)); err != nil {
+		refuse(w, http.StatusRequestEntityTooLarge, "a receiver has no body")
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/javascript; charset=UTF-8")
+	header.Set("X-Accel-Buffering", "no") // nginx
+
+	rec := newReceiver(t)
+	c, refused := h.attach(r, t, rec)
+	out := &writer{w: w, control: http.NewResponseController(w)}
+	if refused != nil {
+		out.write(appendGoodbye([]byte(protocol.OpenLine), refused))
+		return
+	}
+	defer h.recovered(c)
+	c.serve(r.Context(), rec, out)
+}
+
+// serve writes until the response or the client ends.
+func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
+	defer c.detach(r, returnWait)
+	out.unlimited()
+	var lines []byte
+	for {
+		var next step
+		lines, next = c.take(r, lines[:0])
+		err := out.write(lines)
+		switch {
+		case next == finish:
+			c.end(session.ByClient)
+			return
+		case err != nil, next == part:
+			return
+		case len(lines) > 0:
+			continue // more may have come meanwhile
+		}
+		if cap(lines) > keptBytes {
+			lines = nil
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// writer is a response that is written as it comes about.
+type writer struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+// unlimited lifts the server's limit on how long reading a request may take:
+// beyond it, net/http would take the client for gone.
+func (w *writer) unlimited() {
+	_ = w.control.SetReadDeadline(time.Time{}) // where it is not supported, there is none
+}
+
+// write writes and flushes. An error means that the client has gone, or does
+// not read.
+func (w *writer) write(lines []byte) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if err := w.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := w.w.Write(lines); err != nil {
+		return err
+	}
+	return w.control.Flush()
+}
+
+// attach finds the client's session or opens it, and makes rec its receiver.
+func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver) (c *conn, refused *protocol.Error) {
+	n := nameOf(r)
+	var opened *conn
+	for {
+		if c = h.find(n); c == nil {
+			if opened == nil {
+				if opened, refused = h.open(r, t, n); refused != nil {
+					return nil, refused
+				}
+			}
+			c = h.insert(opened)
+		}
+		if c.attach(rec) {
+			break
+		}
+	}
+	if opened == nil {
+		return c, nil
+	}
+	if c != opened {
+		opened.finish(session.ByClient) // another request was faster
+		return c, nil
+	}
+	if h.isDraining() { // Drain may have looked for it before it was known
+		c.session.Close(session.Drain, restarting)
+	} else { // likewise Evict
+		c.session.Evict()
+	}
+	return c, nil
+}
+
+// files is how many descriptors a session takes: one for what it receives, and
+// one that its client keeps for what it sends.
+const files = 2
+
+// open admits a client to a place and watches over its session, which is not
+// known yet.
+func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
+	if h.isDraining() {
+		return nil, restarting
+	}
+	if refused = h.Places.Take(files); refused != nil {
+		h.Gate.Reject("", refused)
+		return nil, refused
+	}
+	c = &conn{handler: h, name: n, until: never}
+	if refused = h.admit(r, t, c); refused != nil {
+		h.Places.Leave(files)
+		return nil, refused
+	}
+	h.Watch.Add(c, &c.slot, h.Watch.Now())
+	return c, nil
+}
+
+// internalError is the close code of RFC 6455 section 7.4.1 for a bug.
+const internalError = 1011
+
+// admit lets the gate decide. A bug in it ends this session only, in the way
+// of a refusal.
+func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused *protocol.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.panicked(p)
+			refused = protocol.Errorf(internalError, "internal error")
+		}
+	}()
+	query := r.URL.Query()
+	c.session, refused = h.Gate.Admit(session.Handshake{
+		Transport: t,
+		Key:       r.PathValue("key"),
+		Protocol:  query["protocol"],
+		Client:    query.Get("client"),
+		Version:   query.Get("version"),
+		Origin:    r.Header.Get("Origin"),
+		Remote:    r.RemoteAddr,
+	}, c)
+	return refused
+}
