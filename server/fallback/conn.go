@@ -185,8 +185,8 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 		return c.until, tooSlow
 	case c.state == closing:
 		return c.until, ending
-	case r == nil: // until one comes, which then needs a heartbeat
-		return min(c.until, now+heartbeatAfter), alive
+	case r == nil:
+		return c.until, alive
 	case r.full() && now-r.fullAt >= restartWait:
 		return now + returnWait, stuck
 	case now-c.wrote >= heartbeatAfter:

@@ -73,6 +73,7 @@ func (c *conn) attach(r *receiver) bool {
 	c.wrote = now
 	if c.state == open {
 		c.until = never
+		c.handler.Watch.Set(c.slot, now) // there may be a nearer deadline now
 	}
 	return true
 }
