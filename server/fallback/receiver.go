@@ -71,9 +71,9 @@ func (c *conn) attach(r *receiver) bool {
 	now := c.handler.Watch.Now()
 	c.seen.Store(now)
 	c.wrote = now
-	c.handler.Watch.Set(c.slot, now) // a deadline may be nearer than it was
 	if c.state == open {
 		c.until = never
+		c.handler.Watch.Set(c.slot, now) // there may be a nearer deadline now
 	}
 	return true
 }
