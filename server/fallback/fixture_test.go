@@ -22,6 +22,7 @@ import (
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/session"
+	"belfry/server/webhooks"
 )
 
 const places = 10
@@ -30,6 +31,7 @@ const places = 10
 type fixture struct {
 	*Handler
 	t        *testing.T
+	registry *apps.Registry
 	app      *apps.App
 	mux      *http.ServeMux
 	requests sync.WaitGroup
@@ -47,7 +49,11 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		counts := metrics.New("", "", "")
 		log := slog.New(slog.NewTextHandler(io.Discard, nil))
 		broker := channels.NewBroker(2)
-		registry := apps.NewRegistry([]config.App{a}, broker, counts)
+		hooks, err := webhooks.New(webhooks.Options{Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry := apps.NewRegistry([]config.App{a}, broker, hooks, counts)
 		f := &fixture{
 			Handler: &Handler{
 				Gate:           &session.Gate{Apps: registry, Metrics: counts, Log: log},
@@ -57,13 +63,14 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 				MaxOutboxBytes: 100_000,
 				Places:         session.NewPlaces(places, 0),
 			},
-			t: t, app: registry.ByID("1"), mux: http.NewServeMux(),
+			t: t, registry: registry, app: registry.ByID("1"), mux: http.NewServeMux(),
 		}
 		f.mux.Handle("/pusher/app/{key}/{server}/{session}/{transport}", f.Handler)
 		defer func() {
 			f.end()
 			f.Watch.Close()
 			broker.Close()
+			hooks.Close(context.Background())
 		}()
 		test(t, f)
 	})
