@@ -3,7 +3,7 @@
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
 
-const webSocket = { name: 'WebSocket', title: 'Messages come over a WebSocket, at once.' };
+export const webSocket = { name: 'WebSocket', title: 'Messages come over a WebSocket, at once.' };
 
 // The transports of pusher-js, as told to their user. The first that connects is
 // used; ws opens wss:// by itself where TLS is on.
@@ -65,38 +65,4 @@ export function connect({ key, wsHost, wsPort, wsPath, forceTLS }, names, onChan
 function provider(connection) {
   const name = connection.state === 'connected' ? connection.connection?.transport?.name : undefined;
   return name ? (transports.get(name) ?? { name, title: '' }) : nothing;
-}
-
-// Milliseconds between two reconnects. pusher-js needs up to 9 s until it has
-// tried all transports, and a reconnect begins from the start.
-const reconnectPause = 12_000;
-
-/**
- * Connects again as soon as the realtime server is back. By itself, pusher-js
- * waits 15, 30, then 60 s after an attempt that was refused.
- */
-export class Recovery {
-  #pusher;
-  #outage = false;
-  #reconnected = -Infinity;
-
-  constructor(echo) {
-    this.#pusher = echo.connector.pusher;
-  }
-
-  /** The server was found out of reach. */
-  outage() {
-    this.#outage = true;
-  }
-
-  /** The server was found in reach, and there is no subscription. */
-  ready() {
-    const now = performance.now();
-    if (this.#outage && now - this.#reconnected >= reconnectPause) {
-      this.#outage = false;
-      this.#reconnected = now;
-      this.#pusher.disconnect();
-      this.#pusher.connect();
-    }
-  }
 }

@@ -2,8 +2,9 @@
 // ?transports=xhr_streaming,xhr_polling limits what may carry the connection.
 
 import { config, messagesAfter, send } from './api.js';
-import { appPolling, connect, Recovery } from './connection.js';
+import { appPolling, connect, webSocket } from './connection.js';
 import { Feed } from './feed.js';
+import { Recovery } from './recovery.js';
 import { View } from './view.js';
 
 const conversation = 1;
@@ -52,7 +53,7 @@ async function start() {
       feed.down();
     }
   });
-  const recovery = new Recovery(echo);
+  const recovery = new Recovery(echo.connector.pusher);
 
   const channel = echo
     .private(`chat.conversation.${conversation}`)
@@ -64,6 +65,7 @@ async function start() {
     .subscribed(() => {
       view.problem(null);
       feed.up();
+      recovery.subscribed(provider === webSocket);
     })
     .error(({ status }) => {
       if (status === 401 || status === 403) {

@@ -111,7 +111,7 @@ export class View {
           this.#took(item, 'sent', now - message.sent_at);
         } else {
           item.dataset.status = 'stored';
-          item.querySelector('.took').textContent = 'stored; the other side has to ask for it';
+          item.querySelector('.took').textContent = 'sent without the realtime server';
         }
       },
       failed: (reason) => {
