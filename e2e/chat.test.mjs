@@ -159,7 +159,8 @@ test('the conversation goes on without WebSockets, and without the realtime serv
 
   for (const signal of ['SIGTERM', 'SIGKILL']) {
     belfry.signal(signal);
-    await belfry.exited;
+    await belfry.exited; // a second signal would end a drain
+    await belfry.stop();
     for (const page of [visitor, support]) {
       await carriedBy(page, 'Polling the app');
     }
