@@ -8,9 +8,11 @@ import { mkdir } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { startBelfry } from './lib/belfry.mjs';
+import { configuration, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { startChat } from './lib/chat.mjs';
+import { startProxy } from './lib/proxy.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const stops = []; // what was started, the last one first
 let chat;
@@ -33,17 +35,17 @@ after(async () => {
 
 /**
  * Opens one side's window and waits until it is connected. errors collects what
- * the page complains about.
+ * the page complains about. options are the browser's, such as a proxy.
  */
-async function open(role) {
-  const page = await browser.newPage({ viewport: { width: 620, height: 600 }, deviceScaleFactor: 2 });
+async function open(role, { url } = chat, options = {}) {
+  const page = await browser.newPage({ viewport: { width: 620, height: 600 }, deviceScaleFactor: 2, ...options });
   page.setDefaultTimeout(15_000);
   const errors = [];
   page.on('pageerror', (error) => errors.push(`${role}: ${error.message}`));
   page.on('console', (message) => message.type() === 'error' && errors.push(`${role}: ${message.text()}`));
   const authorised = page.waitForResponse((response) => response.url().endsWith('/broadcasting/auth'));
   const listed = page.waitForResponse((response) => response.url().includes('/messages?after='));
-  await page.goto(`${chat.url}/?role=${role}`);
+  await page.goto(`${url}/?role=${role}`);
   assert.equal((await authorised).status(), 200);
   assert.equal((await listed).status(), 200); // asked for when subscribed
   await page.locator('#state[data-state="connected"]').waitFor();
@@ -106,6 +108,78 @@ test('both windows see each other’s messages at once', async (t) => {
   assert.deepEqual(await late.page.locator('.message .text').allTextContents(), dialogue.map(([, , , text]) => text));
 
   assert.deepEqual([...errors(), ...late.errors], []);
+});
+
+/** Waits until the window says that this provider carries its messages. */
+const carriedBy = (page, provider) => page.locator('#provider').getByText(provider, { exact: true }).waitFor();
+
+/** Waits until the window shows these messages, all of them once, in this order. */
+async function shows(page, texts) {
+  const shown = page.locator('.message[data-id] .text');
+  await eventually(`the messages ${texts}`, async () => (await shown.count()) >= texts.length);
+  assert.deepEqual(await shown.allTextContents(), texts);
+  assert.equal(await page.locator('.message').count(), texts.length);
+}
+
+test('the conversation goes on without WebSockets, and without the realtime server', async (t) => {
+  const start = (port) =>
+    startBelfry({
+      config: configuration({ port, server: 'shutdown_grace: 1s', settings: 'max_event_bytes: 512' }),
+    });
+  let belfry = await start(0);
+  t.after(() => belfry.stop());
+  const backend = await startChat(belfry);
+  t.after(() => backend.stop());
+  const proxy = await startProxy();
+  t.after(() => proxy.stop());
+
+  const { page: visitor } = await open('visitor', backend);
+  const { page: support } = await open('support', backend, { proxy: { server: proxy.server } });
+  const errors = []; // of the pages; the browser also tells connections that failed
+  for (const page of [visitor, support]) {
+    page.on('pageerror', (error) => errors.push(error.message));
+  }
+  await carriedBy(visitor, 'WebSocket');
+  await carriedBy(support, 'HTTP streaming');
+  assert.ok(proxy.refused() > 0, 'the WebSocket did not meet the proxy');
+
+  const said = [];
+  /** One message from each side, which the other one gets. */
+  async function exchange(text) {
+    for (const [from, to] of [[visitor, support], [support, visitor]]) {
+      said.push(`${from === visitor ? 'visitor' : 'support'}: ${text}`);
+      await say(from, said.at(-1));
+      await shows(to, said);
+    }
+    await shows(visitor, said);
+  }
+  await exchange('over HTTP');
+  await seen(support, 'visitor', 'shown', 'visitor: over HTTP');
+  await seen(visitor, 'support', 'shown', 'support: over HTTP');
+
+  for (const signal of ['SIGTERM', 'SIGKILL']) {
+    belfry.signal(signal);
+    await belfry.exited; // a second signal would end a drain
+    await belfry.stop();
+    for (const page of [visitor, support]) {
+      await carriedBy(page, 'Polling the app');
+    }
+    await exchange(`after ${signal}`);
+
+    belfry = await start(belfry.port);
+    await exchange(`while they come back from ${signal}`);
+    await carriedBy(visitor, 'WebSocket');
+    await carriedBy(support, 'HTTP streaming');
+    await exchange(`back from ${signal}`);
+    await seen(support, 'visitor', 'shown', `visitor: back from ${signal}`);
+    await seen(visitor, 'support', 'shown', `support: back from ${signal}`);
+  }
+  // A message that the server refuses to broadcast is there with the next one.
+  said.push('too large an event '.repeat(40).trim());
+  await say(visitor, said.at(-1));
+  await visitor.locator('.message[data-status="stored"]').filter({ hasText: 'too large' }).waitFor();
+  await exchange('after the large one');
+  assert.deepEqual(errors, []);
 });
 
 /** One picture of the windows side by side. */

@@ -1,16 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"belfry/auth"
@@ -37,6 +42,9 @@ func newChat(t *testing.T, prefix string) (chat *httptest.Server, published <-ch
 			t.Error(err)
 		}
 		path := strings.TrimPrefix(r.URL.EscapedPath(), prefix)
+		if path == "/ready" {
+			return
+		}
 		err = creds.VerifyRequest(auth.Request{Method: r.Method, Paths: []string{path}, Query: r.URL.Query(), Body: body}, time.Now())
 		if err != nil || path != "/apps/app-id/events" {
 			http.Error(w, fmt.Sprint(path, err), http.StatusUnauthorized)
@@ -50,14 +58,19 @@ func newChat(t *testing.T, prefix string) (chat *httptest.Server, published <-ch
 		_, _ = io.WriteString(w, "{}")
 	}))
 	t.Cleanup(belfry.Close)
-	base, err := url.Parse(belfry.URL + prefix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	app := &application{belfry: newPublisher(base, "app-id", creds), messages: &conversation{}}
+	app := &application{belfry: newPublisher(parse(t, belfry.URL+prefix), "app-id", creds), messages: &conversation{}}
 	chat = httptest.NewServer(app.routes(fstest.MapFS{"index.html": {Data: []byte("<h1>chat</h1>")}}))
 	t.Cleanup(chat.Close)
 	return chat, events
+}
+
+func parse(t *testing.T, raw string) *url.URL {
+	t.Helper()
+	parsed, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
 }
 
 // do sends one request, with headers as "Name: value", and decodes the answer.
@@ -107,28 +120,118 @@ func TestSendStoresAndPublishes(t *testing.T) {
 		}
 		do(t, "POST", chat.URL+messagesPath, `{"role":"support","text":"Hi"}`)
 		for after, want := range map[string]int{"": 2, "?after=0": 2, "?after=1": 1, "?after=2": 0, "?after=99": 0} {
-			if _, answer := do(t, "GET", chat.URL+messagesPath+after, ""); len(answer["messages"].([]any)) != want {
-				t.Errorf("%q: got %v, want %d messages", after, answer, want)
+			_, answer := do(t, "GET", chat.URL+messagesPath+after, "")
+			if len(answer["messages"].([]any)) != want || answer["realtime"] != true {
+				t.Errorf("%q: got %v, want %d messages, and realtime", after, answer, want)
 			}
 		}
 	}
 }
 
 func TestSendWithoutBelfryKeepsTheMessage(t *testing.T) {
-	base, err := url.Parse("http://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
+	refuse := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) }
 	}
-	app := &application{belfry: newPublisher(base, "app-id", creds), messages: &conversation{}}
-	chat := httptest.NewServer(app.routes(fstest.MapFS{}))
-	defer chat.Close()
-	status, answer := do(t, "POST", chat.URL+messagesPath, `{"role":"visitor","text":"Hello"}`)
-	if status != http.StatusCreated || answer["delivered"] != false {
-		t.Errorf("got %d %v", status, answer)
+	tests := []struct {
+		name   string
+		belfry http.HandlerFunc // nil: nobody listens
+		log    string
+	}{
+		{"down", nil, "out of reach"},
+		{"draining", refuse(http.StatusServiceUnavailable), "503 Service Unavailable: no"},
+		{"refusing", refuse(http.StatusUnauthorized), "401 Unauthorized: no"},
 	}
-	if stored := app.messages.after(0); len(stored) != 1 {
-		t.Errorf("stored %v", stored)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			belfry := httptest.NewServer(tt.belfry)
+			defer belfry.Close()
+			if tt.belfry == nil {
+				belfry.Close()
+			}
+			var log bytes.Buffer
+			defer slog.SetDefault(slog.Default())
+			slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+
+			app := &application{belfry: newPublisher(parse(t, belfry.URL), "app-id", creds), messages: &conversation{}}
+			chat := httptest.NewServer(app.routes(fstest.MapFS{}))
+			status, answer := do(t, "POST", chat.URL+messagesPath, `{"role":"visitor","text":"Hello"}`)
+			if status != http.StatusCreated || answer["delivered"] != false {
+				t.Errorf("the sender got %d %v", status, answer)
+			}
+			_, answer = do(t, "GET", chat.URL+messagesPath+"?after=0", "")
+			if len(answer["messages"].([]any)) != 1 || answer["realtime"] != false {
+				t.Errorf("who polls got %v", answer)
+			}
+			chat.Close() // waits for what writes to the log
+			if !strings.Contains(log.String(), tt.log) || strings.Contains(log.String(), "auth_signature") {
+				t.Errorf("the log has %q, want %q and no signature", log.String(), tt.log)
+			}
+		})
 	}
+}
+
+// A page that was closed after "Send" has sent.
+func TestSendIsBroadcastWithoutItsSender(t *testing.T) {
+	chat, published := newChat(t, "")
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	request := httptest.NewRequestWithContext(ctx, "POST", messagesPath, strings.NewReader(`{"role":"visitor","text":"Bye"}`))
+	recorder := httptest.NewRecorder()
+	chat.Config.Handler.ServeHTTP(recorder, request)
+	if !strings.Contains(recorder.Body.String(), `"delivered":true`) {
+		t.Fatalf("got %d %s", recorder.Code, recorder.Body)
+	}
+	if e := <-published; !strings.Contains(e.Data, "Bye") {
+		t.Errorf("published %+v", e)
+	}
+}
+
+// roundTrip is an http.RoundTripper in memory, where synctest has the time.
+type roundTrip func(*http.Request) *http.Response
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return f(r), nil
+}
+
+// Any number of pages that poll ask Belfry once a second, and one that has gone
+// does not spoil the answer for the others.
+func TestReadyIsAskedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(parse(t, "http://belfry/ws/"), "app-id", creds)
+		var asked atomic.Int32
+		status := http.StatusOK
+		p.client.Transport = roundTrip(func(r *http.Request) *http.Response {
+			if r.Method != http.MethodGet || r.URL.Path != "/ws/ready" {
+				t.Errorf("asked %s %s", r.Method, r.URL.Path)
+			}
+			asked.Add(1)
+			return &http.Response{StatusCode: status, Body: http.NoBody}
+		})
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for round, want := range []bool{true, false, true} {
+			status = http.StatusOK
+			if !want {
+				status = http.StatusServiceUnavailable
+			}
+			var pages sync.WaitGroup
+			for range 10 {
+				pages.Go(func() {
+					if got := p.ready(gone); got != want {
+						t.Errorf("round %d: ready is %v, want %v", round, got, want)
+					}
+				})
+			}
+			pages.Wait()
+			if n := int(asked.Load()); n != round+1 {
+				t.Errorf("round %d: asked %d times, want once a round", round, n)
+			}
+			time.Sleep(readyAge)
+		}
+	})
 }
 
 func TestSendRefuses(t *testing.T) {
@@ -204,11 +307,7 @@ func TestConfig(t *testing.T) {
 		{"http://[::1]/ws/", "::1", 80, "/ws", false},
 	}
 	for _, tt := range tests {
-		base, err := url.Parse(tt.belfry)
-		if err != nil {
-			t.Fatal(err)
-		}
-		app := &application{belfry: newPublisher(base, "app-id", creds), messages: &conversation{}}
+		app := &application{belfry: newPublisher(parse(t, tt.belfry), "app-id", creds), messages: &conversation{}}
 		chat := httptest.NewServer(app.routes(fstest.MapFS{}))
 		_, got := do(t, "GET", chat.URL+"/api/config", "")
 		chat.Close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -85,7 +86,9 @@ func (a *application) config(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// list answers with the messages whose id is above ?after, all without it.
+// list answers with the messages whose id is above ?after, all without it, and
+// with "realtime": whether the realtime server is there. A page that polls because
+// it is not connects again when it is.
 func (a *application) list(w http.ResponseWriter, r *http.Request) {
 	if r.PathValue("id") != conversationID {
 		refuse(w, http.StatusNotFound, "no such conversation: this demo has conversation "+conversationID)
@@ -99,13 +102,14 @@ func (a *application) list(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	answer(w, http.StatusOK, map[string]any{"messages": a.messages.after(after)})
+	realtime := a.belfry.ready(r.Context()) // may take a while; the list is to be of now
+	answer(w, http.StatusOK, map[string]any{"messages": a.messages.after(after), "realtime": realtime})
 }
 
 // send stores a message and broadcasts it to everybody but the sender's own
 // connection, which X-Socket-ID names. A message that is stored but could not
-// be broadcast is answered with "delivered": false; the others find it when
-// they next ask for the list.
+// be broadcast is no error to its sender, who is told "delivered": false; the
+// others find it when they next ask for the list.
 func (a *application) send(w http.ResponseWriter, r *http.Request) {
 	if r.PathValue("id") != conversationID {
 		refuse(w, http.StatusNotFound, "no such conversation: this demo has conversation "+conversationID)
@@ -136,7 +140,9 @@ func (a *application) send(w http.ResponseWriter, r *http.Request) {
 	}
 	stored := a.messages.add(message{Role: sent.Role, Text: sent.Text, SentAt: sent.SentAt, CreatedAt: time.Now().UTC()})
 	delivered := true
-	if err := a.belfry.publish(r.Context(), channelName, eventName, map[string]any{"message": stored}, socketID); err != nil {
+	// The others are to get it even if the sender leaves at once.
+	ctx := context.WithoutCancel(r.Context())
+	if err := a.belfry.publish(ctx, channelName, eventName, map[string]any{"message": stored}, socketID); err != nil {
 		slog.Warn("message not broadcast", "id", stored.ID, "error", err)
 		delivered = false
 	}

@@ -6,8 +6,11 @@ const messages = (conversation) => `/api/conversations/${encodeURIComponent(conv
 /** The options for Laravel Echo. */
 export const config = () => request('/api/config');
 
-/** The stored messages with an id above the given one. */
-export const messagesAfter = async (conversation, id) => (await request(`${messages(conversation)}?after=${id}`)).messages;
+/**
+ * The stored messages with an id above the given one, and whether the backend can
+ * reach the realtime server: {messages, realtime}.
+ */
+export const messagesAfter = (conversation, id) => request(`${messages(conversation)}?after=${id}`);
 
 /**
  * Stores and broadcasts a message: {message, delivered}. The connection with

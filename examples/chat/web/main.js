@@ -2,7 +2,9 @@
 // ?transports=xhr_streaming,xhr_polling limits what may carry the connection.
 
 import { config, messagesAfter, send } from './api.js';
-import { connect } from './connection.js';
+import { appPolling, connect, webSocket } from './connection.js';
+import { Feed } from './feed.js';
+import { Recovery } from './recovery.js';
 import { View } from './view.js';
 
 const conversation = 1;
@@ -15,21 +17,75 @@ const view = new View(role);
 /** Milliseconds since 1970, finer than Date.now(). */
 const now = () => performance.timeOrigin + performance.now();
 
+const unreachable = (error) =>
+  view.problem(error && `The chat server cannot be reached: ${error.message}.`);
+
 async function start() {
-  const echo = connect(await config(), transports, view.connection.bind(view));
+  const options = await config();
+
+  let polling = false;
+  let provider;
+  const showProvider = () => view.provider(polling ? appPolling : provider);
+
+  const feed = new Feed({
+    ask: async () => {
+      const { messages, realtime } = await messagesAfter(conversation, view.complete);
+      view.list(messages);
+      if (!realtime) {
+        recovery.outage();
+      } else if (!feed.live) {
+        recovery.ready();
+      }
+      return messages.length > 0;
+    },
+    onPolling: (is) => {
+      polling = is;
+      showProvider();
+    },
+    onProblem: unreachable,
+  });
+
+  const echo = connect(options, transports, (state, carrier) => {
+    provider = carrier;
+    view.connection(state);
+    showProvider();
+    if (state !== 'connected') {
+      feed.down();
+    }
+  });
+  const recovery = new Recovery(echo.connector.pusher);
 
   const channel = echo
     .private(`chat.conversation.${conversation}`)
-    .listen('ChatMessageReceived', ({ message }) => view.message(message, now()))
+    .listen('ChatMessageReceived', ({ message }) => {
+      view.message(message, now());
+      mindGap(message);
+    })
     .listenForWhisper('typing', () => view.typing(true))
-    // Also after a reconnect: what was sent meanwhile is in the list only.
-    .subscribed(() => attempt(catchUp))
-    .error(({ status }) => view.problem(`The chat refused this conversation (${status ?? 'no reason given'}).`));
+    .subscribed(() => {
+      view.problem(null);
+      feed.up();
+      recovery.subscribed(provider === webSocket);
+    })
+    .error(({ status }) => {
+      if (status === 401 || status === 403) {
+        view.problem(`The chat refused this conversation (${status}).`);
+      } else {
+        recovery.outage(); // of the backend: subscribe again when it answers
+      }
+    });
+
+  /** Asks for what is missing before a message: it was stored, but not broadcast. */
+  function mindGap({ id }) {
+    if (view.complete < id) {
+      feed.catchUp();
+    }
+  }
 
   let whispered = 0;
   view.onInput({
     onTyping: () => {
-      if (now() - whispered > 1000) {
+      if (feed.live && now() - whispered > 1000) {
         whispered = now();
         channel.whisper('typing', {});
       }
@@ -41,6 +97,7 @@ async function start() {
       try {
         const { message: stored, delivered } = await send(conversation, message, echo.socketId());
         shown.sent(stored, delivered, now());
+        mindGap(stored);
       } catch (error) {
         shown.failed(error.message);
       }
@@ -48,18 +105,4 @@ async function start() {
   });
 }
 
-async function catchUp() {
-  view.list(await messagesAfter(conversation, view.complete));
-}
-
-/** Runs a step and shows what went wrong, until it goes right. */
-async function attempt(step) {
-  try {
-    await step();
-    view.problem(null);
-  } catch (error) {
-    view.problem(`The chat server cannot be reached: ${error.message}.`);
-  }
-}
-
-attempt(start);
+start().catch(unreachable);

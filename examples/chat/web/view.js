@@ -10,6 +10,7 @@ const titles = {
 export class View {
   #role;
   #shown = new Map(); // message id -> its <li>
+  #sending = new Map(); // sent_at -> the <li> of a message without an id yet
   #complete = 0; // every message up to this id is shown
   #typingTimer;
 
@@ -45,10 +46,19 @@ export class View {
     text.addEventListener('input', onTyping);
   }
 
-  connection(state, provider) {
+  connection(state) {
     element('state').textContent = state;
     element('state').dataset.state = state;
-    element('provider').textContent = provider ?? 'none';
+  }
+
+  /** Shows what carries messages, and its title to those who point at it. */
+  provider({ name, title }) {
+    const badge = element('provider');
+    badge.title = title;
+    // Screen readers may tell a change to the same text once more.
+    if (badge.textContent !== name) {
+      badge.textContent = name;
+    }
   }
 
   problem(text) {
@@ -60,7 +70,7 @@ export class View {
   list(messages) {
     for (const message of messages) {
       if (!this.#shown.has(message.id)) {
-        this.#place(this.#item(message), message.id);
+        this.#place(this.#itemOf(message), message.id);
       }
       this.#complete = Math.max(this.#complete, message.id);
     }
@@ -76,7 +86,7 @@ export class View {
     if (this.#shown.has(message.id)) {
       return;
     }
-    const item = this.#item(message);
+    const item = this.#itemOf(message);
     this.#place(item, message.id);
     this.#took(item, 'shown', now - message.sent_at);
     this.typing(false);
@@ -84,30 +94,31 @@ export class View {
 
   /**
    * Shows a message that is being sent. The result has one method for each way
-   * that can end.
+   * that can end. The message may also be listed before, or after a failure: then
+   * it was stored, and only the answer is missing.
    */
   sending(message) {
     const item = this.#item(message);
     item.dataset.status = 'sending';
     item.querySelector('.took').textContent = 'sending…';
+    this.#sending.set(message.sent_at, item);
     this.#append(item);
     return {
       sent: (stored, delivered, now) => {
-        if (this.#shown.has(stored.id)) {
-          item.remove(); // the list of messages was faster
-          return;
-        }
+        this.#sending.delete(message.sent_at);
         this.#place(item, stored.id);
         if (delivered) {
           this.#took(item, 'sent', now - message.sent_at);
         } else {
-          item.dataset.status = 'undelivered';
-          item.querySelector('.took').textContent = 'stored, but not broadcast';
+          item.dataset.status = 'stored';
+          item.querySelector('.took').textContent = 'sent without the realtime server';
         }
       },
       failed: (reason) => {
-        item.dataset.status = 'failed';
-        item.querySelector('.took').textContent = `not sent: ${reason}`;
+        if (this.#sending.has(message.sent_at)) {
+          item.dataset.status = 'failed';
+          item.querySelector('.took').textContent = `not sent: ${reason}`;
+        }
       },
     };
   }
@@ -130,6 +141,18 @@ export class View {
     const time = item.querySelector('time');
     time.dateTime = at.toISOString();
     time.textContent = at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+    return item;
+  }
+
+  /** The item for a message with an id: the one from when it was sent, if from here. */
+  #itemOf(message) {
+    const item = this.#sending.get(message.sent_at);
+    if (!item) {
+      return this.#item(message);
+    }
+    this.#sending.delete(message.sent_at);
+    delete item.dataset.status;
+    item.querySelector('.took').textContent = '';
     return item;
   }
 
