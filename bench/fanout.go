@@ -96,21 +96,30 @@ func fanout(ctx context.Context, r *run) error {
 func pacedFanout(ctx context.Context, s *stage, pace int, a *load.Audience) error {
 	members := len(a.Members)
 	for _, size := range []int{small, large} {
-		topic := s.topic(a, size)
-		interval := time.Second / time.Duration(pace)
-		if err := s.paced(ctx, interval, events(s.r.window/5, interval), []*load.Audience{a}, []*load.Topic{topic}); err != nil {
-			return err
-		}
-		u, err := s.r.measure(func() error {
-			return s.paced(ctx, interval, events(s.r.window, interval), []*load.Audience{a}, []*load.Topic{topic})
-		})
-		if err != nil {
-			return err
-		}
 		workload := fmt.Sprintf("paced fan-out, %s, %d B", subscribers(members), size)
-		s.r.recordCPU(workload, "CPU µs per delivery", pacedCPU[members], u, s.tally.Deliveries)
-		s.r.recordLatency(workload, "", s.tally.Latency, pacedP99[members])
+		if err := pacedEvents(ctx, s, workload, pace, size, a, pacedCPU[members], pacedP99[members]); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// pacedEvents measures so many events of this size a second.
+func pacedEvents(ctx context.Context, s *stage, workload string, pace, size int, a *load.Audience, cpu, p99 *report.Goal) error {
+	topic := s.topic(a, size)
+	interval := time.Second / time.Duration(pace)
+	publish := func(long time.Duration) error {
+		return s.paced(ctx, interval, events(long, interval), []*load.Audience{a}, []*load.Topic{topic})
+	}
+	if err := publish(s.r.window / 5); err != nil {
+		return err
+	}
+	u, err := s.r.measure(func() error { return publish(s.r.window) })
+	if err != nil {
+		return err
+	}
+	s.r.recordCPU(workload, "CPU µs per delivery", cpu, u, s.tally.Deliveries)
+	s.r.recordLatency(workload, "", s.tally.Latency, p99)
 	return nil
 }
 

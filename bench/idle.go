@@ -17,17 +17,17 @@ const fewIdle = 4000
 // idleAsConfigured measures what operators see: garbage collectors leave garbage
 // until there is enough of it.
 func idleAsConfigured(ctx context.Context, r *run) error {
-	return idle(ctx, r, "idle connections, each in a private channel", nil)
+	return idle(ctx, r, "idle connections, each in a private channel", fewIdle, r.connections, nil)
 }
 
 // idleCollected measures what a connection needs.
 func idleCollected(ctx context.Context, r *run) error {
-	return idle(ctx, r, "idle connections, garbage collected", report.AtMost(1))
+	return idle(ctx, r, "idle connections, garbage collected", fewIdle, r.connections, report.AtMost(1))
 }
 
 // idle measures what a connection occupies that is subscribed to a private
-// channel of its own and does nothing.
-func idle(ctx context.Context, r *run, workload string, goal *report.Goal) error {
+// channel of its own and does nothing: from the first few to many.
+func idle(ctx context.Context, r *run, workload string, few, many int, goal *report.Goal) error {
 	loop, err := load.NewLoop(r.clock)
 	if err != nil {
 		return err
@@ -35,8 +35,7 @@ func idle(ctx context.Context, r *run, workload string, goal *report.Goal) error
 	defer loop.Close()
 	crowd := &load.Crowd{Target: r.target, Loop: loop}
 	tally := load.NewTally()
-	many := r.connections
-	few := min(fewIdle, many/4)
+	few = min(few, many/4)
 	open := func(from, to int) (report.Point, error) {
 		var audiences []*load.Audience
 		for i := from; i < to; i++ {
