@@ -6,24 +6,23 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"belfry/bench/load"
 )
 
-// The HTTP fallback, by as many sessions and as many events a second as the
-// paced fan-out has to 1,000.
+// The HTTP fallback beside WebSocket. A polling session asks for each event anew,
+// and at twice this pace it would come too late on a machine of two processors:
+// an answer would have several events, and a delivery would cost less the busier
+// the machine is.
 const (
 	fallbackSessions = 1000
-	fallbackPace     = 20
-	fallbackFew      = fallbackSessions / 4
+	fallbackPace     = 10 // events a second
 )
 
 // Enough large events for pusher-js to begin each stream anew: what is lost or
 // doubled then is an error.
 const (
 	restartBytes  = stallBytes
-	restartEvents = 30
 	restartPace   = 60
+	restartEvents = 30
 )
 
 // fallbackDelivery measures what it costs to deliver over the target's
@@ -35,23 +34,31 @@ func fallbackDelivery(ctx context.Context, r *run) error {
 	}
 	defer s.close()
 	a := s.audience("fallback")
-	sessions := min(fallbackSessions, r.connections/2) // each has two connections
+	sessions := sessions(r)
 	if err := s.crowd.Open(ctx, repeat(a, sessions)); err != nil {
 		return err
 	}
-	err = s.paced(ctx, time.Second/restartPace, restartEvents, []*load.Audience{a}, []*load.Topic{s.topic(a, restartBytes)})
-	if err != nil {
+	restarts := s.even(a, restartBytes, restartPace)
+	if err := restarts.publish(ctx, restartEvents*restarts.interval); err != nil {
 		return err
 	}
-	workload := fmt.Sprintf("transports, paced fan-out, %d sessions, %d B", sessions, small)
-	if err := pacedEvents(ctx, s, workload, fallbackPace, small, a, nil, nil); err != nil {
+	workload := fmt.Sprintf("%d sessions, %d B, %d times a second", sessions, small, fallbackPace)
+	if err := s.even(a, small, fallbackPace).measure(ctx, workload, nil, nil); err != nil {
 		return err
 	}
 	return s.silence(ctx)
 }
 
+// collectedSettle is how long memory takes to become steady where there is no
+// garbage.
+const collectedSettle = 600 * time.Millisecond
+
 // fallbackIdle measures what a session needs.
 func fallbackIdle(ctx context.Context, r *run) error {
-	many := min(fallbackSessions, r.connections/2)
-	return idle(ctx, r, "transports, idle sessions, garbage collected", fallbackFew, many, nil)
+	r.settle = min(r.settle, collectedSettle)
+	const workload = "idle sessions, each in a private channel, garbage collected"
+	return idle{workload, "session", fallbackSessions / 4, sessions(r), nil}.measure(ctx, r)
 }
+
+// sessions is how many there are: over HTTP each has two connections.
+func sessions(r *run) int { return min(fallbackSessions, r.connections/2) }

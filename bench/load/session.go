@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"strconv"
@@ -42,7 +43,7 @@ type session struct {
 
 func (l *Loop) openSession(s *Subscriber) error {
 	f := &session{Subscriber: s, loop: l, number: l.dialed}
-	f.path = fmt.Sprintf("/pusher/app/%s/%d/%08d/", s.target.App.Key, f.number%1000, f.number)
+	f.path = fmt.Sprintf("/pusher/app/%s/%d/%08x/", s.target.App.Key, rand.IntN(1000), rand.Uint32())
 	f.receiving = exchange{session: f, fd: -1}
 	f.sending = exchange{session: f, fd: -1}
 	s.link = f
