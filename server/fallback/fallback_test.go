@@ -99,6 +99,7 @@ type response struct {
 	status   int
 	text     bytes.Buffer
 	blocked  bool // writes wait for their deadline
+	flushed  bool
 	deadline time.Time
 }
 
@@ -123,7 +124,11 @@ func (r *response) Write(b []byte) (int, error) {
 	return r.text.Write(b)
 }
 
-func (r *response) Flush() {}
+func (r *response) Flush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flushed = true
+}
 
 func (r *response) SetReadDeadline(time.Time) error { return nil }
 
@@ -270,6 +275,24 @@ func TestProbeAmidEvents(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		if !r.over() {
 			t.Error("the session goes on without a sign of life")
+		}
+	})
+}
+
+// What a stream has is sent at once; the answer to a poll with its end, which
+// takes one system call less.
+func TestFlush(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		for transport, want := range map[string]bool{"xhr_streaming": true, "xhr": false} {
+			r := f.post(transport+"/"+transport, "")
+			if lines := r.lines(); !slices.Contains(lines, "o") {
+				t.Fatalf("%s is answered with %q", transport, lines)
+			}
+			r.mu.Lock()
+			if r.flushed != want {
+				t.Errorf("%s: flushed is %v", transport, r.flushed)
+			}
+			r.mu.Unlock()
 		}
 	})
 }
