@@ -63,7 +63,7 @@ demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8
 	  trap 'exit 0' INT TERM; \
 	  wait $$chat
 
-bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn or latency for one
+bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, latency or fallback for one
 	go build -o bin/bench ./bench
 	bin/bench -only "$(BENCH)"
 

@@ -14,6 +14,10 @@
 // and its memory is its share of the pages. Every published event must reach
 // every subscriber exactly once, or the benchmark fails.
 //
+// The part fallback compares the transports of the first server with each other:
+// the HTTP fallback beside WebSocket. Its sessions restart their streams and ask
+// again as pusher-js does.
+//
 // Package load has the clients, process the servers, report the table; each
 // workload has a file here.
 package main

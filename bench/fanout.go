@@ -96,21 +96,43 @@ func fanout(ctx context.Context, r *run) error {
 func pacedFanout(ctx context.Context, s *stage, pace int, a *load.Audience) error {
 	members := len(a.Members)
 	for _, size := range []int{small, large} {
-		topic := s.topic(a, size)
-		interval := time.Second / time.Duration(pace)
-		if err := s.paced(ctx, interval, events(s.r.window/5, interval), []*load.Audience{a}, []*load.Topic{topic}); err != nil {
-			return err
-		}
-		u, err := s.r.measure(func() error {
-			return s.paced(ctx, interval, events(s.r.window, interval), []*load.Audience{a}, []*load.Topic{topic})
-		})
-		if err != nil {
-			return err
-		}
 		workload := fmt.Sprintf("paced fan-out, %s, %d B", subscribers(members), size)
-		s.r.recordCPU(workload, "CPU µs per delivery", pacedCPU[members], u, s.tally.Deliveries)
-		s.r.recordLatency(workload, "", s.tally.Latency, pacedP99[members])
+		e := s.even(a, size, pace)
+		if err := e.publish(ctx, s.r.window/5); err != nil {
+			return err
+		}
+		if err := e.measure(ctx, workload, pacedCPU[members], pacedP99[members]); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// even is events of one size to one audience, at an even pace.
+type even struct {
+	s        *stage
+	audience *load.Audience
+	topic    *load.Topic
+	interval time.Duration
+}
+
+// even prepares so many events a second.
+func (s *stage) even(a *load.Audience, size, pace int) even {
+	return even{s, a, s.topic(a, size), time.Second / time.Duration(pace)}
+}
+
+func (e even) publish(ctx context.Context, long time.Duration) error {
+	return e.s.paced(ctx, e.interval, events(long, e.interval), []*load.Audience{e.audience}, []*load.Topic{e.topic})
+}
+
+func (e even) measure(ctx context.Context, workload string, cpu, p99 *report.Goal) error {
+	r, tally := e.s.r, e.s.tally
+	u, err := r.measure(func() error { return e.publish(ctx, r.window) })
+	if err != nil {
+		return err
+	}
+	r.recordCPU(workload, "CPU µs per delivery", cpu, u, tally.Deliveries)
+	r.recordLatency(workload, "", tally.Latency, p99)
 	return nil
 }
 

@@ -17,17 +17,26 @@ const fewIdle = 4000
 // idleAsConfigured measures what operators see: garbage collectors leave garbage
 // until there is enough of it.
 func idleAsConfigured(ctx context.Context, r *run) error {
-	return idle(ctx, r, "idle connections, each in a private channel", nil)
+	return idle{"idle connections, each in a private channel", "connection", fewIdle, r.connections, nil}.measure(ctx, r)
 }
 
 // idleCollected measures what a connection needs.
 func idleCollected(ctx context.Context, r *run) error {
-	return idle(ctx, r, "idle connections, garbage collected", report.AtMost(1))
+	return idle{"idle connections, garbage collected", "connection", fewIdle, r.connections, report.AtMost(1)}.measure(ctx, r)
 }
 
-// idle measures what a connection occupies that is subscribed to a private
-// channel of its own and does nothing.
-func idle(ctx context.Context, r *run, workload string, goal *report.Goal) error {
+// idle is clients that are subscribed to a private channel of their own and do
+// nothing: first a few, then many.
+type idle struct {
+	workload string
+	client   string // what one is called
+	few      int    // a quarter of many at most
+	many     int
+	goal     *report.Goal
+}
+
+// measure measures what a client occupies.
+func (i idle) measure(ctx context.Context, r *run) error {
 	loop, err := load.NewLoop(r.clock)
 	if err != nil {
 		return err
@@ -35,12 +44,11 @@ func idle(ctx context.Context, r *run, workload string, goal *report.Goal) error
 	defer loop.Close()
 	crowd := &load.Crowd{Target: r.target, Loop: loop}
 	tally := load.NewTally()
-	many := r.connections
-	few := min(fewIdle, many/4)
+	few := min(i.few, i.many/4)
 	open := func(from, to int) (report.Point, error) {
 		var audiences []*load.Audience
-		for i := from; i < to; i++ {
-			audiences = append(audiences, &load.Audience{Channel: fmt.Sprintf("private-idle-%d", i), Tally: tally})
+		for n := from; n < to; n++ {
+			audiences = append(audiences, &load.Audience{Channel: fmt.Sprintf("private-idle-%d", n), Tally: tally})
 		}
 		if err := crowd.Open(ctx, audiences); err != nil {
 			return report.Point{}, err
@@ -52,12 +60,12 @@ func idle(ctx context.Context, r *run, workload string, goal *report.Goal) error
 	if err != nil {
 		return err
 	}
-	atMany, err := open(few, many)
+	atMany, err := open(few, i.many)
 	if err != nil || r.pid == 0 {
 		return err
 	}
-	r.record(workload, fmt.Sprintf("MB at %d", few), nil, atFew.Y/1e6)
-	r.record(workload, fmt.Sprintf("MB at %d", many), nil, atMany.Y/1e6)
-	r.record(workload, "bytes per connection", goal, report.Slope(atFew, atMany))
+	r.record(i.workload, fmt.Sprintf("MB at %d", few), nil, atFew.Y/1e6)
+	r.record(i.workload, fmt.Sprintf("MB at %d", i.many), nil, atMany.Y/1e6)
+	r.record(i.workload, "bytes per "+i.client, i.goal, report.Slope(atFew, atMany))
 	return nil
 }

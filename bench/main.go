@@ -39,17 +39,22 @@ func main() {
 type workload struct {
 	name    string
 	collect bool // have the server collect its garbage all the time
-	run     func(context.Context, *run) error
+	// transports: run it over each transport of the first server, beside one
+	// another, instead of over WebSocket on each server.
+	transports bool
+	run        func(context.Context, *run) error
 }
 
 var workloads = []workload{
-	{"fanout", false, fanout},
-	{"idle", false, idleAsConfigured},
-	{"idle", true, idleCollected},
-	{"http", false, trigger},
-	{"churn", false, churn},
-	{"latency", false, fairness},
-	{"latency", false, stalled},
+	{name: "fanout", run: fanout},
+	{name: "idle", run: idleAsConfigured},
+	{name: "idle", collect: true, run: idleCollected},
+	{name: "http", run: trigger},
+	{name: "churn", run: churn},
+	{name: "latency", run: fairness},
+	{name: "latency", run: stalled},
+	{name: "fallback", transports: true, run: fallbackDelivery},
+	{name: "fallback", transports: true, collect: true, run: fallbackIdle},
 }
 
 // bench runs the chosen workloads and prints the table; after an error, as much
@@ -72,20 +77,17 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	result := &report.Report{Reference: bunName}
-	for _, s := range servers {
-		result.Servers = append(result.Servers, s.name())
-	}
+	tables := newTables(servers)
 	var others contention
-	failure := measureAll(ctx, o, servers, result, &others, min(o.connections, files-reservedFiles), stderr)
-	result.Notes = append(notes(o, servers), others.note())
-	if !result.Empty() {
-		if err := result.Print(stdout); err != nil {
+	failure := measureAll(ctx, o, tables, &others, min(o.connections, files-reservedFiles), stderr)
+	results := tables.results(append(notes(o, servers), others.note()))
+	for _, r := range results {
+		if err := r.Print(stdout); err != nil {
 			return err
 		}
 	}
 	if o.json != "" {
-		if err := writeJSON(o.json, result); err != nil {
+		if err := writeJSON(o.json, results); err != nil {
 			return err
 		}
 	}
@@ -97,24 +99,25 @@ const mostLoops = 4
 
 // measureAll runs every workload in turn, its rounds with the servers
 // alternating.
-func measureAll(ctx context.Context, o *options, servers []server, result *report.Report,
+func measureAll(ctx context.Context, o *options, tables *tables,
 	others *contention, connections int, progress io.Writer) error {
 	// Each loop is a thread. It must not wait for one of Go's processors that
 	// another one holds while it sleeps in epoll_wait.
 	runtime.GOMAXPROCS(runtime.NumCPU() + mostLoops)
 	clock := load.NewClock()
 	for _, w := range o.chosen {
+		t := tables.of(w)
 		for round := range o.rounds {
-			for _, s := range servers {
+			for _, s := range t.servers {
 				start := time.Now()
-				fmt.Fprintf(progress, "%-8s round %d of %d: %-8s", w.name, round+1, o.rounds, s.name())
+				fmt.Fprintf(progress, "%-8s round %d of %d: %-9s", w.name, round+1, o.rounds, s.name())
 				err := measureOne(ctx, w, s, others, &run{
 					clock:       clock,
 					window:      o.window,
 					settle:      o.settle,
 					connections: connections,
 					add: func(key report.Key, goal *report.Goal, value float64) {
-						result.Add(key, goal, s.name(), value)
+						t.result.Add(key, goal, s.name(), value)
 					},
 				})
 				if err != nil {
@@ -156,12 +159,12 @@ func notes(o *options, servers []server) []string {
 	return lines
 }
 
-func writeJSON(name string, result *report.Report) error {
+func writeJSON(name string, results []*report.Report) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(result.WriteJSON(f), f.Close())
+	return errors.Join(report.WriteJSON(f, results), f.Close())
 }
 
 // reservedFiles are the descriptors that are not for subscribers, here and in

@@ -44,21 +44,26 @@ type Audience struct {
 	Tally   *Tally
 	Members []*Subscriber
 
-	exact   []byte // the only message allowed, but for its stamp; nil: any
+	exact   []byte // the only message allowed, but for its stamp, as the transport writes it; nil: any
 	stampAt int
 }
 
 // Reset forgets what the members have received.
 func (a *Audience) Reset() {
 	for _, s := range a.Members {
-		s.received, s.sum = 0, 0
+		s.forget()
 	}
 }
 
 // Expect says how many bytes of data the coming events have.
 func (a *Audience) Expect(t *Target, size int) {
-	if t.Exact {
-		a.exact, a.stampAt = delivery(a.Channel, size)
+	if !t.Exact {
+		return
+	}
+	a.exact, a.stampAt = delivery(a.Channel, size)
+	if t.Transport.Lines() {
+		a.exact = escape(a.exact)
+		a.stampAt = bytes.Index(a.exact, []byte(stampMark))
 	}
 }
 
@@ -77,8 +82,7 @@ func (a *Audience) receive(s *Subscriber, message []byte, now time.Duration) (ok
 	if a.exact != nil && !a.matches(message) {
 		return true, fmt.Errorf("the event on %s came as %q, and not as %q", a.Channel, clip(message), clip(a.exact))
 	}
-	s.received++
-	s.sum += number
+	s.count(number)
 	a.Tally.Deliveries++
 	record(a.Tally.Latency, now-at)
 	return true, nil
@@ -91,7 +95,8 @@ func (a *Audience) matches(message []byte) bool {
 }
 
 // Check returns an error unless every member has received each event of the
-// topic exactly once.
+// topic exactly once, and all in the same order. Which order that is depends on
+// which of the publishers' requests the server reads first.
 func (a *Audience) Check(sent, sum uint64) error {
 	for _, s := range a.Members {
 		switch {
@@ -101,6 +106,8 @@ func (a *Audience) Check(sent, sum uint64) error {
 			return fmt.Errorf("%s: a subscriber received %d events more than the %d that there were", a.Channel, s.received-sent, sent)
 		case s.sum != sum:
 			return fmt.Errorf("%s: a subscriber received an event twice, and lost another one", a.Channel)
+		case s.order != a.Members[0].order:
+			return fmt.Errorf("%s: two subscribers received the events in different orders", a.Channel)
 		}
 	}
 	return nil

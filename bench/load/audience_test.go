@@ -21,12 +21,12 @@ func stream(size int, numbers ...uint64) []byte {
 	return b
 }
 
-func subscriber(size int) (*Audience, *Subscriber) {
+func subscriber(size int) (*Audience, *webSocket) {
 	a := &Audience{Channel: testChannel, Tally: NewTally()}
 	a.Expect(&Target{Exact: true}, size)
 	s := &Subscriber{audience: a, state: subscribed}
 	a.Members = []*Subscriber{s}
-	return a, s
+	return a, &webSocket{Subscriber: s, phase: upgraded}
 }
 
 // However the stream is cut, the same comes out of it.

@@ -43,7 +43,7 @@ func (c *Churn) next() error {
 	return c.Loop.open(c.Target, a, c)
 }
 
-func (c *Churn) opened(s *Subscriber) error { return s.close() }
+func (c *Churn) opened(s *Subscriber) error { return s.link.close() }
 
 func (c *Churn) ended(_ *Subscriber, err error) error {
 	if err != nil {

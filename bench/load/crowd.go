@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // opening is how many connections are opened at a time, well within what
@@ -95,8 +93,7 @@ func (c *Crowd) Stall(a *Audience, n int) error {
 		kept := len(a.Members) - n
 		for _, s := range a.Members[kept:] {
 			c.stalled[s] = true
-			// Not even a hang-up is told of what is not watched.
-			if err := unix.EpollCtl(c.Loop.epoll, unix.EPOLL_CTL_DEL, s.fd, nil); err != nil {
+			if err := c.Loop.mute(s.link.receiver()); err != nil {
 				return err
 			}
 		}
@@ -112,7 +109,7 @@ func (c *Crowd) Resume(ctx context.Context, limit time.Duration) (dropped int, e
 		for s := range c.stalled {
 			// What it reads is of no interest: only the end is.
 			s.audience = &Audience{Channel: s.audience.Channel, Tally: NewTally()}
-			if err := c.Loop.watch(s.fd, unix.EPOLLIN, s); err != nil {
+			if err := c.Loop.unmute(s.link.receiver()); err != nil {
 				return err
 			}
 		}

@@ -7,7 +7,8 @@
 // and forgotten.
 //
 //	Crowd       opens many subscribers, a few at a time
-//	Subscriber  one WebSocket connection, subscribed to one channel
+//	Subscriber  one client, subscribed to one channel: over WebSocket, or over
+//	            the HTTP fallback in the way of pusher-js
 //	Audience    the subscribers of one channel, and what they must receive
 //	Tally       what subscribers of one or more audiences have received
 //	Churn       connect, subscribe, close, again and again

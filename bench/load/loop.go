@@ -212,6 +212,13 @@ func (l *Loop) change(fd int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, fd, &e))
 }
 
+// mute stops serving a descriptor: not even its hang-up is told. unmute goes on.
+func (l *Loop) mute(fd int) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil))
+}
+
+func (l *Loop) unmute(fd int) error { return l.watch(fd, unix.EPOLLIN, l.sources[fd]) }
+
 // forget is for a descriptor that the caller closes.
 func (l *Loop) forget(fd int) { l.sources[fd] = nil }
 

@@ -26,22 +26,22 @@ func handshake(host, key string) []byte {
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 }
 
-// subscription is the frame that subscribes; private channels are signed for
+// subscription is the message that subscribes; private channels are signed for
 // the socket id.
 func subscription(app App, channel string, socketID []byte) []byte {
 	message := `{"event":"pusher:subscribe","data":{"channel":"` + channel + `"`
 	if strings.HasPrefix(channel, "private-") {
 		message += `,"auth":"` + app.SignChannel(string(socketID), channel, "") + `"`
 	}
-	return appendFrame(nil, opText, []byte(message+"}}"))
+	return []byte(message + "}}")
 }
 
-// unsubscription is the frame that ends a subscription. It has no answer.
+// unsubscription is the message that ends a subscription. It has no answer.
 func unsubscription(channel string) []byte {
-	return appendFrame(nil, opText, []byte(`{"event":"pusher:unsubscribe","data":{"channel":"`+channel+`"}}`))
+	return []byte(`{"event":"pusher:unsubscribe","data":{"channel":"` + channel + `"}}`)
 }
 
-var pusherPong = appendFrame(nil, opText, []byte(`{"event":"pusher:pong","data":{}}`))
+var pusherPong = []byte(`{"event":"pusher:pong","data":{}}`)
 
 // findSocketID reads socket_id out of pusher:connection_established, however
 // its JSON is spaced and escaped.

@@ -20,34 +20,60 @@ type response struct {
 // not hold all of it. An answer that ends with its connection is whole when
 // ended is true.
 func parseResponse(b []byte, ended bool) (r response, ok bool, err error) {
-	end := bytes.Index(b, endOfHead)
-	if end < 0 {
-		return r, false, nil
-	}
-	head, body := b[:end+2], b[end+4:]
-	if r.status, err = parseStatus(head); err != nil {
+	h, ok, err := parseHead(b)
+	if !ok || err != nil {
 		return r, false, err
 	}
-	size := -1
-	if length, found := header(head, "content-length"); found {
-		if size, err = strconv.Atoi(string(length)); err != nil || size < 0 {
-			return r, false, fmt.Errorf("Content-Length is %q", length)
-		}
-	} else if _, found := header(head, "transfer-encoding"); found {
+	r.status = h.status
+	body := b[h.size:]
+	size := h.length
+	if h.chunked {
 		// The last chunk and no trailers. The answers of a trigger are short
 		// JSON, so that these bytes are not within a chunk.
 		if i := bytes.Index(body, []byte("0\r\n\r\n")); i >= 0 {
 			size = i + 5
 		}
-	} else if ended {
+	} else if size < 0 && ended {
 		size = len(body)
 	}
 	if size < 0 || len(body) < size {
 		return r, false, nil
 	}
 	r.body = body[:size]
-	r.size = end + 4 + size
+	r.size = h.size + size
 	return r, true, nil
+}
+
+// head is what an HTTP/1.1 answer begins with.
+type head struct {
+	status  int
+	length  int // of the body, in bytes; -1: chunked, or until the connection ends
+	chunked bool
+	size    int // of the head, in bytes
+}
+
+// parseHead reads the head that b begins with. ok is false when b does not hold
+// all of it.
+func parseHead(b []byte) (h head, ok bool, err error) {
+	end := bytes.Index(b, endOfHead)
+	if end < 0 {
+		return h, false, nil
+	}
+	fields := b[:end+2]
+	h.size, h.length = end+len(endOfHead), -1
+	if h.status, err = parseStatus(fields); err != nil {
+		return h, false, err
+	}
+	if h.status/100 == 1 || h.status == 204 || h.status == 304 { // RFC 9112 section 6.3
+		h.length = 0
+	} else if length, found := header(fields, "content-length"); found {
+		if h.length, err = strconv.Atoi(string(length)); err != nil || h.length < 0 {
+			return h, false, fmt.Errorf("Content-Length is %q", length)
+		}
+	} else {
+		_, h.chunked = header(fields, "transfer-encoding")
+	}
+	return h, true, nil
 }
 
 // parseStatus reads "HTTP/1.1 200 OK".

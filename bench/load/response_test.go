@@ -19,6 +19,7 @@ func TestParseResponse(t *testing.T) {
 		{"length", length, false, 200, "{}", true},
 		{"length, and more", length + "HTTP/1.1", false, 200, "{}", true},
 		{"no body", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", false, 204, "", true},
+		{"a status that has no body", "HTTP/1.1 204 No Content\r\n\r\n", false, 204, "", true},
 		{"chunked", chunked, false, 200, "2\r\n{}\r\n0\r\n\r\n", true},
 		{"until the end", untilEnd, true, 401, "no signature", true},
 		{"until the end, which is yet to come", untilEnd, false, 0, "", false},

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"belfry/protocol"
 )
 
 // sources is how many loopback addresses clients connect from, 127.0.0.1
@@ -21,6 +23,8 @@ type Target struct {
 	Host string // host:port
 	// Exact says that messages must have the very bytes that Belfry sends.
 	Exact bool
+	// Transport is how subscribers connect.
+	Transport protocol.Transport
 
 	address  netip.AddrPort
 	loopback bool // an IPv4 one

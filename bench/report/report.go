@@ -23,6 +23,9 @@ type row struct {
 type Report struct {
 	// Servers are the columns. The first one is compared with the others.
 	Servers []string
+	// Base, unless it is empty, is the column that the others are compared with
+	// instead.
+	Base string
 	// Reference is the server that the goals for ratios are about.
 	Reference string
 	// Notes are printed below the table.
@@ -45,13 +48,31 @@ func (r *Report) Add(key Key, goal *Goal, server string, value float64) {
 // Empty reports whether there is nothing to print.
 func (r *Report) Empty() bool { return len(r.rows) == 0 }
 
-// WriteJSON writes every single value.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(struct {
+// pairs are the columns that are compared: what, and with what.
+func (r *Report) pairs() (pairs [][2]string) {
+	for _, s := range r.Servers {
+		switch {
+		case r.Base == "" && s != r.Servers[0]:
+			pairs = append(pairs, [2]string{r.Servers[0], s})
+		case r.Base != "" && s != r.Base:
+			pairs = append(pairs, [2]string{s, r.Base})
+		}
+	}
+	return pairs
+}
+
+// WriteJSON writes every single value of the reports, as a list of them.
+func WriteJSON(w io.Writer, reports []*Report) error {
+	type table struct {
 		Servers []string `json:"servers"`
 		Rows    []*row   `json:"rows"`
 		Notes   []string `json:"notes"`
-	}{r.Servers, r.rows, r.Notes})
+	}
+	tables := make([]table, len(reports))
+	for i, r := range reports {
+		tables[i] = table{r.Servers, r.rows, r.Notes}
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(tables)
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -84,5 +85,47 @@ A note.
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestPrintWithBase(t *testing.T) {
+	r := &Report{Servers: []string{"a", "b", "c"}, Base: "a"}
+	for i, s := range r.Servers {
+		r.Add(Key{"work", "CPU µs"}, nil, s, float64(2+2*i))
+	}
+	var b strings.Builder
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `                                             a           b           c                 b/a                 c/a  goal
+
+work
+  CPU µs                                  2.00        4.00        6.00                2.00                3.00
+
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestWriteJSON(t *testing.T) {
+	r := &Report{Servers: []string{"a"}}
+	r.Add(Key{"work", "CPU µs"}, nil, "a", 1.5)
+	var b strings.Builder
+	if err := WriteJSON(&b, []*Report{r, {Servers: []string{"b"}}}); err != nil {
+		t.Fatal(err)
+	}
+	var tables []struct {
+		Servers []string
+		Rows    []struct {
+			Workload, Metric string
+			Values           map[string][]float64
+		}
+	}
+	if err := json.Unmarshal([]byte(b.String()), &tables); err != nil {
+		t.Fatal(err)
+	}
+	if len(tables) != 2 || tables[1].Servers[0] != "b" || len(tables[0].Rows) != 1 || tables[0].Rows[0].Values["a"][0] != 1.5 {
+		t.Errorf("got %s", b.String())
 	}
 }

@@ -44,8 +44,8 @@ func (r *Report) printHead(b *strings.Builder) {
 	for _, s := range r.Servers {
 		b.WriteString(right(s, valueWidth))
 	}
-	for _, s := range r.Servers[1:] {
-		b.WriteString(right(r.Servers[0]+"/"+s, ratioWidth))
+	for _, p := range r.pairs() {
+		b.WriteString(right(p[0]+"/"+p[1], ratioWidth))
 	}
 	b.WriteString("  goal\n")
 }
@@ -60,8 +60,8 @@ func (r *Report) printRow(b *strings.Builder, row *row) {
 		}
 		line.WriteString(right(value, valueWidth))
 	}
-	for _, s := range r.Servers[1:] {
-		line.WriteString(right(ratioText(row.Values[r.Servers[0]], row.Values[s]), ratioWidth))
+	for _, p := range r.pairs() {
+		line.WriteString(right(ratioText(row.Values[p[0]], row.Values[p[1]]), ratioWidth))
 	}
 	if goal := row.Goal; goal != nil {
 		fmt.Fprintf(&line, "  %s%s", left(goal.String(), goalWidth), r.judge(row))

@@ -61,6 +61,24 @@ func TestProbeAmidEvents(t *testing.T) {
 	})
 }
 
+// What a stream has is sent at once; the answer to a poll with its end, which
+// takes one system call less.
+func TestFlush(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		for transport, want := range map[string]bool{"xhr_streaming": true, "xhr": false} {
+			r := f.post(transport+"/"+transport, "")
+			if lines := r.lines(); !slices.Contains(lines, "o") {
+				t.Fatalf("%s is answered with %q", transport, lines)
+			}
+			r.mu.Lock()
+			if r.flushed != want {
+				t.Errorf("%s: flushed is %v", transport, r.flushed)
+			}
+			r.mu.Unlock()
+		}
+	})
+}
+
 // A poll is held until something comes, or for 25 seconds.
 func TestPollIsHeld(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {

@@ -102,6 +102,7 @@ type response struct {
 	status   int
 	text     bytes.Buffer
 	blocked  bool // writes wait for their deadline
+	flushed  bool
 	deadline time.Time
 	patient  bool // reading the request has no deadline
 }
@@ -127,7 +128,11 @@ func (r *response) Write(b []byte) (int, error) {
 	return r.text.Write(b)
 }
 
-func (r *response) Flush() {}
+func (r *response) Flush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flushed = true
+}
 
 func (r *response) SetReadDeadline(d time.Time) error {
 	r.mu.Lock()

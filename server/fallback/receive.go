@@ -34,7 +34,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 
 	rec := newReceiver(t)
 	c, refused := h.attach(r, t, rec)
-	out := &writer{w: w, control: http.NewResponseController(w)}
+	out := &writer{w: w, control: http.NewResponseController(w), flushes: !rec.polling}
 	if refused != nil {
 		out.write(appendGoodbye([]byte(protocol.OpenLine), refused))
 		return
@@ -76,6 +76,7 @@ func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
 type writer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	flushes bool // otherwise the response goes out at its end, in one system call if it is short
 }
 
 // unlimited lifts the server's limit on how long reading a request may take:
@@ -84,8 +85,8 @@ func (w *writer) unlimited() {
 	_ = w.control.SetReadDeadline(time.Time{}) // where it is not supported, there is none
 }
 
-// write writes and flushes. An error means that the client has gone, or does
-// not read.
+// write writes and, in a stream, flushes. An error means that the client has
+// gone, or does not read.
 func (w *writer) write(lines []byte) error {
 	if len(lines) == 0 {
 		return nil
@@ -93,7 +94,7 @@ func (w *writer) write(lines []byte) error {
 	if err := w.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if _, err := w.w.Write(lines); err != nil {
+	if _, err := w.w.Write(lines); err != nil || !w.flushes {
 		return err
 	}
 	return w.control.Flush()

@@ -1,0 +1,89 @@
+//go:build linux
+
+package main
+
+import (
+	"belfry/bench/report"
+	"belfry/protocol"
+)
+
+// table is what is measured side by side, and the results.
+type table struct {
+	servers []server
+	result  *report.Report
+}
+
+// tables are the two that there are.
+type tables struct{ servers, transports table }
+
+func newTables(servers []server) *tables {
+	t := &tables{
+		servers:    table{servers, &report.Report{Reference: bunName}},
+		transports: table{overTransports(servers[0]), &report.Report{Base: transportNames[protocol.WebSocket]}},
+	}
+	for _, table := range []*table{&t.servers, &t.transports} {
+		for _, s := range table.servers {
+			table.result.Servers = append(table.result.Servers, s.name())
+		}
+	}
+	return t
+}
+
+func (t *tables) of(w workload) *table {
+	if w.transports {
+		return &t.transports
+	}
+	return &t.servers
+}
+
+// results are those tables that have any. The notes are below the last one.
+func (t *tables) results(notes []string) (results []*report.Report) {
+	for _, r := range []*report.Report{t.servers.result, t.transports.result} {
+		if !r.Empty() {
+			results = append(results, r)
+		}
+	}
+	if len(results) > 0 {
+		results[len(results)-1].Notes = notes
+	}
+	return results
+}
+
+// transportNames are the columns of the table of transports.
+var transportNames = [protocol.NumTransports]string{
+	protocol.WebSocket:    "websocket",
+	protocol.XHRStreaming: "streaming",
+	protocol.XHRPolling:   "polling",
+}
+
+// overTransport is a server whose subscribers connect by one transport.
+type overTransport struct {
+	server
+	transport protocol.Transport
+}
+
+// overTransports are a server's transports, but for the reference, which has no
+// other than WebSocket.
+func overTransports(s server) (all []server) {
+	if s.name() == bunName {
+		return nil
+	}
+	for t := range protocol.NumTransports {
+		all = append(all, overTransport{s, t})
+	}
+	return all
+}
+
+func (o overTransport) name() string { return transportNames[o.transport] }
+
+func (o overTransport) start(collect bool) (*instance, error) {
+	i, err := o.server.start(collect)
+	if err != nil {
+		return nil, err
+	}
+	over := *i
+	target := *i.target
+	target.Transport = o.transport
+	over.target = &target
+	return &over, nil
+}
