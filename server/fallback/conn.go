@@ -153,7 +153,7 @@ func (c *conn) Due(now keepalive.Time) keepalive.Time {
 	case tooSlow:
 		c.session.End(session.SlowConsumer)
 	case stuck:
-		c.session.Close(session.SlowConsumer, slow)
+		c.session.Close(session.SlowConsumer, session.TooSlow)
 	case alive:
 		next = min(next, c.session.Due(now, c.seen.Load()))
 	}
@@ -200,8 +200,6 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 
 // The following need mu.
 
-var slow = &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Connection does not read fast enough: too much is waiting to be sent"}
-
 // room reports whether more may be queued. Who lets too much pile up is cut
 // off. What one delivery adds may exceed the limit: it comes at once, however
 // fast the client reads.
@@ -209,7 +207,7 @@ func (c *conn) room() bool {
 	if c.state == open && len(c.queue) > c.handler.MaxOutboxBytes {
 		c.queue = nil
 		c.slow = true
-		c.close(slow)
+		c.close(session.TooSlow)
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()) // for Due to end the session, which takes its lock
 	}
 	return c.state == open

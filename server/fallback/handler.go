@@ -215,17 +215,14 @@ func (h *Handler) Evict() {
 	}
 }
 
-var restarting = &protocol.Error{Code: protocol.CodeReconnect, Message: "Server is restarting: reconnect"}
-
 func (h *Handler) isDraining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.draining
 }
 
-// drainPace is the longest pause between two clients being told to go: a
-// server with few does not take its whole grace.
-const drainPace = 10 * time.Millisecond
+// drainCheck is how often a draining handler looks whether requests are left.
+const drainCheck = 10 * time.Millisecond
 
 // Drain tells all clients to reconnect, spread over the time that is left
 // until the context's deadline, and returns when no request is served any
@@ -236,22 +233,12 @@ func (h *Handler) Drain(ctx context.Context) {
 	h.draining = true
 	h.mu.Unlock()
 
-	conns := h.all()
-	pause := drainPace
-	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
-		// A fifth of the time is for the last ones to read their goodbye.
-		pause = min(pause, time.Until(deadline)*4/5/time.Duration(len(conns)))
+	var sessions []*session.Session
+	for _, c := range h.all() {
+		sessions = append(sessions, c.session)
 	}
-	pace := time.NewTicker(max(pause, time.Microsecond))
-	defer pace.Stop()
-	for _, c := range conns {
-		c.session.Close(session.Drain, restarting)
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
-		}
-	}
-	again := time.NewTicker(drainPace)
+	session.CloseAll(ctx, sessions)
+	again := time.NewTicker(drainCheck)
 	defer again.Stop()
 	for !h.stop() {
 		<-again.C

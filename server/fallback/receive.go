@@ -125,7 +125,7 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver) (
 		return c, nil
 	}
 	if h.isDraining() { // Drain may have looked for it before it was known
-		c.session.Close(session.Drain, restarting)
+		c.session.Close(session.Drain, session.Restarting)
 	} else { // likewise Evict
 		c.session.Evict()
 	}
@@ -140,7 +140,7 @@ const files = 2
 // known yet.
 func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
 	if h.isDraining() {
-		return nil, restarting
+		return nil, session.Restarting
 	}
 	if refused = h.Places.Take(files); refused != nil {
 		h.Gate.Reject("", refused)

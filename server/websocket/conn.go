@@ -92,8 +92,6 @@ func (c *conn) end(last []byte) {
 	c.out.Close(last)
 }
 
-var slow = &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Connection does not read fast enough: too much is waiting to be sent"}
-
 // Slow implements outbox.Writer.
 func (c *conn) Slow() []byte {
 	c.closing.Store(true)
@@ -101,7 +99,7 @@ func (c *conn) Slow() []byte {
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
 		c.leave(session.SlowConsumer)
 	}()
-	return farewell(slow)
+	return farewell(session.TooSlow)
 }
 
 // Due implements keepalive.Watched.

@@ -118,7 +118,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		h.giveUpPlace(c)
 		c.Close(refused)
 	case h.isDraining(): // Drain may have looked for it before it was watched
-		c.session.Close(session.Drain, restarting)
+		c.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		c.session.Evict()
 	}
@@ -169,7 +169,7 @@ func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 	case h.draining && h.open == 0:
 		return nil, false
 	case h.draining:
-		refused = restarting
+		refused = session.Restarting
 	default:
 		refused = h.Places.Take(1)
 		if refused == nil {
@@ -223,12 +223,6 @@ func (h *Handler) remove(c *conn) {
 	h.leave(c.placed)
 }
 
-var restarting = &protocol.Error{Code: protocol.CodeReconnect, Message: "Server is restarting: reconnect"}
-
-// drainPace is the longest pause between two connections being told to go: a
-// server with few connections does not take its whole grace.
-const drainPace = 10 * time.Millisecond
-
 // Drain tells all clients to reconnect, spread over the time that is left
 // until the context's deadline, and returns when all have gone or the deadline
 // has come: then the rest is cut.
@@ -240,23 +234,13 @@ func (h *Handler) Drain(ctx context.Context) {
 	}
 	h.mu.Unlock()
 
-	conns := h.conns()
-	pause := drainPace
-	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
-		// A fifth of the time is for the last ones to read their goodbye.
-		pause = min(pause, time.Until(deadline)*4/5/time.Duration(len(conns)))
-	}
-	pace := time.NewTicker(max(pause, time.Microsecond))
-	defer pace.Stop()
-	for _, c := range conns {
+	var sessions []*session.Session
+	for _, c := range h.conns() {
 		if c.session != nil {
-			c.session.Close(session.Drain, restarting)
-		}
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
+			sessions = append(sessions, c.session)
 		}
 	}
+	session.CloseAll(ctx, sessions)
 	select {
 	case <-h.empty:
 	case <-ctx.Done():
