@@ -63,6 +63,10 @@ type Driver interface {
 	Publish(context.Context, ...Publication) error
 	// Update says what this node has of a channel from now on.
 	Update(context.Context, Topic, Share) (Outcome, error)
+	// Settle says of each departure whether nobody has come back since, and
+	// makes it final. It is asked once the Grace is over, by the node that was
+	// told of the departure.
+	Settle(context.Context, ...Departure) ([]bool, error)
 
 	// State of one channel, zero for one that nobody is subscribed to.
 	State(context.Context, Topic) (State, error)
@@ -87,23 +91,40 @@ type Publication struct {
 
 // Share is what a node has of a channel.
 type Share struct {
-	Count int // subscriptions
+	Count int // subscriptions; 0: nothing, and no members either
 	// Join and Leave are the users that have come to this node, and gone from
-	// it, since its last Update. With Reset, Join are all there are.
+	// it, since its last Update. With Reset, Join are all there are. A user
+	// keeps the info of the node where it came first.
 	Join  []protocol.Member
 	Leave []string
 	Reset bool
-	// MaxMembers is how many the whole cluster may have.
+	// MaxMembers is how many the whole cluster may have; 0: any number.
 	MaxMembers int
 	// TellCount has the subscription count of the whole cluster sent to the
 	// listeners when it has changed, as [Count] has it.
 	TellCount bool
-	// Watched has the other nodes told when the channel becomes occupied or
-	// vacant: an [Occupancy] message on its [Topic.Watch].
+	// Watched has the nodes that listen to [Topic.Watch] told there when the
+	// channel becomes occupied or vacant, this one too: an [Occupancy] message.
 	Watched bool
+	// Grace is how long a departure may be taken back: a channel that is
+	// occupied again within it is not Occupied, a member that is back not Added,
+	// and [Driver.Settle] says of the departure that it has not lasted. 0: not
+	// at all.
+	Grace time.Duration
 	// Load asks for Roster and Last of the outcome.
 	Load bool
 }
+
+// Departure is a Vacated or Removed that an Update or a Departed with a Grace
+// has told.
+type Departure struct {
+	Topic  Topic
+	UserID string // empty: of the channel
+}
+
+// SettleWithin is how long after its Grace a departure can be settled. Later,
+// it counts as taken back.
+const SettleWithin = time.Minute
 
 // Watch is the topic on which a channel's occupancy is told.
 func (t Topic) Watch() Topic { return Topic{t.App, "@" + t.Channel} }
@@ -122,7 +143,8 @@ type Outcome struct {
 	Occupied, Vacated bool
 	Added, Removed    []string // users
 	Full              []string // users of Join that found no place, and are not members
-	CountLater        bool     // the count has changed, and is to be told by an Update a CountInterval later
+	CountTold         bool     // the count has changed, and was told
+	CountLater        bool     // it has changed, and is to be told by an Update a CountInterval later
 
 	Version uint64 // of the roster, with this change
 	Roster  []protocol.Member

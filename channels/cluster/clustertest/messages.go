@@ -1,0 +1,250 @@
+package clustertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"belfry/channels/cluster"
+)
+
+func testOrder(s *suite) {
+	const topics, publishers, each = 3, 4, 100
+	nodes := s.nodes(3)
+	for i := range topics {
+		for _, n := range nodes {
+			n.listen(topic(fmt.Sprint("c", i)))
+		}
+	}
+	var all sync.WaitGroup
+	for p := range publishers {
+		n := nodes[p%len(nodes)]
+		all.Go(func() {
+			for i := range each {
+				for c := range topics {
+					if err := n.Publish(context.Background(), cluster.Publication{Topic: topic(fmt.Sprint("c", c)), Payload: fmt.Appendf(nil, "%d %d", p, i)}); err != nil {
+						s.Error(err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	for c := range topics {
+		t := topic(fmt.Sprint("c", c))
+		first := nodes[0].heard(t, publishers*each)
+		next := make([]int, publishers)
+		for _, text := range first {
+			var p, i int
+			if _, err := fmt.Sscan(text, &p, &i); err != nil || i != next[p] {
+				s.Fatalf("publisher %d: message %d came, want %d", p, i, next[p])
+			}
+			next[p]++
+		}
+		for _, n := range nodes[1:] {
+			if !slices.Equal(n.heard(t, publishers*each), first) {
+				s.Error("two nodes received in different orders")
+			}
+		}
+	}
+}
+
+func testListen(s *suite) {
+	a, b := s.node(), s.node()
+	for i := range 50 {
+		t := topic(fmt.Sprint("c", i))
+		a.listen(t)
+		b.say(t, "after")
+		a.say(t, "own")
+		if got := a.heard(t, 2); !slices.Equal(got, []string{"after", "own"}) {
+			s.Fatalf("received %q", got)
+		}
+		a.listen(t) // again, which changes nothing
+	}
+	if len(b.received) > 0 {
+		s.Error("a node received what it does not listen to")
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if err := b.Listen(context.Background(), topic("many")); err != nil {
+				s.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	a.say(topic("many"), "once")
+	a.say(topic("many"), "end")
+	if got := b.heard(topic("many"), 2); !slices.Equal(got, []string{"once", "end"}) {
+		s.Errorf("received %q", got)
+	}
+}
+
+func testIgnore(s *suite) {
+	a, b := s.node(), s.node()
+	a.listen(topic("end"))
+	for i := range 20 {
+		a.listen(topic("c"))
+		b.say(topic("c"), "heard %d", i)
+		a.heard(topic("c"), i+1)
+		a.Ignore(topic("c"))
+		b.say(topic("c"), "not heard")
+		b.say(topic("end"), "end")
+		a.heard(topic("end"), i+1)
+		for _, text := range a.heard(topic("c"), i+1) {
+			if text == "not heard" {
+				s.Fatal("received what is ignored")
+			}
+		}
+	}
+	a.Ignore(topic("never listened to"))
+}
+
+func testSlowReceiver(s *suite) {
+	slow, fast := s.cluster.Node(), s.node()
+	r := &recorder{block: make(chan struct{}), changed: make(chan struct{})}
+	slow.Start(r)
+	s.Cleanup(slow.Close)
+	n := &node{slow, r, s}
+	n.listen(topic("c"))
+	fast.listen(topic("c"))
+	for i := range 200 {
+		fast.say(topic("c"), "%d", i)
+	}
+	fast.heard(topic("c"), 200)
+	r.mu.Lock()
+	if len(r.received) > 1 {
+		s.Error("a message came while the one before was being received")
+	}
+	r.mu.Unlock()
+	close(r.block)
+	for i, text := range n.heard(topic("c"), 200) {
+		if text != fmt.Sprint(i) {
+			s.Fatalf("message %d is %q", i, text)
+		}
+	}
+}
+
+func testBatch(s *suite) {
+	a, b := s.node(), s.node()
+	var batch []cluster.Publication
+	for i := range 100 {
+		t := topic(fmt.Sprint("c", i/2))
+		if i%2 == 0 {
+			a.listen(t)
+		}
+		batch = append(batch, cluster.Publication{Topic: t, Payload: fmt.Append(nil, i)})
+	}
+	b.publish(batch...)
+	for i := range 50 {
+		if got := a.heard(topic(fmt.Sprint("c", i)), 2); !slices.Equal(got, []string{fmt.Sprint(2 * i), fmt.Sprint(2*i + 1)}) {
+			s.Errorf("received %q", got)
+		}
+	}
+	b.publish()
+}
+
+func testKept(s *suite) {
+	a, b := s.node(), s.node()
+	t := topic("cache-c")
+	a.listen(t)
+	if state := b.state(t); state.Last.Payload != nil || state.Last.Version != 0 {
+		s.Errorf("before: %+v", state.Last)
+	}
+	keep := func(payload string, ttl time.Duration) {
+		b.publish(cluster.Publication{Topic: t, Payload: []byte(payload), Keep: ttl})
+	}
+	keep("one", time.Hour)
+	keep("two", time.Hour)
+	b.say(t, "three")
+	for i, m := range a.messages(3, func(m cluster.Message) bool { return m.Kind == cluster.Published }) {
+		if want := uint64([]int{1, 2, 0}[i]); m.Version != want {
+			s.Errorf("message %d has version %d, want %d", i, m.Version, want)
+		}
+	}
+	last := b.state(t).Last
+	if string(last.Payload) != "two" || last.Version != 2 || last.TTL <= 0 || last.TTL > time.Hour {
+		s.Errorf("last event: %+v", last)
+	}
+	if o := a.update(t, cluster.Share{Count: 1, Load: true}); string(o.Last.Payload) != "two" || o.Last.Version != 2 {
+		s.Errorf("loaded with it: %+v", o.Last)
+	}
+	if o := a.update(t, cluster.Share{}); o.Last.Payload != nil {
+		s.Error("it was loaded without being asked for")
+	}
+	if last := a.state(t).Last; string(last.Payload) != "two" {
+		s.Error("it is gone with the last subscriber")
+	}
+	keep("three", time.Nanosecond)
+	s.until("the end of a last event", func() bool { return b.state(t).Last.Payload == nil })
+	if last := b.state(t).Last; last.Version != 3 {
+		s.Errorf("after its end: %+v", last)
+	}
+	keep("", time.Hour)
+	if last := b.state(t).Last; last.Payload == nil || len(last.Payload) > 0 || last.Version != 4 {
+		s.Errorf("an empty one: %+v", last)
+	}
+}
+
+// testAnyText: nothing in a name or a payload is special.
+func testAnyText(s *suite) {
+	a, b := s.node(), s.node()
+	payload := "\x00\r\n \xff{}" + strings.Repeat("x", 100_000)
+	for _, app := range []string{"1", "a/b}{c", "%7D é", strings.Repeat("a", 200)} {
+		for _, channel := range []string{"c", "presence-x@y=,.;_-", "#server-to-user-{x} \n%s", "", strings.Repeat("c", 300)} {
+			t := cluster.Topic{App: app, Channel: channel}
+			a.listen(t)
+			b.say(t, "%s", payload)
+			if got := a.heard(t, 1); got[0] != payload {
+				s.Errorf("%+v: the payload has changed", t)
+			}
+		}
+		t := cluster.Topic{App: app, Channel: "presence-c"}
+		a.listen(t)
+		join := members("1 2", ":", "a\nb", "é", `"`, "{}", "=", "1:2", " ")
+		join[1].UserInfo = nil
+		o := b.update(t, cluster.Share{Count: 9, Join: join, Load: true})
+		if len(o.Added) != len(join) || len(o.Roster) != len(join) {
+			s.Fatalf("%d added, roster of %d", len(o.Added), len(o.Roster))
+		}
+		for i, m := range a.told(t, len(join)) {
+			for _, got := range []struct{ UserID, UserInfo string }{
+				{m.Member.UserID, string(m.Member.UserInfo)}, {o.Roster[i].UserID, string(o.Roster[i].UserInfo)}} {
+				if got.UserID != join[i].UserID || got.UserInfo != string(join[i].UserInfo) {
+					s.Errorf("member %q %q, want %q %q", got.UserID, got.UserInfo, join[i].UserID, join[i].UserInfo)
+				}
+			}
+		}
+		if got := b.users(t); len(got) != len(join) {
+			s.Errorf("users %q", got)
+		}
+	}
+}
+
+func testContexts(s *suite) {
+	n := s.node()
+	n.listen(topic("c"))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, updated := n.Update(ctx, topic("c"), cluster.Share{Count: 1})
+	_, state := n.State(ctx, topic("c"))
+	_, states := n.States(ctx, "1", "")
+	_, users := n.Users(ctx, topic("c"))
+	_, occupied := n.Occupied(ctx, "1", []string{"c"})
+	for i, err := range []error{n.Listen(ctx, topic("d")), n.Publish(ctx, cluster.Publication{Topic: topic("c")}), updated, state, states, users, occupied} {
+		if !errors.Is(err, cluster.ErrUnavailable) {
+			s.Errorf("call %d: error %v", i, err)
+		}
+	}
+	n.say(topic("c"), "end")
+	if got := n.heard(topic("c"), 1); got[0] != "end" {
+		s.Errorf("received %q", got)
+	}
+	if got := n.state(topic("c")); got.Count != 0 {
+		s.Errorf("a failed update made %+v", got)
+	}
+}

@@ -1,0 +1,138 @@
+package redis
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"belfry/channels/cluster"
+	"belfry/channels/cluster/clustertest"
+	"belfry/channels/cluster/redis/redistest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The client sleeps for some seconds before it looks at a Redis Cluster
+		// again, or closes what it uses no more, even if it is closed itself.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+}
+
+// Times of tests: a node that has died is missed soon, one that only gets no CPU
+// for a moment is not.
+const (
+	testTimeout = time.Second
+	testLease   = 3 * time.Second
+	testRenew   = 500 * time.Millisecond
+)
+
+func TestConformance(t *testing.T) {
+	server := redistest.Start(t)
+	conform(t, "redis://"+server.Addr)
+	for _, key := range strings.Fields(server.CLI("keys", "*")) {
+		if !lingers(key) {
+			t.Errorf("key %s is left", key)
+		}
+	}
+}
+
+func TestConformanceOnCluster(t *testing.T) {
+	servers := redistest.Cluster(t)
+	conform(t, clusterURL(servers))
+	for _, server := range servers {
+		for _, key := range strings.Fields(server.CLI("keys", "*")) {
+			if !lingers(key) {
+				t.Errorf("key %s is left", key)
+			}
+		}
+		if got := server.CLI("info", "commandstats"); strings.Contains(got, "cmdstat_publish:") {
+			t.Error("messages were published to all servers")
+		}
+	}
+}
+
+// lingers says whether a key stays for a while when everything it belongs to is
+// gone.
+func lingers(key string) bool {
+	_, rest, _ := strings.Cut(key, "}")
+	kind, _, _ := strings.Cut(rest, ":")
+	return strings.Contains("vlkdap", kind)
+}
+
+// clusterURL is that of a Redis Cluster.
+func clusterURL(servers []*redistest.Server) string {
+	text := "redis://" + servers[0].Addr + "?"
+	for _, s := range servers[1:] {
+		text += "&addr=" + s.Addr
+	}
+	return text
+}
+
+func conform(t *testing.T, url string) {
+	t.Run("all", func(t *testing.T) { // ends when all have
+		clustertest.Run(t, func(t *testing.T) clustertest.Cluster {
+			return &testCluster{t: t, options: Options{URL: url, Prefix: prefix()}, networks: make(map[cluster.Driver]*network)}
+		})
+	})
+}
+
+var prefixes atomic.Int64
+
+// prefix is another for each test, so that they can share a server.
+func prefix() string { return fmt.Sprint("test", prefixes.Add(1)) }
+
+// testCluster is the nodes of a test.
+type testCluster struct {
+	t       *testing.T
+	options Options
+
+	mu       sync.Mutex // guards the following
+	networks map[cluster.Driver]*network
+}
+
+func (c *testCluster) Node() cluster.Driver {
+	c.t.Helper()
+	o := c.options
+	o.Timeout, o.Lease, o.Renew = testTimeout, testLease, testRenew
+	o.Log = slog.New(slog.NewTextHandler(c.t.Output(), nil))
+	d, err := New(o)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	n := new(network)
+	d.client.DialCtxFn = n.dial
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.networks[d] = n
+	return d
+}
+
+func (c *testCluster) network(d cluster.Driver) *network {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.networks[d]
+}
+
+func (c *testCluster) Kill(d cluster.Driver) { c.network(d).Cut() }
+
+func (c *testCluster) Interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.networks {
+		n.Cut()
+	}
+}
+
+func (c *testCluster) Restore() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.networks {
+		n.Mend()
+	}
+}

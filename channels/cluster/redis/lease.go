@@ -1,0 +1,231 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"belfry/channels/cluster"
+)
+
+const (
+	// maxClaimed is how many dead nodes one buries at a time.
+	maxClaimed = 8
+	// buriedAtOnce is how many channels of a dead node take one round trip.
+	buriedAtOnce = 128
+	// deadFor is for how long a bucket knows that a node is dead: longer than
+	// any call of it may be on its way.
+	deadFor = 10 * time.Minute
+)
+
+// lease begins or renews it, and looks for nodes that have died, unless this one
+// was itself cut off from Redis a moment ago: the others' leases may then have
+// ended because nobody could renew any.
+func (d *Driver) lease(s *session, begin bool) error {
+	ctx, cancel := d.timeout(d.ctx)
+	defer cancel()
+	claim := 0
+	if time.Since(s.since) >= d.options.Lease && !d.burying.Load() {
+		claim = maxClaimed
+	}
+	args := []string{"", s.node, itoa(d.options.Lease.Microseconds()), itoa(d.claimLife().Microseconds()), bool01(begin), itoa(claim)}
+	s.mu.Lock()
+	for id := range s.claimed {
+		args = append(args, id)
+	}
+	s.mu.Unlock()
+	deadline, _ := ctx.Deadline()
+	a, err := s.before(ctx, deadline, d.keys.clock(s, d.keys.whole()), call{leaseScript, []string{d.keys.leases(), d.keys.claims()}, args})
+	switch {
+	case err != nil:
+		return err
+	case a.status == "lost":
+		return errLost
+	case a.status != "done" || len(a.rest) != 1:
+		return errAnswer
+	}
+	dead, err := a.rest[0].AsStrSlice()
+	if err != nil {
+		return errAnswer
+	}
+	if len(dead) > 0 {
+		d.bury(s, dead)
+	}
+	return nil
+}
+
+// claimLife is how long a claim is good for: as long as a lease, half of it at
+// most if that leaves time for another.
+func (d *Driver) claimLife() time.Duration { return d.options.Lease / 2 }
+
+// bury takes the shares of dead nodes away, in the background. What is left when
+// that fails is claimed again when the claims have run out, by whoever comes
+// first.
+func (d *Driver) bury(s *session, dead []string) {
+	s.mu.Lock()
+	for _, id := range dead {
+		s.claimed[id] = struct{}{}
+	}
+	s.mu.Unlock()
+	d.burying.Store(true)
+	d.running.Go(func() {
+		defer d.burying.Store(false)
+		for _, id := range dead {
+			d.log.Info("a node of the cluster has died: its share is taken away", "node", id)
+			err := d.take(d.ctx, s, id, func(t cluster.Topic, o cluster.Outcome) error {
+				select {
+				case d.queue <- item{kind: departed, topic: t, outcome: o}:
+					return nil
+				case <-d.ctx.Done():
+					return d.ctx.Err()
+				}
+			})
+			if err != nil && d.ctx.Err() == nil {
+				d.log.Warn("the share of a dead node could not be taken away: it will be tried again", "node", id, "error", d.failed(s, err))
+			}
+			s.mu.Lock()
+			delete(s.claimed, id)
+			s.mu.Unlock()
+		}
+	})
+}
+
+// take takes a node's whole share away, channel by channel: it may be repeated,
+// and it may be begun by one node and finished by another.
+func (d *Driver) take(ctx context.Context, s *session, id string, tell func(cluster.Topic, cluster.Outcome) error) error {
+	tags, err := s.strings(ctx, d, func(b rueidis.Builder) rueidis.Completed {
+		return b.Smembers().Key(d.keys.bucketsOf(id)).Build()
+	})
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		if err := d.takeBucket(ctx, s, id, tag, tell); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := d.timeout(ctx)
+	defer cancel()
+	for _, r := range s.doAll(ctx,
+		s.client.B().Del().Key(d.keys.bucketsOf(id)).Build(),
+		s.client.B().Zrem().Key(d.keys.claims()).Member(id).Build()) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string, tell func(cluster.Topic, cluster.Outcome) error) error {
+	app, ok := d.keys.app(tag)
+	if !ok {
+		return nil
+	}
+	// From here on, nothing of the node counts any more in this bucket.
+	one, cancel := d.timeout(ctx)
+	err := s.do(one, s.client.B().Set().Key(tag+"d:"+id).Value("1").Px(deadFor).Build()).Error()
+	cancel()
+	if err != nil {
+		return err
+	}
+	for {
+		channels, err := s.strings(ctx, d, func(b rueidis.Builder) rueidis.Completed {
+			return b.Srandmember().Key(tag + "n:" + id).Count(buriedAtOnce).Build()
+		})
+		if err != nil || len(channels) == 0 {
+			return err
+		}
+		calls := make([]call, len(channels))
+		for i, channel := range channels {
+			t := cluster.Topic{App: app, Channel: channel}
+			calls[i] = d.update(s, id, t, cluster.Share{}, flagBury, 0, 0)
+			calls[i].args[0] = never
+		}
+		one, cancel := d.timeout(ctx)
+		results := s.run(one, calls...)
+		cancel()
+		var failed error
+		for i, r := range results {
+			u, err := readUpdate(r)
+			if err != nil {
+				failed = err
+				continue
+			}
+			if err := tell(cluster.Topic{App: app, Channel: channels[i]}, u.outcome()); err != nil {
+				return err
+			}
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+}
+
+// never is a deadline that does not come.
+const never = "9000000000000000"
+
+// leave ends the node.
+func (d *Driver) leave(s *session) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*d.options.Timeout)
+	defer cancel()
+	if err := d.resign(ctx, s); err != nil {
+		d.log.Info("this node has left the cluster without its share: the others will take it away", "error", d.note(err))
+	}
+}
+
+// resign takes this node's own share away: others may not, unless this fails.
+func (d *Driver) resign(ctx context.Context, s *session) error {
+	// A claim that is not renewed.
+	now, err := s.do(ctx, s.client.B().Time().Build()).AsIntSlice()
+	if err != nil || len(now) != 2 {
+		return errors.Join(err, errAnswer)
+	}
+	ends := float64(now[0])*1e6 + float64(now[1]) + float64(d.claimLife().Microseconds())
+	for _, r := range s.doAll(ctx,
+		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, s.node).Build(),
+		s.client.B().Zrem().Key(d.keys.leases()).Member(s.node).Build()) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	return d.take(ctx, s, s.node, func(cluster.Topic, cluster.Outcome) error { return nil })
+}
+
+// strings runs a command that returns some.
+func (s *session) strings(ctx context.Context, d *Driver, command func(rueidis.Builder) rueidis.Completed) ([]string, error) {
+	ctx, cancel := d.timeout(ctx)
+	defer cancel()
+	return s.do(ctx, command(s.client.B())).AsStrSlice()
+}
+
+// register has Redis know that the node will have shares in a bucket, before it
+// has.
+func (d *Driver) register(ctx context.Context, s *session, tag string) error {
+	s.mu.Lock()
+	_, ok := s.registered[tag]
+	s.mu.Unlock()
+	if ok {
+		return nil
+	}
+	known, err := s.run(ctx, call{registerScript, []string{d.keys.leases(), d.keys.bucketsOf(s.node)}, []string{s.node, tag}})[0].AsBool()
+	if err != nil {
+		return err
+	}
+	if !known {
+		return errLost
+	}
+	s.mu.Lock()
+	s.registered[tag] = struct{}{}
+	s.mu.Unlock()
+	return nil
+}
+
+// clock is whose time a tag goes by: there is one for all but in a Redis Cluster.
+func (keys) clock(s *session, tag string) string {
+	if s.cluster {
+		return tag
+	}
+	return ""
+}

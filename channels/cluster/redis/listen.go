@@ -1,0 +1,274 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"belfry/channels/cluster"
+)
+
+// topics are what this node listens to, and where it is subscribed. What is to
+// be and what is are brought together by the loop, in rounds.
+type topics struct {
+	mu      sync.Mutex // guards the following, and the fields of topics
+	byName  map[string]*topic
+	dirty   map[*topic]struct{} // where the two may differ
+	failure error               // why a connection is missing
+}
+
+// topic is one that is listened to, or was until the next round.
+type topic struct {
+	topic   cluster.Topic
+	name    string
+	held    bool          // Listen has succeeded, and Ignore was not called
+	waiting int           // calls of Listen
+	on      *subscriber   // where Redis has confirmed it; nil: nowhere
+	was     *subscriber   // where it was before Ignore, and may still be
+	live    *subscriber   // whose messages count: from the confirmation on
+	round   chan struct{} // closed when a round has tried
+	err     error         // of that
+}
+
+func (t *topic) wanted() bool { return t.held || t.waiting > 0 }
+
+func (l *topics) init() {
+	l.byName = make(map[string]*topic)
+	l.dirty = make(map[*topic]struct{})
+}
+
+// Listen implements [cluster.Driver].
+func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
+	ctx, cancel := d.timeout(ctx)
+	defer cancel()
+	if _, err := d.connected(ctx); err != nil {
+		return err
+	}
+	l := &d.listening
+	name := d.keys.name(t)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.byName[name]
+	if e == nil {
+		e = &topic{topic: t, name: name}
+		l.byName[name] = e
+	}
+	if e.on != nil {
+		e.held = true
+		return nil
+	}
+	if e.round == nil {
+		e.round = make(chan struct{})
+	}
+	round := e.round
+	e.waiting++
+	l.dirty[e] = struct{}{}
+	d.look()
+	l.mu.Unlock()
+	var err error
+	select {
+	case <-round:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-d.ctx.Done():
+		err = errClosed
+	}
+	l.mu.Lock()
+	e.waiting--
+	if e.on != nil {
+		e.held = true
+		return nil
+	}
+	l.dirty[e] = struct{}{}
+	d.look()
+	if err == nil {
+		err = e.err
+	}
+	if err == nil {
+		err = errors.New("the connection was lost")
+	}
+	return d.note(err)
+}
+
+// Ignore implements [cluster.Driver].
+func (d *Driver) Ignore(t cluster.Topic) {
+	l := &d.listening
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byName[d.keys.name(t)]; e != nil {
+		e.held = false
+		if e.on != nil {
+			e.was, e.on, e.live = e.on, nil, nil
+		}
+		l.dirty[e] = struct{}{}
+		d.look()
+	}
+}
+
+// wants says whether messages of a topic are for the receiver.
+func (l *topics) wants(e *topic) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return e.wanted()
+}
+
+// find returns who listens by a Pub/Sub channel on a connection, nil for nobody.
+func (l *topics) find(name string, c *subscriber) *topic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byName[name]; e != nil && e.live == c {
+		return e
+	}
+	return nil
+}
+
+// confirmed notes that the messages which follow on a connection are for who
+// listens.
+func (l *topics) confirmed(name string, c *subscriber) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byName[name]; e != nil {
+		e.live = c
+	}
+}
+
+// broken is why a connection is missing.
+func (l *topics) broken() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failure
+}
+
+// dirtyAll has the next round look at all topics.
+func (l *topics) dirtyAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.byName {
+		l.dirty[e] = struct{}{}
+	}
+}
+
+// fail tells those who wait that there is no connection.
+func (l *topics) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := range l.dirty {
+		e.tried(err)
+	}
+}
+
+// tried ends a round for those who wait. mu is held.
+func (t *topic) tried(err error) {
+	if t.round != nil {
+		t.err = err
+		close(t.round)
+		t.round = nil
+	}
+}
+
+// drop ends a connection: what was subscribed there is nowhere now. When it
+// returns, no message of it comes any more.
+func (l *topics) drop(c *subscriber) {
+	c.end()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.byName {
+		if e.on == c || e.was == c || e.live == c {
+			e.on, e.was, e.live = nil, nil, nil
+			l.dirty[e] = struct{}{}
+		}
+	}
+}
+
+// due takes what differs: what is to be subscribed, be it again, and the names to
+// be unsubscribed by where they are.
+func (l *topics) due() (subscribe []*topic, unsubscribe map[*subscriber][]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	unsubscribe = make(map[*subscriber][]string)
+	for e := range l.dirty {
+		delete(l.dirty, e)
+		switch {
+		case e.wanted() && e.on == nil:
+			subscribe = append(subscribe, e)
+		case !e.wanted():
+			for _, c := range []*subscriber{e.on, e.was} {
+				if c != nil {
+					unsubscribe[c] = append(unsubscribe[c], e.name)
+				}
+			}
+			e.tried(nil)
+			delete(l.byName, e.name)
+		}
+	}
+	return subscribe, unsubscribe
+}
+
+// settled notes what became of an attempt to subscribe.
+func (l *topics) settled(list []*topic, on *subscriber, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range list {
+		if err == nil {
+			e.on, e.was = on, nil
+		} else if e.wanted() {
+			l.dirty[e] = struct{}{}
+		}
+		if !e.wanted() {
+			l.dirty[e] = struct{}{} // given up meanwhile
+		}
+		e.tried(err)
+	}
+}
+
+// listen is a round. It returns when to try again what has failed, nil for
+// nothing.
+func (d *Driver) listen(s *session) <-chan time.Time {
+	l := &d.listening
+	for addr, c := range s.servers {
+		if c.over() {
+			d.missed.Store(true)
+			l.drop(c)
+			delete(s.servers, addr)
+		}
+	}
+	subscribe, unsubscribe := l.due()
+	var failure error
+	for c, names := range unsubscribe {
+		if err := d.unsubscribe(s, c, names); err != nil {
+			failure = err
+			c.end()
+			d.look()
+		}
+	}
+	for addr, groups := range s.groups(subscribe) {
+		c, err := d.server(s, addr)
+		for group := range slices.Chunk(groups, groupsAtOnce) {
+			if err == nil {
+				if err = d.subscribe(s, c, group); err != nil {
+					c.end() // some may be subscribed
+					d.look()
+				}
+			}
+			for _, topics := range group {
+				l.settled(topics, c, err)
+			}
+		}
+		if err != nil {
+			failure = err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if failure == nil {
+		l.failure = nil
+		return nil
+	}
+	if l.failure == nil {
+		d.log.Warn("channels of the cluster cannot be subscribed to", "error", d.note(failure))
+	}
+	l.failure = d.note(failure)
+	return time.After(s.nextRetry())
+}

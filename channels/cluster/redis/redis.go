@@ -1,0 +1,260 @@
+// Package redis is a cluster of nodes that share a Redis: a single server, one
+// watched by Sentinel, or a Redis Cluster. It needs Redis 7.0 or later.
+//
+// What the nodes have together is in Redis, and changes only in scripts (the
+// files in lua), which also publish what listeners are told of a change: so all
+// see one order. A node subscribes to just the channels it listens to, in a
+// Redis Cluster with sharded Pub/Sub.
+//
+// Channels are spread over a number of buckets. All of a bucket has one hash
+// tag, so that a script finds it on one server; see [keys].
+//
+// # What a failure may leave open
+//
+// A call is sent with a deadline in Redis' own time, so that one that waited in
+// a server which stood still does nothing when it wakes up. A publication whose
+// answer got lost with the connection is looked for, or cancelled, over a new
+// one. Only if Redis itself is gone until the call times out, or has forgotten
+// what it did (a failover loses what was not replicated), a publication may have
+// been delivered and be reported as failed all the same. In a Redis Cluster,
+// publications of one call to several channels are one change per bucket: some
+// may succeed and others fail.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"belfry/channels/cluster"
+)
+
+// Defaults of [Options].
+const (
+	DefaultPrefix  = "belfry"
+	DefaultTimeout = 2 * time.Second
+	DefaultLease   = 8 * time.Second
+	DefaultRenew   = 2 * time.Second
+)
+
+// maxQueued is how many messages wait for the receiver at most. More stay in
+// Redis, which cuts off a client that is too far behind.
+const maxQueued = 1024
+
+// Options say where Redis is, and how it is used.
+type Options struct {
+	// URL is redis://user:password@host:port/database, or rediss:// for TLS,
+	// with further servers as ?addr=host:port&addr=host:port. A Redis Cluster
+	// is recognised. With ?master_set=name the addresses are those of Sentinels,
+	// which are logged in to with sentinel_username and sentinel_password.
+	URL string
+	// Prefix keeps apart clusters that share a Redis: without { and }.
+	Prefix string
+	// TLS is for rediss; nil: the system's authorities.
+	TLS *tls.Config
+	Log *slog.Logger
+
+	// Timeout is how long a call takes at most.
+	Timeout time.Duration
+	// Lease is how long a node that is not heard of counts as alive, and Renew
+	// how often one says that it is. Lease and two Renews are to be below
+	// [cluster.DeadAfter].
+	Lease, Renew time.Duration
+}
+
+// Driver is a node of the cluster.
+type Driver struct {
+	options Options
+	client  rueidis.ClientOption
+	keys    keys
+	log     *slog.Logger
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	started atomic.Bool
+	queue   chan item
+	check   chan struct{} // has the loop see what is to be done
+	numbers atomic.Uint64 // of publications and updates
+
+	listening topics
+
+	mu         sync.Mutex // guards the following
+	session    *session   // nil: there is no connection
+	down       error      // why not; nil at the beginning
+	unanswered map[cluster.Topic]uint64
+
+	node string // id, new after each lost lease; owned by the loop
+
+	missed  atomic.Bool // messages or shares may be lost: Restored is due
+	burying atomic.Bool
+}
+
+// New reads the options. It does not connect.
+func New(o Options) (*Driver, error) {
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
+	}
+	if strings.ContainsAny(o.Prefix, "{}") {
+		return nil, errors.New("redis: the prefix must not have { or } in it")
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Lease <= 0 {
+		o.Lease = DefaultLease
+	}
+	if o.Renew <= 0 {
+		o.Renew = DefaultRenew
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	client, err := clientOption(o)
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{
+		options:    o,
+		client:     client,
+		keys:       newKeys(o.Prefix, client.SelectDB),
+		log:        o.Log,
+		queue:      make(chan item, maxQueued),
+		check:      make(chan struct{}, 1),
+		unanswered: make(map[cluster.Topic]uint64),
+		node:       newID(),
+	}
+	d.listening.init()
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d, nil
+}
+
+// Start implements [cluster.Driver].
+func (d *Driver) Start(r cluster.Receiver) {
+	d.started.Store(true)
+	d.running.Go(func() { d.deliver(r) })
+	d.running.Go(d.loop)
+}
+
+// Close implements [cluster.Driver]. It takes as long as the share is large, and
+// twice the timeout at most.
+func (d *Driver) Close() {
+	d.cancel()
+	d.running.Wait()
+}
+
+// Ready implements [cluster.Driver].
+func (d *Driver) Ready() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.session == nil && d.down == nil:
+		return unavailable(errors.New("not connected yet"))
+	case d.session == nil:
+		return d.down
+	}
+	if err := d.listening.broken(); err != nil {
+		return err
+	}
+	if d.missed.Load() {
+		return unavailable(errors.New("not all channels are subscribed to again yet"))
+	}
+	return nil
+}
+
+// connected returns the session, or waits for the first one.
+func (d *Driver) connected(ctx context.Context) (*session, error) {
+	for {
+		d.mu.Lock()
+		s, down := d.session, d.down
+		d.mu.Unlock()
+		switch {
+		case d.ctx.Err() != nil:
+			return nil, unavailable(errClosed)
+		case s != nil:
+			return s, nil
+		case down != nil:
+			return nil, down
+		}
+		if err := wait(ctx, connectPoll); err != nil {
+			return nil, unavailable(err)
+		}
+	}
+}
+
+// connectPoll is how often the beginning of the first session is looked for.
+const connectPoll = 20 * time.Millisecond
+
+// look has the loop see what is to be done.
+func (d *Driver) look() {
+	select {
+	case d.check <- struct{}{}:
+	default:
+	}
+}
+
+// item is a call of the receiver.
+type item struct {
+	kind    itemKind
+	message cluster.Message
+	from    *topic // of the message
+	topic   cluster.Topic
+	outcome cluster.Outcome
+}
+
+type itemKind uint8
+
+const (
+	received itemKind = iota
+	restored
+	departed
+)
+
+// deliver calls the receiver.
+func (d *Driver) deliver(r cluster.Receiver) {
+	for {
+		select {
+		case <-d.ctx.Done():
+			return
+		case i := <-d.queue:
+			switch i.kind {
+			case received:
+				if d.listening.wants(i.from) {
+					r.Receive(i.message)
+				}
+			case restored:
+				r.Restored()
+			case departed:
+				r.Departed(i.topic, i.outcome)
+			}
+		}
+	}
+}
+
+// unavailable makes an error of the cluster.
+func unavailable(err error) error {
+	if errors.Is(err, cluster.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("redis: %w: %w", cluster.ErrUnavailable, err)
+}
+
+// wait returns an error if the context ends first.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

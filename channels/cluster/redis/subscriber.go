@@ -1,0 +1,283 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// How much one round trip subscribes to.
+const (
+	maxGroup     = 256 // channels by one command
+	groupsAtOnce = 32  // commands
+)
+
+// subscriber is a connection for Pub/Sub. The client's reading goroutine puts
+// the messages into the queue, and waits when that is full.
+type subscriber struct {
+	client  rueidis.DedicatedClient
+	closed  <-chan error  // by the client, when the connection ends
+	done    chan struct{} // by end
+	closing func(func())  // runs what may wait
+	once    sync.Once
+	moved   atomic.Bool // Redis has unsubscribed something by itself
+
+	mu    sync.Mutex // held while a message is put into the queue
+	ended bool
+}
+
+// dial opens a connection to a server.
+func (d *Driver) dial(s *session, addr string) (*subscriber, error) {
+	client := s.client
+	if s.cluster {
+		if client = s.client.Nodes()[addr]; client == nil {
+			return nil, fmt.Errorf("server %s is not known yet", addr)
+		}
+	}
+	c := &subscriber{done: make(chan struct{}), closing: func(f func()) { d.running.Go(f) }}
+	c.client, _ = client.Dedicate()
+	c.closed = c.client.SetPubSubHooks(rueidis.PubSubHooks{
+		OnMessage: func(m rueidis.PubSubMessage) { d.receive(c, m) },
+		OnSubscription: func(e rueidis.PubSubSubscription) {
+			switch e.Kind {
+			case "subscribe", "ssubscribe":
+				d.listening.confirmed(e.Channel, c)
+			case "sunsubscribe":
+				d.unsubscribed(c, e.Channel)
+			}
+		},
+	})
+	if err := d.ping(c); err != nil {
+		c.end()
+		return nil, err
+	}
+	// Has the loop see the end.
+	d.running.Go(func() {
+		select {
+		case <-c.closed:
+			s.suspect.Store(true)
+			d.look()
+		case <-c.done:
+		}
+	})
+	return c, nil
+}
+
+func (d *Driver) ping(c *subscriber) error {
+	ctx, cancel := d.timeout(d.ctx)
+	defer cancel()
+	return c.client.Do(ctx, c.client.B().Ping().Build()).Error()
+}
+
+// receive queues a message.
+func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
+	e := d.listening.find(m.Channel, c)
+	if e == nil {
+		return
+	}
+	message, err := parseMessage(e.topic, m.Message)
+	if err != nil {
+		d.log.Warn("a message in Redis is not one of ours: another program uses the prefix", "error", err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	select {
+	case d.queue <- item{kind: received, message: message, from: e}:
+	case <-c.done:
+	case <-d.ctx.Done():
+	}
+}
+
+// unsubscribed has the connection renewed if Redis did that by itself, because
+// the channel's slot has moved.
+func (d *Driver) unsubscribed(c *subscriber, name string) {
+	l := &d.listening
+	l.mu.Lock()
+	e := l.byName[name]
+	moved := e != nil && e.on == c
+	l.mu.Unlock()
+	if moved {
+		c.moved.Store(true)
+		d.look()
+	}
+}
+
+// over says whether the connection is of no use any more.
+func (c *subscriber) over() bool {
+	select {
+	case <-c.closed:
+		return true
+	case <-c.done:
+		return true
+	default:
+		return c.moved.Load()
+	}
+}
+
+// end closes the connection. No message of it is queued any more.
+func (c *subscriber) end() {
+	c.once.Do(func() {
+		close(c.done) // who waits for the queue gives up
+		c.mu.Lock()
+		c.ended = true
+		c.mu.Unlock()
+		c.closing(c.client.Close)
+	})
+}
+
+// groups divides topics by server, and into those that one command subscribes
+// to: in a Redis Cluster, they are of one slot.
+func (s *session) groups(list []*topic) map[string][][]*topic {
+	type place struct {
+		addr string
+		slot uint16
+	}
+	places := make(map[place][]*topic)
+	for _, t := range list {
+		var p place
+		if s.cluster {
+			p.slot = s.slot(t.name)
+			p.addr = s.slots.owner(p.slot)
+		}
+		places[p] = append(places[p], t)
+	}
+	groups := make(map[string][][]*topic)
+	for p, topics := range places {
+		groups[p.addr] = slices.AppendSeq(groups[p.addr], slices.Chunk(topics, maxGroup))
+	}
+	return groups
+}
+
+// slot is that of a Pub/Sub channel.
+func (s *session) slot(name string) uint16 {
+	command := s.client.B().Ssubscribe().Channel(name).Build()
+	return command.Slot()
+}
+
+// failure is why a server cannot be connected to, and when to try again.
+type failure struct {
+	err   error
+	retry backoff
+	due   time.Time
+}
+
+// server returns the connection to one, opened if need be.
+func (d *Driver) server(s *session, addr string) (*subscriber, error) {
+	if c := s.servers[addr]; c != nil {
+		if c.over() {
+			return nil, errors.New("the connection was lost")
+		}
+		return c, nil
+	}
+	f := s.failed[addr]
+	if f != nil && time.Now().Before(f.due) {
+		return nil, f.err
+	}
+	c, err := d.dial(s, addr)
+	if err != nil {
+		if f == nil {
+			f = new(failure)
+			s.failed[addr] = f
+		}
+		f.err, f.due = err, time.Now().Add(f.retry.next())
+		return nil, err
+	}
+	delete(s.failed, addr)
+	s.servers[addr] = c
+	return c, nil
+}
+
+// nextRetry is when the first of the servers is due that could not be connected
+// to.
+func (s *session) nextRetry() time.Duration {
+	next := lastRetry
+	for _, f := range s.failed {
+		next = min(next, time.Until(f.due))
+	}
+	return max(next, firstRetry)
+}
+
+// subscribe returns when Redis has confirmed.
+func (d *Driver) subscribe(s *session, c *subscriber, groups [][]*topic) error {
+	commands := make([]rueidis.Completed, len(groups))
+	for i, topics := range groups {
+		names := make([]string, len(topics))
+		for j, t := range topics {
+			names[j] = t.name
+		}
+		if s.cluster {
+			commands[i] = c.client.B().Ssubscribe().Channel(names...).Build()
+		} else {
+			commands[i] = c.client.B().Subscribe().Channel(names...).Build()
+		}
+	}
+	return d.command(c, commands)
+}
+
+func (d *Driver) unsubscribe(s *session, c *subscriber, names []string) error {
+	slots := make(map[uint16][]string)
+	for _, name := range names {
+		var slot uint16
+		if s.cluster {
+			slot = s.slot(name)
+		}
+		slots[slot] = append(slots[slot], name)
+	}
+	for _, names := range slots {
+		for group := range slices.Chunk(names, maxGroup) {
+			command := c.client.B().Unsubscribe().Channel(group...).Build()
+			if s.cluster {
+				command = c.client.B().Sunsubscribe().Channel(group...).Build()
+			}
+			if err := d.command(c, []rueidis.Completed{command}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// command runs some on a connection for Pub/Sub.
+func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
+	ctx, cancel := d.timeout(d.ctx)
+	defer cancel()
+	for _, r := range c.client.DoMulti(ctx, commands...) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tend sees whether the connections still answer, and are to the servers that
+// have the slots. One that is silent because the receiver is behind is left
+// alone.
+func (d *Driver) tend(s *session) {
+	for _, c := range s.servers {
+		if len(d.queue) < cap(d.queue) && !c.over() && d.ping(c) != nil {
+			c.end()
+		}
+	}
+	if !s.cluster {
+		return
+	}
+	before := s.slots
+	if err := d.loadSlots(s); err != nil {
+		_ = d.failed(s, err)
+		return
+	}
+	for addr, c := range s.servers {
+		if !slices.Equal(before.of(addr), s.slots.of(addr)) {
+			c.end()
+		}
+	}
+}
