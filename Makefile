@@ -8,7 +8,7 @@ FUZZTIME    ?= 10000x
 BENCH       ?=
 CHROMIUM    := /usr/bin/chromium
 
-.PHONY: help run build test unit lint fuzz e2e demo bench vuln clean
+.PHONY: help run build test unit lint fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -64,7 +64,11 @@ demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8
 	  trap 'exit 0' INT TERM; \
 	  wait $$chat
 
-bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, latency or fallback for one
+demo-cluster: build examples/chat/dist ## the same on two nodes, with Redis between and nginx in front
+	@go build -o bin/chat ./examples/chat
+	@examples/cluster/run.sh
+
+bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, latency, fallback or cluster for one
 	go build -o bin/bench ./bench
 	bin/bench -only "$(BENCH)"
 

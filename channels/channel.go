@@ -2,6 +2,7 @@ package channels
 
 import (
 	"hash/maphash"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,12 +19,14 @@ type channel struct {
 
 	kind    protocol.Kind // constant, here to fill a gap
 	home    uint8         // likewise: the flusher of a channel that needs but one
+	bare    bool          // likewise: the cluster is not told who is on it
 	dead    bool          // removed from the app: look the name up again
 	count   int32         // subscriptions
 	shards  []*shard
 	members *roster // of a presence channel
 	last    *lastEvent
 	notices *notices // nil while there are none
+	remote  *remote  // nil on a single node
 	// room is closed when a full shard has been taken, nil while nobody waits.
 	room chan struct{}
 }
@@ -33,6 +36,10 @@ func newChannel(a *App, name string) *channel {
 	c.home = uint8(maphash.String(a.broker.seed, name) >> 32 % uint64(len(a.broker.flushers)))
 	if c.kind.IsPresence() {
 		c.members = new(roster)
+	}
+	if a.broker.driver != nil {
+		c.remote = new(remote)
+		c.bare = name == controlName || strings.HasPrefix(name, watchPrefix)
 	}
 	return c
 }
@@ -46,7 +53,7 @@ type lastEvent struct {
 
 // removeIfUnused ends the channel's life when nothing needs it. mu is held.
 func (c *channel) removeIfUnused() {
-	if c.dead || c.count > 0 || c.last != nil {
+	if c.dead || c.count > 0 || c.last != nil || c.remote != nil && !c.remote.idle() {
 		return
 	}
 	c.dead = true

@@ -22,6 +22,7 @@
 package channels
 
 import (
+	"context"
 	"errors"
 	"hash/maphash"
 	"strings"
@@ -29,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
@@ -54,6 +56,14 @@ type Subscriber interface {
 	Deliver(s *Subscription, frames []byte)
 	// Send offers a frame that is for this connection alone. It must not block.
 	Send(protocol.Frame)
+	// Hold keeps back all deliveries. It is called when the connection has
+	// become a subscriber; the caller of Subscribe or SignIn has to release it
+	// with its answer to the client. It must not block.
+	Hold()
+	// Terminate closes the connection, as the application's backend wants it.
+	Terminate()
+	// Dropped says that a client event was not published after all.
+	Dropped(channel string, err error)
 }
 
 // Observer is told what was delivered. Methods are called concurrently.
@@ -70,15 +80,24 @@ type Broker struct {
 	timers   timers
 	seed     maphash.Seed
 	done     sync.WaitGroup
+
+	driver cluster.Driver // nil on a single node
+	node   node
+	ctx    context.Context // of calls to the driver
+	cancel context.CancelFunc
 }
 
-// NewBroker starts n flushers, 1 to 256.
-func NewBroker(n int) *Broker {
-	b := &Broker{seed: maphash.MakeSeed()}
+// NewBroker starts n flushers, 1 to 256. With a driver, which it starts and
+// closes, the channels are those of all nodes together.
+func NewBroker(n int, driver cluster.Driver) *Broker {
+	b := &Broker{seed: maphash.MakeSeed(), driver: driver}
 	for range min(max(n, 1), 256) {
 		f := newFlusher()
 		b.flushers = append(b.flushers, f)
 		b.done.Go(f.run)
+	}
+	if driver != nil {
+		b.join()
 	}
 	return b
 }
@@ -87,6 +106,9 @@ func NewBroker(n int) *Broker {
 // published afterwards.
 func (b *Broker) Close() {
 	b.timers.close()
+	if b.driver != nil {
+		b.part()
+	}
 	for _, f := range b.flushers {
 		f.close()
 	}
@@ -99,6 +121,7 @@ const stripes = 32
 // App holds the channels of one application. All methods may be called
 // concurrently.
 type App struct {
+	id       string
 	broker   *Broker
 	observer Observer
 	listener Listener // nil for none
@@ -126,15 +149,27 @@ type stripe struct {
 	channels map[string]*channel
 }
 
-// NewApp makes the channels of an application. listener may be nil.
-func (b *Broker) NewApp(limits Limits, observer Observer, listener Listener) *App {
-	a := &App{broker: b, observer: observer, listener: listener}
+// NewApp makes the channels of an application, which it is known by in the
+// cluster. listener may be nil. Close must be called.
+func (b *Broker) NewApp(id string, limits Limits, observer Observer, listener Listener) *App {
+	a := &App{id: id, broker: b, observer: observer, listener: listener}
 	a.users = users{timers: &b.timers, byID: make(map[string]*user), changed: make(map[string]*user)}
 	a.limits.Store(&limits)
 	for i := range a.stripes {
 		a.stripes[i].channels = make(map[string]*channel)
 	}
+	if b.driver != nil {
+		b.node.add(a)
+	}
 	return a
+}
+
+// Close ends the application's part in the cluster once nobody is subscribed
+// any more.
+func (a *App) Close() {
+	if a.broker.driver != nil {
+		a.broker.node.remove(a)
+	}
 }
 
 // SetLimits changes the limits. Members and last events that are there already

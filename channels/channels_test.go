@@ -35,9 +35,12 @@ type recorder struct {
 	id    protocol.SocketID
 	lines bool
 
-	mu   sync.Mutex
-	got  []message
-	wake chan struct{} // closed and replaced with every delivery
+	terminated atomic.Bool
+
+	mu      sync.Mutex
+	got     []message
+	dropped []error
+	wake    chan struct{} // closed and replaced with every delivery
 }
 
 type message struct{ Event, Channel, Data, UserID string }
@@ -51,6 +54,17 @@ func newRecorder() *recorder {
 func (r *recorder) ID() protocol.SocketID { return r.id }
 
 func (r *recorder) Lines() bool { return r.lines }
+
+// Answered at once: there is nothing to hold back.
+func (r *recorder) Hold() {}
+
+func (r *recorder) Terminate() { r.terminated.Store(true) }
+
+func (r *recorder) Dropped(channel string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = append(r.dropped, err)
+}
 
 func (r *recorder) Deliver(s *Subscription, frames []byte) {
 	r.mu.Lock()
@@ -131,7 +145,7 @@ func (r *recorder) wait(t *testing.T, last string) []string {
 }
 
 func newApp(t testing.TB, limits Limits) (*App, *counts) {
-	broker := NewBroker(2)
+	broker := NewBroker(2, nil)
 	t.Cleanup(broker.Close)
 	if limits.PresenceMembers == 0 {
 		limits.PresenceMembers = 100
@@ -140,7 +154,7 @@ func newApp(t testing.TB, limits Limits) (*App, *counts) {
 		limits.CacheTTL = time.Minute
 	}
 	c := new(counts)
-	return broker.NewApp(limits, c, nil), c
+	return broker.NewApp("1", limits, c, nil), c
 }
 
 func event(channel, data string) protocol.Event {
@@ -179,9 +193,9 @@ func TestPublishReachesSubscribersOfTheChannel(t *testing.T) {
 				subscribers = append(subscribers, r)
 			}
 			other, _ := subscribe(t, a, "others")
-			a.Publish(event("orders", "1"), protocol.SocketID{})
-			a.Publish(event("nobody", "x"), protocol.SocketID{})
-			a.Publish(event("orders", "2"), protocol.SocketID{})
+			a.publish(event("orders", "1"), protocol.SocketID{})
+			a.publish(event("nobody", "x"), protocol.SocketID{})
+			a.publish(event("orders", "2"), protocol.SocketID{})
 			for _, r := range subscribers {
 				if got := r.wait(t, "2"); !slices.Equal(got, []string{"1", "2"}) {
 					t.Fatalf("got %v", got)
@@ -198,16 +212,16 @@ func TestPublishReachesSubscribersOfTheChannel(t *testing.T) {
 }
 
 func TestDeliveriesAreCounted(t *testing.T) {
-	broker := NewBroker(1)
+	broker := NewBroker(1, nil)
 	c := new(counts)
-	a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, c, nil)
+	a := broker.NewApp("1", Limits{PresenceMembers: 1, CacheTTL: time.Minute}, c, nil)
 	const subscribers, events = 50, 20
 	for range subscribers {
 		subscribe(t, a, "a")
 	}
 	size := len(event("a", "x").Frame())
 	for range events {
-		a.Publish(event("a", "x"), protocol.SocketID{})
+		a.publish(event("a", "x"), protocol.SocketID{})
 	}
 	broker.Close() // delivers what is pending
 	if got := c.messages.Load(); got != subscribers*events {
@@ -223,9 +237,9 @@ func TestDeliveriesAreCounted(t *testing.T) {
 
 // Frames become lines once, for however many take them.
 func TestLinesAreMadeOnce(t *testing.T) {
-	broker := NewBroker(4)
+	broker := NewBroker(4, nil)
 	defer broker.Close()
-	a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts), nil)
+	a := broker.NewApp("1", Limits{CacheTTL: time.Minute}, new(counts), nil)
 	const subscribers = smallChannel // served before Publish returns
 	var taken []*keeper
 	for range subscribers {
@@ -236,7 +250,7 @@ func TestLinesAreMadeOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a.Publish(event("c", "1"), protocol.SocketID{})
+	a.publish(event("c", "1"), protocol.SocketID{})
 	for _, k := range taken {
 		if k.first == nil || k.first != taken[0].first {
 			t.Fatal("two subscribers were offered different bytes")
@@ -294,14 +308,14 @@ func TestOrderWhileSubscribersComeAndGo(t *testing.T) {
 						if i%10 == 0 {
 							except = excepted.id
 						}
-						a.Publish(event("c", fmt.Sprintf("%d %d", p, i)), except)
+						a.publish(event("c", fmt.Sprintf("%d %d", p, i)), except)
 					}
 				})
 			}
 			publishing.Wait()
 			close(stop)
 			churn.Wait()
-			a.Publish(event("c", "end"), protocol.SocketID{})
+			a.publish(event("c", "end"), protocol.SocketID{})
 
 			order := stay[1].wait(t, "end")
 			position := make(map[string]int)
@@ -350,15 +364,15 @@ func TestNothingFromBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	var published sync.WaitGroup
-	published.Go(func() { a.Publish(event("c", "1"), protocol.SocketID{}) }) // flushes by itself, and blocks
+	published.Go(func() { a.publish(event("c", "1"), protocol.SocketID{}) }) // flushes by itself, and blocks
 	<-blocker.entered
-	a.Publish(event("c", "2"), protocol.SocketID{}) // waits behind it
+	a.publish(event("c", "2"), protocol.SocketID{}) // waits behind it
 	late := newRecorder()
 	late.id = blocker.id // the same shard
 	if _, _, err := a.Subscribe(late, "c", nil); err != nil {
 		t.Fatal(err)
 	}
-	a.Publish(event("c", "3"), protocol.SocketID{})
+	a.publish(event("c", "3"), protocol.SocketID{})
 	close(blocker.release)
 	published.Wait()
 	if got := blocker.wait(t, "3"); !slices.Equal(got, []string{"1", "2", "3"}) {
@@ -373,14 +387,14 @@ func TestNothingFromBefore(t *testing.T) {
 // whichever side of the flusher they are.
 func TestNobodyIsSkippedWhenOthersLeave(t *testing.T) {
 	broker := &Broker{flushers: []*flusher{newFlusher()}, seed: maphash.MakeSeed()} // which this test flushes for
-	a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts), nil)
+	a := broker.NewApp("1", Limits{CacheTTL: time.Minute}, new(counts), nil)
 	var all []*recorder
 	var subs []*Subscription
 	for range 3 * quantum {
 		r, s := subscribe(t, a, "c")
 		all, subs = append(all, r), append(subs, s)
 	}
-	a.Publish(event("c", "1"), protocol.SocketID{})
+	a.publish(event("c", "1"), protocol.SocketID{})
 	shard := a.find("c").shards[0]
 	var r round
 	leave := func(at ...int) {
@@ -443,18 +457,18 @@ func TestBackpressure(t *testing.T) {
 		t.Fatal(err)
 	}
 	var done sync.WaitGroup
-	done.Go(func() { a.Publish(event("private-c", "first"), protocol.SocketID{}) })
+	done.Go(func() { a.publish(event("private-c", "first"), protocol.SocketID{}) })
 	<-blocker.entered
 	big := strings.Repeat("x", maxPending/4)
 	for range 4 {
-		a.Publish(event("private-c", big), protocol.SocketID{})
+		a.publish(event("private-c", big), protocol.SocketID{})
 	}
 	if err := a.PublishFrom(s, event("private-c", "client")); !errors.Is(err, ErrBusy) {
 		t.Errorf("a client's event: %v, want ErrBusy", err)
 	}
 	returned := make(chan struct{})
 	done.Go(func() {
-		a.Publish(event("private-c", "last"), protocol.SocketID{})
+		a.publish(event("private-c", "last"), protocol.SocketID{})
 		close(returned)
 	})
 	select {
@@ -477,7 +491,7 @@ func TestClientEventSkipsItsSender(t *testing.T) {
 	if err := a.PublishFrom(s, event("private-c", "hi")); err != nil {
 		t.Fatal(err)
 	}
-	a.Publish(event("private-c", "end"), protocol.SocketID{})
+	a.publish(event("private-c", "end"), protocol.SocketID{})
 	if got := other.wait(t, "end"); !slices.Equal(got, []string{"hi", "end"}) {
 		t.Errorf("the other got %v", got)
 	}
@@ -512,16 +526,16 @@ func TestPresence(t *testing.T) {
 	if _, _, _, err := join("carl", `4`); !errors.Is(err, ErrFull) {
 		t.Errorf("a third user: %v, want ErrFull", err)
 	}
-	if s := a.State("presence-c"); s.Users != 2 || s.Subscriptions != 3 {
+	if s := must(a.State)("presence-c"); s.Users != 2 || s.Subscriptions != 3 {
 		t.Errorf("state is %+v", s)
 	}
-	if got := a.Users("presence-c"); !slices.Equal(got, []string{"anna", "ben"}) {
+	if got := must(a.Users)("presence-c"); !slices.Equal(got, []string{"anna", "ben"}) {
 		t.Errorf("users are %v", got)
 	}
 	a.Unsubscribe(bens)
-	a.Publish(event("presence-c", "one tab left"), protocol.SocketID{})
+	a.publish(event("presence-c", "one tab left"), protocol.SocketID{})
 	a.Unsubscribe(second)
-	a.Publish(event("presence-c", "end"), protocol.SocketID{})
+	a.publish(event("presence-c", "end"), protocol.SocketID{})
 	want := []string{`{"user_id":"ben","user_info":2}`, "one tab left", `{"user_id":"ben"}`, "end"}
 	if got := anna.wait(t, "end"); !slices.Equal(got, want) {
 		t.Errorf("anna got  %v\nwant %v", got, want)
@@ -534,9 +548,9 @@ func TestPresence(t *testing.T) {
 
 func TestCacheChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		broker := NewBroker(1)
+		broker := NewBroker(1, nil)
 		defer broker.Close()
-		a := broker.NewApp(Limits{PresenceMembers: 1, CacheTTL: time.Minute}, new(counts), nil)
+		a := broker.NewApp("1", Limits{PresenceMembers: 1, CacheTTL: time.Minute}, new(counts), nil)
 		last := func() string {
 			_, s := subscribe(t, a, "private-cache-c")
 			j := a.Rejoin(s)
@@ -550,7 +564,7 @@ func TestCacheChannel(t *testing.T) {
 			t.Error("a channel without subscribers and without a last event remains")
 		}
 		first := event("private-cache-c", "1")
-		a.Publish(first, protocol.SocketID{})
+		a.publish(first, protocol.SocketID{})
 		if got := last(); got != string(first.Frame()) {
 			t.Errorf("replays %q", got)
 		}
@@ -564,11 +578,11 @@ func TestCacheChannel(t *testing.T) {
 		if got := last(); got != string(first.Frame()) {
 			t.Errorf("replays %q after half its time", got)
 		}
-		if state := a.State("private-cache-c"); string(state.LastData) != `"1"` || state.LastTTL != 30*time.Second || state.Occupied() {
+		if state := must(a.State)("private-cache-c"); string(state.LastData) != `"1"` || state.LastTTL != 30*time.Second || state.Occupied() {
 			t.Errorf("state is %+v", state)
 		}
 		second := event("private-cache-c", "2")
-		a.Publish(second, protocol.SocketID{})
+		a.publish(second, protocol.SocketID{})
 		time.Sleep(59 * time.Second)
 		if got := last(); got != string(second.Frame()) {
 			t.Errorf("replays %q, want the second event", got)
@@ -577,7 +591,7 @@ func TestCacheChannel(t *testing.T) {
 		if got := last(); got != "" {
 			t.Errorf("replays %q after its time", got)
 		}
-		a.Publish(first, protocol.SocketID{})
+		a.publish(first, protocol.SocketID{})
 		a.Expire(time.Now().Add(time.Minute - 1))
 		if a.find("private-cache-c") == nil {
 			t.Error("forgotten too early")
@@ -594,15 +608,15 @@ func TestStates(t *testing.T) {
 	for _, channel := range []string{"a-1", "a-2", "a-2", "b-1"} {
 		subscribe(t, a, channel)
 	}
-	a.Publish(event("cache-x", "kept"), protocol.SocketID{}) // exists, but is not occupied
+	a.publish(event("cache-x", "kept"), protocol.SocketID{}) // exists, but is not occupied
 	got := map[string]int{}
-	for name, s := range a.States("") {
+	for name, s := range must(a.States)("") {
 		got[name] = s.Subscriptions
 	}
 	if len(got) != 3 || got["a-2"] != 2 {
 		t.Errorf("all: %v", got)
 	}
-	if got := a.States("a-"); len(got) != 2 {
+	if got := must(a.States)("a-"); len(got) != 2 {
 		t.Errorf("a-: %v", got)
 	}
 	if got := a.OccupiedChannels(protocol.Public); got != 3 {
@@ -611,14 +625,14 @@ func TestStates(t *testing.T) {
 }
 
 func TestAppsAreApart(t *testing.T) {
-	broker := NewBroker(1)
+	broker := NewBroker(1, nil)
 	defer broker.Close()
 	limits := Limits{PresenceMembers: 1, CacheTTL: time.Minute}
-	one, two := broker.NewApp(limits, new(counts), nil), broker.NewApp(limits, new(counts), nil)
+	one, two := broker.NewApp("1", limits, new(counts), nil), broker.NewApp("1", limits, new(counts), nil)
 	r1, _ := subscribe(t, one, "c")
 	r2, _ := subscribe(t, two, "c")
-	one.Publish(event("c", "one"), protocol.SocketID{})
-	two.Publish(event("c", "two"), protocol.SocketID{})
+	one.publish(event("c", "one"), protocol.SocketID{})
+	two.publish(event("c", "two"), protocol.SocketID{})
 	if got := r1.wait(t, "one"); len(got) != 1 {
 		t.Errorf("the first app's got %v", got)
 	}
@@ -632,6 +646,9 @@ type sink struct{ id protocol.SocketID }
 
 func (s sink) ID() protocol.SocketID         { return s.id }
 func (s sink) Lines() bool                   { return false }
+func (s sink) Hold()                         {}
+func (s sink) Terminate()                    {}
+func (s sink) Dropped(string, error)         {}
 func (s sink) Deliver(*Subscription, []byte) {}
 func (s sink) Send(protocol.Frame)           {}
 
@@ -640,8 +657,8 @@ func (s sink) Send(protocol.Frame)           {}
 func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{1, 100, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			broker := NewBroker(2)
-			a := broker.NewApp(Limits{CacheTTL: time.Minute}, new(counts), nil)
+			broker := NewBroker(2, nil)
+			a := broker.NewApp("1", Limits{CacheTTL: time.Minute}, new(counts), nil)
 			for i := range n {
 				if _, _, err := a.Subscribe(sink{protocol.NewSocketID(uint64(i)<<32 | uint64(i))}, "c", nil); err != nil {
 					b.Fatal(err)
@@ -650,10 +667,21 @@ func BenchmarkPublish(b *testing.B) {
 			e := event("c", strings.Repeat("x", 100))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Publish(e, protocol.SocketID{})
+				a.publish(e, protocol.SocketID{})
 			}
 			broker.Close()
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/delivery")
 		})
+	}
+}
+
+// must is for queries, which cannot fail on a single node.
+func must[A, B any](query func(A) (B, error)) func(A) B {
+	return func(a A) B {
+		b, err := query(a)
+		if err != nil {
+			panic(err)
+		}
+		return b
 	}
 }

@@ -3,6 +3,7 @@ package channels
 import (
 	"time"
 
+	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
@@ -12,15 +13,19 @@ import (
 // event's data.
 type Listener interface {
 	Happened(protocol.WebhookEvent)
+	// Grace is how long channel_vacated and member_removed wait before they
+	// count; 0 if nobody wants to know of them. In a cluster, the listener asks
+	// [Broker.Settle] then.
+	Grace() time.Duration
 }
 
 const (
 	// countedAlways is up to how many subscribers each change of a channel's
 	// subscription count is told: telling n subscribers of each of n joins
-	// costs n². Pusher's figure, like the next.
-	countedAlways = 100
+	// costs n².
+	countedAlways = cluster.CountedAlways
 	// countInterval is how often a larger channel's count is told.
-	countInterval = 5 * time.Second
+	countInterval = cluster.CountInterval
 	// missInterval is for how long a cache miss speaks for all who miss the
 	// same event.
 	missInterval = time.Second
@@ -49,6 +54,12 @@ func (c *channel) happened(name, userID string) {
 	}
 }
 
+func (c *channel) happenedCount(n int) {
+	if c.app.listener != nil {
+		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: n})
+	}
+}
+
 // missed tells the backend that a cache channel has no last event. mu is held.
 func (c *channel) missed(now time.Time) {
 	if n := c.told(); now.Sub(n.missed) >= missInterval {
@@ -74,9 +85,7 @@ func (c *channel) countChanged() (idle []*shard) {
 		return nil
 	}
 	n.counted, n.count = now, c.count
-	if c.app.listener != nil {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: int(c.count)})
-	}
+	c.happenedCount(int(c.count))
 	return c.append(pending{frame: protocol.SubscriptionCountFrame(c.name, int(c.count)), at: now})
 }
 

@@ -13,6 +13,8 @@ import (
 
 // backend is a Listener that keeps what it is told.
 type backend struct {
+	grace time.Duration
+
 	mu  sync.Mutex
 	got []string
 }
@@ -22,6 +24,8 @@ func (b *backend) Happened(e protocol.WebhookEvent) {
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))
 }
+
+func (b *backend) Grace() time.Duration { return b.grace }
 
 func (b *backend) take() []string {
 	b.mu.Lock()
@@ -39,11 +43,11 @@ func (b *backend) expect(t *testing.T, what string, want ...string) {
 }
 
 func newListened(t testing.TB, limits Limits) (*App, *backend) {
-	broker := NewBroker(2)
+	broker := NewBroker(2, nil)
 	t.Cleanup(broker.Close)
 	b := new(backend)
 	limits.PresenceMembers, limits.CacheTTL = 100, time.Minute
-	return broker.NewApp(limits, new(counts), b), b
+	return broker.NewApp("1", limits, new(counts), b), b
 }
 
 func happened(name, channel string) string {
@@ -97,7 +101,7 @@ func TestListenerIsToldInOrder(t *testing.T) {
 	}
 	b.expect(t, "a client event",
 		fmt.Sprintf(`{"name":"client_event","channel":%q,"event":"client-e","data":"{}","socket_id":%q,"user_id":"1"}`, p, sub.id))
-	a.Publish(event(p, "x"), protocol.SocketID{})
+	a.publish(event(p, "x"), protocol.SocketID{})
 	b.expect(t, "an event of the backend itself")
 }
 
@@ -121,7 +125,7 @@ func TestCacheMissSpeaksForMany(t *testing.T) {
 		time.Sleep(missInterval)
 		subscribe(t, a, c)
 		b.expect(t, "one later", happened("cache_miss", c))
-		a.Publish(event(c, "x"), protocol.SocketID{})
+		a.publish(event(c, "x"), protocol.SocketID{})
 		time.Sleep(missInterval)
 		subscribe(t, a, c)
 		b.expect(t, "a hit")
@@ -145,7 +149,7 @@ func TestSubscriptionCount(t *testing.T) {
 	off, _ := newApp(t, Limits{})
 	r, _ := subscribe(t, off, "c")
 	subscribe(t, off, "c")
-	off.Publish(event("c", "x"), protocol.SocketID{})
+	off.publish(event("c", "x"), protocol.SocketID{})
 	if got := r.wait(t, "x"); len(got) != 1 {
 		t.Errorf("got %q from an app without counts", got)
 	}

@@ -10,7 +10,26 @@ import (
 // subscribers but the excepted one, and keeps it as the last event of a cache
 // channel. It waits while the channel has too much pending, which the
 // flushers, who never block, soon change.
-func (a *App) Publish(e protocol.Event, except protocol.SocketID) {
+//
+// On a node of a cluster it reaches those of all nodes. With an error it has
+// not, and will not, reach anybody.
+func (a *App) Publish(events ...Publication) error {
+	if a.broker.driver != nil {
+		return a.publishToCluster(events)
+	}
+	for _, e := range events {
+		a.publish(e.Event, e.Except)
+	}
+	return nil
+}
+
+// Publication is an event, and who must not receive it: zero for nobody.
+type Publication struct {
+	protocol.Event
+	Except protocol.SocketID
+}
+
+func (a *App) publish(e protocol.Event, except protocol.SocketID) {
 	now := time.Now()
 	cache := protocol.KindOf(e.Channel).IsCache()
 	if !cache && a.find(e.Channel) == nil {
@@ -38,7 +57,9 @@ func (a *App) Publish(e protocol.Event, except protocol.SocketID) {
 }
 
 // PublishFrom delivers a client's event to the other subscribers of its
-// channel. It never waits: [ErrBusy] when the channel has too much pending.
+// channel. It never waits: [ErrBusy] when the channel has too much pending, or
+// the cluster has; ErrUnavailable of package cluster when that cannot be
+// reached. Should it fail later, [Subscriber.Dropped] tells.
 func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	p := pending{frame: e.Frame(), except: s.id, at: time.Now()}
 	c := s.channel
@@ -47,9 +68,19 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 		c.mu.Unlock()
 		return ErrBusy
 	}
+	if c.remote != nil {
+		if err := a.broker.node.send(s, c.publication(p)); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+	}
 	if l := c.app.listener; l != nil {
 		l.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
 			Event: e.Name, Data: e.Data, SocketID: s.id})
+	}
+	if c.remote != nil {
+		c.mu.Unlock()
+		return nil
 	}
 	c.publish(p)
 	return nil

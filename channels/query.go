@@ -3,6 +3,7 @@ package channels
 import (
 	"time"
 
+	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
@@ -17,14 +18,32 @@ type State struct {
 // Occupied reports whether anybody is subscribed.
 func (s State) Occupied() bool { return s.Subscriptions > 0 }
 
-// State of one channel; zero if there is none of that name.
-func (a *App) State(name string) State {
+// State of one channel; zero if there is none of that name. Like the other
+// queries, it asks the cluster if there is one, which may fail.
+func (a *App) State(name string) (State, error) {
+	if d := a.broker.driver; d != nil {
+		ctx, cancel := a.broker.within(queryTimeout)
+		defer cancel()
+		s, err := d.State(ctx, cluster.Topic{App: a.id, Channel: name})
+		return clusterState(s), err
+	}
 	c := a.lockExisting(name)
 	if c == nil {
-		return State{}
+		return State{}, nil
 	}
 	defer c.mu.Unlock()
-	return c.state()
+	return c.state(), nil
+}
+
+// queryTimeout is how long a query may wait for the cluster.
+const queryTimeout = 5 * time.Second
+
+func clusterState(s cluster.State) State {
+	state := State{Subscriptions: s.Count, Users: s.Users}
+	if e, err := parseEvent(s.Last.Payload); err == nil {
+		state.LastData, state.LastTTL = e.data(), s.Last.TTL
+	}
+	return state
 }
 
 // state is a snapshot. mu is held.
@@ -44,29 +63,45 @@ func (c *channel) state() State {
 
 // States of all occupied channels whose name has the prefix, by name; without
 // those of users, which are not the application's own.
-func (a *App) States(prefix string) map[string]State {
+func (a *App) States(prefix string) (map[string]State, error) {
 	states := make(map[string]State)
+	if d := a.broker.driver; d != nil {
+		ctx, cancel := a.broker.within(queryTimeout)
+		defer cancel()
+		all, err := d.States(ctx, a.id, prefix)
+		for name, s := range all {
+			if protocol.KindOf(name) != protocol.User {
+				states[name] = clusterState(s)
+			}
+		}
+		return states, err
+	}
 	a.each(prefix, func(c *channel) {
 		if c.count > 0 && c.kind != protocol.User {
 			states[c.name] = c.state()
 		}
 	})
-	return states
+	return states, nil
 }
 
 // Users are the ids of the members of a presence channel.
-func (a *App) Users(name string) []string {
+func (a *App) Users(name string) ([]string, error) {
+	if d := a.broker.driver; d != nil {
+		ctx, cancel := a.broker.within(queryTimeout)
+		defer cancel()
+		return d.Users(ctx, cluster.Topic{App: a.id, Channel: name})
+	}
 	c := a.lockExisting(name)
 	if c == nil {
-		return nil
+		return nil, nil
 	}
 	defer c.mu.Unlock()
 	if c.members == nil {
-		return nil
+		return nil, nil
 	}
 	ids := make([]string, len(c.members.order))
 	for i, m := range c.members.order {
 		ids[i] = m.UserID
 	}
-	return ids
+	return ids, nil
 }

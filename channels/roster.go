@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"math"
 	"slices"
 
 	"belfry/protocol"
@@ -49,6 +50,27 @@ func (r *roster) leave(m *member) (last bool) {
 	i := slices.Index(r.order, m)
 	r.order = slices.Delete(r.order, i, i+1)
 	return true
+}
+
+func newRoster(members []protocol.Member) *roster {
+	r := new(roster)
+	for _, m := range members {
+		r.add(m)
+	}
+	return r
+}
+
+// add and remove are for members whose connections the cluster counts.
+func (r *roster) add(m protocol.Member) {
+	if r.byID[m.UserID] == nil {
+		r.join(m, math.MaxInt)
+	}
+}
+
+func (r *roster) remove(userID string) {
+	if m := r.byID[userID]; m != nil {
+		r.leave(m)
+	}
 }
 
 func (r *roster) list() []protocol.Member {

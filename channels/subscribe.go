@@ -12,41 +12,64 @@ type Joined struct {
 	Members []protocol.Member
 	// Last is the last event of a cache channel, nil if there is none.
 	Last protocol.Frame
+	// Count is the subscription count if this subscriber may have missed it; 0
+	// if it has not.
+	Count int
 }
 
-// Subscribe adds a subscriber to a channel. Events published from here on
-// reach it, so the caller must hold back deliveries until it has answered the
-// client. member is nil except on presence channels. The error is [ErrFull]
-// or nil.
+// Subscribe adds a subscriber to a channel, and holds it back: events published
+// from here on reach it once the caller has answered the client. member is nil
+// except on presence channels. The error is [ErrFull] or, on a node of a cluster
+// only, ErrUnavailable of package cluster; there, Subscribe may wait.
 func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subscription, Joined, error) {
-	c := a.lock(name)
-	s := &Subscription{subscriber: sub, channel: c, id: sub.ID()}
-	var idle []*shard
-	first := false
-	if m != nil {
-		s.member, first = c.members.join(*m, a.limits.Load().PresenceMembers)
-		if s.member == nil {
-			c.removeIfUnused()
-			c.mu.Unlock()
-			return nil, Joined{}, ErrFull
+	s := &Subscription{subscriber: sub, id: sub.ID()}
+	first := false // of the user
+	if a.broker.driver != nil {
+		c, err := a.enter(name, m)
+		if err != nil {
+			return nil, Joined{}, err
+		}
+		c.remote.entering-- // to be counted below
+		s.channel = c
+		if m != nil {
+			s.member = c.members.byID[m.UserID]
+		}
+	} else {
+		c := a.lock(name)
+		s.channel = c
+		if m != nil {
+			s.member, first = c.members.join(*m, a.limits.Load().PresenceMembers)
+			if s.member == nil {
+				c.removeIfUnused()
+				c.mu.Unlock()
+				return nil, Joined{}, ErrFull
+			}
 		}
 	}
+	c := s.channel
+	sub.Hold()
 	if c.count++; c.count == 1 {
 		a.occupied[c.kind].Add(1)
-		c.happened(protocol.WebhookChannelOccupied, "")
+		if c.remote == nil {
+			c.happened(protocol.WebhookChannelOccupied, "")
+		}
 	}
 	a.subscriptions.Add(1)
+	var idle []*shard
 	if first {
 		c.happened(protocol.WebhookMemberAdded, s.member.UserID)
 		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, s.member.Member), at: time.Now()})
 	}
 	c.shard(sub).add(s) // behind that: nobody is told of itself
-	if m == nil {
+	if m == nil && c.remote == nil {
 		idle = c.countChanged()
 	}
 	joined := c.joined()
 	if c.kind.IsCache() && joined.Last == nil {
 		c.missed(time.Now())
+	}
+	if c.remote != nil {
+		joined.Count = c.countHeard()
 	}
 	count := c.count
 	c.mu.Unlock()
@@ -81,16 +104,23 @@ func (a *App) Unsubscribe(s *Subscription) {
 	c.shard(s.subscriber).remove(s)
 	c.count--
 	a.subscriptions.Add(-1)
+	if c.count == 0 {
+		a.occupied[c.kind].Add(-1)
+	}
 	var idle []*shard
 	switch {
+	case c.remote != nil:
+		if s.member != nil {
+			c.remote.leave(s.member.UserID)
+		}
+		c.kick()
 	case s.member == nil:
 		idle = c.countChanged()
 	case c.members.leave(s.member):
 		c.happened(protocol.WebhookMemberRemoved, s.member.UserID)
 		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.UserID), at: time.Now()})
 	}
-	if c.count == 0 {
-		a.occupied[c.kind].Add(-1)
+	if c.count == 0 && c.remote == nil {
 		c.happened(protocol.WebhookChannelVacated, "")
 	}
 	c.removeIfUnused()

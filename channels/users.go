@@ -25,11 +25,13 @@ type users struct {
 
 // user is somebody signed in or watched.
 type user struct {
-	connections int
+	connections int                // of this node
 	watchers    map[*Identity]bool // and whether they know the user as online
+	elsewhere   bool               // the cluster says that there are connections
+	heard       int                // how often it has
 }
 
-func (u *user) online() bool { return u.connections > 0 }
+func (u *user) online() bool { return u.connections > 0 || u.elsewhere }
 
 // Identity is a connection that has signed in as a user.
 type Identity struct {
@@ -37,34 +39,48 @@ type Identity struct {
 	subscription *Subscription // to the user's channel
 	userID       string
 	watchlist    []string
+	answered     bool // the client is being told where the users are; guarded by users.mu
 }
 
 // UserID is who signed in.
 func (i *Identity) UserID() string { return i.userID }
 
-// SignIn makes a connection one of a user's: events on the user's channel
-// reach it from here on, and so does the coming and going of the users on the
-// watchlist. online and offline are where these are now. The caller must hold
-// back deliveries until it has answered the client.
-func (a *App) SignIn(sub Subscriber, userID string, watchlist []string) (i *Identity, online, offline []string) {
-	subscription, _, err := a.Subscribe(sub, protocol.PrefixUser+userID, nil)
-	if err != nil {
-		panic("unexpected error of Subscribe: " + err.Error()) // a user's channel is never full
-	}
-	i = &Identity{subscriber: sub, subscription: subscription, userID: userID, watchlist: watchlist}
+// SignIn makes a connection one of a user's, and holds it back as Subscribe
+// does: events on the user's channel reach it from here on, and so does the
+// coming and going of the users on the watchlist. online and offline are where
+// these are now. On a node of a cluster, it may wait, and fail with
+// ErrUnavailable of package cluster.
+func (a *App) SignIn(sub Subscriber, userID string, watchlist []string) (i *Identity, online, offline []string, err error) {
 	s := &a.users
 	s.mu.Lock()
+	i = &Identity{subscriber: sub, userID: userID, watchlist: watchlist}
+	for _, id := range watchlist {
+		watched := s.get(id)
+		if watched.watchers == nil {
+			watched.watchers = make(map[*Identity]bool)
+		}
+		watched.watchers[i] = false
+	}
+	s.mu.Unlock()
+	if a.broker.driver != nil {
+		err = a.watchInCluster(watchlist)
+	}
+	if err == nil {
+		i.subscription, _, err = a.Subscribe(sub, protocol.PrefixUser+userID, nil)
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil {
+		a.unwatch(i)
+		return nil, nil, nil, err
+	}
 	u := s.get(userID)
 	u.connections++
 	if u.connections == 1 {
 		s.change(userID, u)
 	}
 	for _, id := range watchlist {
-		watched := s.get(id)
-		if watched.watchers == nil {
-			watched.watchers = make(map[*Identity]bool)
-		}
+		watched := s.byID[id]
 		watched.watchers[i] = watched.online()
 		if watched.online() {
 			online = append(online, id)
@@ -72,7 +88,8 @@ func (a *App) SignIn(sub Subscriber, userID string, watchlist []string) (i *Iden
 			offline = append(offline, id)
 		}
 	}
-	return i, online, offline
+	i.answered = true
+	return i, online, offline, nil
 }
 
 // SignOut ends it. Once only.
@@ -81,21 +98,49 @@ func (a *App) SignOut(i *Identity) {
 	s := &a.users
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, id := range i.watchlist {
-		watched := s.byID[id]
-		delete(watched.watchers, i)
-		s.forget(id, watched)
-	}
+	a.unwatch(i)
 	u := s.byID[i.userID]
 	u.connections--
-	if !u.online() {
+	if u.connections == 0 {
 		s.change(i.userID, u)
 		s.forget(i.userID, u)
 	}
 }
 
-// Connections are all of a signed-in user's.
-func (a *App) Connections(userID string) []Subscriber {
+// unwatch ends a watchlist. users.mu is held.
+func (a *App) unwatch(i *Identity) {
+	for _, id := range i.watchlist {
+		watched := a.users.byID[id]
+		delete(watched.watchers, i)
+		a.users.forget(id, watched)
+		if a.broker.driver != nil {
+			a.ignore(watchName(id))
+		}
+	}
+}
+
+// Terminate closes the connections that have signed in as a user and, with
+// members, those by which the user is on a presence channel. On a node of a
+// cluster it reaches those of all nodes, or fails as Publish does.
+func (a *App) Terminate(userID string, members bool) error {
+	if a.broker.driver != nil {
+		return a.terminateInCluster(userID, members)
+	}
+	terminate(a.connections(userID))
+	if members {
+		terminate(a.members(userID))
+	}
+	return nil
+}
+
+func terminate(connections []Subscriber) {
+	for _, c := range connections {
+		c.Terminate()
+	}
+}
+
+// connections are this node's of a signed-in user.
+func (a *App) connections(userID string) []Subscriber {
 	c := a.lockExisting(protocol.PrefixUser + userID)
 	if c == nil {
 		return nil
@@ -104,15 +149,15 @@ func (a *App) Connections(userID string) []Subscriber {
 	return c.subscribers(func(*Subscription) bool { return true })
 }
 
-// Members are the connections through which a user is on any presence
+// members are this node's connections through which a user is on any presence
 // channel, each once.
-func (a *App) Members(userID string) []Subscriber {
+func (a *App) members(userID string) []Subscriber {
 	found := make(map[Subscriber]struct{})
 	a.each("presence-", func(c *channel) {
 		if c.members == nil || c.members.byID[userID] == nil {
 			return
 		}
-		for _, s := range c.subscribers(func(s *Subscription) bool { return s.member.UserID == userID }) {
+		for _, s := range c.subscribers(func(s *Subscription) bool { return s.UserID() == userID }) {
 			found[s] = struct{}{}
 		}
 	})
@@ -131,7 +176,7 @@ func (s *users) get(id string) *user {
 
 // forget drops a user that is neither signed in nor watched. mu is held.
 func (s *users) forget(id string, u *user) {
-	if !u.online() && len(u.watchers) == 0 {
+	if u.connections == 0 && len(u.watchers) == 0 {
 		delete(s.byID, id)
 	}
 }
@@ -176,7 +221,7 @@ func (s *users) news() map[*Identity]*news {
 	defer s.mu.Unlock()
 	for id, u := range s.changed {
 		for watcher, known := range u.watchers {
-			if known == u.online() {
+			if known == u.online() || !watcher.answered {
 				continue
 			}
 			u.watchers[watcher] = u.online()

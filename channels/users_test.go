@@ -13,7 +13,10 @@ import (
 
 func signIn(a *App, user string, watchlist ...string) (*recorder, *Identity) {
 	r := newRecorder()
-	i, _, _ := a.SignIn(r, user, watchlist)
+	i, _, _, err := a.SignIn(r, user, watchlist)
+	if err != nil {
+		panic(err)
+	}
 	return r, i
 }
 
@@ -48,21 +51,21 @@ func TestUserChannelReachesTheUserOnly(t *testing.T) {
 	one, first := signIn(a, "1")
 	two, _ := signIn(a, "1")
 	other, _ := signIn(a, "2")
-	a.Publish(event("#server-to-user-1", "x"), protocol.SocketID{})
+	a.publish(event("#server-to-user-1", "x"), protocol.SocketID{})
 	one.wait(t, "x")
 	two.wait(t, "x")
 	expect(t, "another user", other)
-	if n := len(a.Connections("1")); n != 2 {
+	if n := len(a.connections("1")); n != 2 {
 		t.Errorf("user 1 has %d connections", n)
 	}
 	a.SignOut(first)
-	if got := a.Connections("1"); len(got) != 1 || got[0] != Subscriber(two) {
+	if got := a.connections("1"); len(got) != 1 || got[0] != Subscriber(two) {
 		t.Errorf("user 1 has connections %v", got)
 	}
-	if got := a.Connections("3"); got != nil {
+	if got := a.connections("3"); got != nil {
 		t.Errorf("nobody has connections %v", got)
 	}
-	if states := a.States(""); len(states) != 0 {
+	if states := must(a.States)(""); len(states) != 0 {
 		t.Errorf("users' channels are listed: %v", states)
 	}
 	if n := a.OccupiedChannels(protocol.User); n != 2 {
@@ -85,7 +88,7 @@ func TestMembers(t *testing.T) {
 	}
 	two := join("presence-cache-a", "1")
 	join("presence-a", "2")
-	got := a.Members("1")
+	got := a.members("1")
 	if len(got) != 2 || !slices.Contains(got, Subscriber(one)) || !slices.Contains(got, Subscriber(two)) {
 		t.Errorf("user 1 has %d connections on presence channels", len(got))
 	}
@@ -96,7 +99,7 @@ func TestWatchlist(t *testing.T) {
 		a, _ := newApp(t, Limits{})
 		_, b := signIn(a, "b")
 		watcher := newRecorder()
-		identity, on, off := a.SignIn(watcher, "a", []string{"b", "c", "a"})
+		identity, on, off, _ := a.SignIn(watcher, "a", []string{"b", "c", "a"})
 		if !slices.Equal(on, []string{"b", "a"}) || !slices.Equal(off, []string{"c"}) {
 			t.Errorf("online are %v, offline %v", on, off)
 		}

@@ -81,6 +81,7 @@ const (
 	SubscriptionAuthError    = "AuthError"
 	SubscriptionInvalid      = "InvalidSubscription"
 	SubscriptionLimitReached = "LimitReached"
+	SubscriptionUnavailable  = "Unavailable"
 )
 
 // SubscriptionErrorFrame tells the channel's handlers on the client that the

@@ -45,6 +45,11 @@ func CloseFrame(code int, reason string) Frame {
 	return append(f, reason...)
 }
 
+// TextFrame is the frame of a message, which is copied.
+func TextFrame(message []byte) Frame {
+	return textFrame(len(message), func(b []byte) []byte { return append(b, message...) })
+}
+
 // textFrame builds a text frame in one allocation when the payload that
 // build appends is at most size bytes.
 func textFrame(size int, build func([]byte) []byte) Frame {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+
+	"belfry/protocol"
 )
 
 // routes serves every path with the configured prefix and without it: proxies
@@ -60,6 +62,11 @@ func get(f func(http.ResponseWriter)) http.Handler {
 func (s *Server) ready(w http.ResponseWriter) {
 	if s.draining.Load() {
 		writeJSON(w, http.StatusServiceUnavailable, `{"status":"draining"}`)
+		return
+	}
+	if err := s.broker.Ready(); err != nil {
+		body := protocol.AppendString([]byte(`{"status":"cluster is not reachable","error":`), err.Error())
+		writeJSON(w, http.StatusServiceUnavailable, string(body)+"}")
 		return
 	}
 	writeJSON(w, http.StatusOK, `{"status":"ready"}`)

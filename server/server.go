@@ -90,17 +90,26 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		}
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
-	s.webhooks, err = webhooks.New(webhooks.Options{
-		Spool:     cfg.Webhooks.Spool,
-		UserAgent: "Belfry/" + build.Version,
-		Log:       log,
-	})
+	driver, err := newDriver(cfg.Cluster, log)
 	if err != nil {
-		return nil, fmt.Errorf("webhooks.spool: %w", err)
+		return nil, fmt.Errorf("cluster.redis: %w", err)
 	}
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
-	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0) - 1)
+	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, driver)
+	s.metrics.Cluster(s.broker.Ready)
+	hooks := webhooks.Options{
+		Spool:     cfg.Webhooks.Spool,
+		UserAgent: "Belfry/" + build.Version,
+		Log:       log,
+	}
+	if driver != nil {
+		hooks.Settle = s.broker.Settle
+	}
+	if s.webhooks, err = webhooks.New(hooks); err != nil {
+		s.broker.Close()
+		return nil, fmt.Errorf("webhooks.spool: %w", err)
+	}
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()

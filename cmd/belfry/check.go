@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"belfry/server/config"
 )
 
 // check validates a configuration and prints what it amounts to.
@@ -33,6 +35,9 @@ func check(args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "metrics  http://%s%s\n", m.Listen, m.Path)
 	default:
 		fmt.Fprintf(stdout, "metrics  %s\n", m.Path)
+	}
+	if cfg.Cluster.Driver != config.ClusterLocal {
+		fmt.Fprintf(stdout, "cluster  %s  prefix %s\n", cfg.Cluster.Driver, cfg.Cluster.Redis.Prefix)
 	}
 	for _, a := range cfg.Apps {
 		state := "enabled"

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"belfry/auth"
+	"belfry/channels/cluster"
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/metrics"
@@ -208,6 +209,8 @@ func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
 		status = failed.status
 	case errors.As(err, &invalid):
 		status = invalid.Status
+	case errors.Is(err, cluster.ErrUnavailable):
+		status = http.StatusServiceUnavailable
 	default:
 		status = http.StatusInternalServerError
 	}

@@ -20,7 +20,11 @@ func listChannels(r request) (any, error) {
 		return nil, fail(http.StatusBadRequest, "info=user_count is for presence channels: add filter_by_prefix=presence-")
 	}
 	channels := make(map[string]attributes)
-	for name, state := range r.app.Channels.States(prefix) {
+	states, err := r.app.Channels.States(prefix)
+	if err != nil {
+		return nil, err
+	}
+	for name, state := range states {
 		a := attributes{}
 		if info.UserCount {
 			a["user_count"] = state.Users
@@ -46,7 +50,10 @@ func showChannel(r request) (any, error) {
 	if info.UserCount && !presence {
 		return nil, fail(http.StatusBadRequest, "info=user_count is for presence channels, which %q is not", r.name)
 	}
-	state := r.app.Channels.State(r.name)
+	state, err := r.app.Channels.State(r.name)
+	if err != nil {
+		return nil, err
+	}
 	answer := map[string]any{"occupied": state.Occupied()}
 	if info.UserCount {
 		answer["user_count"] = state.Users
@@ -79,8 +86,12 @@ func listUsers(r request) (any, error) {
 	if !protocol.KindOf(r.name).IsPresence() {
 		return nil, fail(http.StatusBadRequest, "only presence channels have users; %q is not one", r.name)
 	}
+	ids, err := r.app.Channels.Users(r.name)
+	if err != nil {
+		return nil, err
+	}
 	users := []user{}
-	for _, id := range r.app.Channels.Users(r.name) {
+	for _, id := range ids {
 		users = append(users, user{id})
 	}
 	return map[string]any{"users": users}, nil

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 
+	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/apps"
 )
@@ -19,15 +20,16 @@ func publish(r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	deliver(r.app, p)
 	if p.Info == (protocol.Info{}) {
-		return done, nil
+		return done, deliver(r.app, p)
 	}
-	channels := make(map[string]attributes, len(p.Channels))
+	answer := make(map[string]attributes, len(p.Channels))
 	for _, name := range p.Channels {
-		channels[name] = describe(r.app, name, p.Info)
+		if answer[name], err = describe(r.app, name, p.Info); err != nil {
+			return nil, err // before anything is published: the backend may try again
+		}
 	}
-	return map[string]any{"channels": channels}, nil
+	return map[string]any{"channels": answer}, deliver(r.app, p)
 }
 
 // publishBatch is POST batch_events: all of it, or nothing.
@@ -39,36 +41,54 @@ func publishBatch(r request) (any, error) {
 	infos := make([]attributes, len(batch))
 	asked := false
 	for i, p := range batch {
-		deliver(r.app, p)
 		infos[i] = attributes{}
 		if p.Info != (protocol.Info{}) {
 			asked = true
-			infos[i] = describe(r.app, p.Channels[0], p.Info)
+			if infos[i], err = describe(r.app, p.Channels[0], p.Info); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if !asked {
-		return done, nil
+		return done, deliver(r.app, batch...)
 	}
-	return map[string]any{"batch": infos}, nil
+	return map[string]any{"batch": infos}, deliver(r.app, batch...)
 }
 
-func deliver(app *apps.App, p protocol.Publication) {
-	for _, channel := range p.Channels {
-		app.Channels.Publish(protocol.Event{Name: p.Name, Channel: channel, Data: p.Data}, p.Except)
+func deliver(app *apps.App, ps ...protocol.Publication) error {
+	var few [4]channels.Publication // mostly it is one
+	events := few[:0]
+	for _, p := range ps {
+		for _, channel := range p.Channels {
+			events = append(events, channels.Publication{
+				Event:  protocol.Event{Name: p.Name, Channel: channel, Data: p.Data},
+				Except: p.Except,
+			})
+		}
 	}
-	app.Metrics.EventsHTTP.Add(float64(len(p.Channels)))
+	if err := app.Channels.Publish(events...); err != nil {
+		return err
+	}
+	app.Metrics.EventsHTTP.Add(float64(len(events)))
+	return nil
 }
 
 // describe answers info for one channel: users are counted on presence
 // channels, subscriptions on all others.
-func describe(app *apps.App, channel string, info protocol.Info) attributes {
+func describe(app *apps.App, channel string, info protocol.Info) (attributes, error) {
 	a := attributes{}
 	presence := protocol.KindOf(channel).IsPresence()
-	if info.UserCount && presence {
-		a["user_count"] = app.Channels.State(channel).Users
+	if presence && !info.UserCount || !presence && !info.SubscriptionCount {
+		return a, nil
 	}
-	if info.SubscriptionCount && !presence {
-		a["subscription_count"] = app.Channels.State(channel).Subscriptions
+	state, err := app.Channels.State(channel)
+	if err != nil {
+		return nil, err
 	}
-	return a
+	if presence {
+		a["user_count"] = state.Users
+	} else {
+		a["subscription_count"] = state.Subscriptions
+	}
+	return a, nil
 }

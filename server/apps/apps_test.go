@@ -103,7 +103,7 @@ func TestRefusal(t *testing.T) {
 }
 
 func TestRegistry(t *testing.T) {
-	broker := channels.NewBroker(1)
+	broker := channels.NewBroker(1, nil)
 	defer broker.Close()
 	one, two := config.DefaultApp(), config.DefaultApp()
 	one.ID, one.Key, one.Secret = "1", "key-1", "s"

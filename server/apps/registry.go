@@ -73,6 +73,7 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 		if next.byID[id] == nil {
 			a.removed.Store(true)
 			a.Webhooks.Close()
+			a.Channels.Close()
 			r.metrics.Remove(id)
 			c.Removed = append(c.Removed, a)
 		}
@@ -86,7 +87,7 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 func (r *Registry) newApp(c config.App) *App {
 	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID)}
 	a.Webhooks = r.webhooks.App(c.ID, &a.Metrics.Webhooks)
-	a.Channels = r.broker.NewApp(channelLimits(c), a.Metrics, a.Webhooks)
+	a.Channels = r.broker.NewApp(c.ID, channelLimits(c), a.Metrics, a.Webhooks)
 	a.set(c)
 	a.Metrics.Show(live{a})
 	return a

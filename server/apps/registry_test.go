@@ -19,7 +19,7 @@ import (
 
 // newRegistry has no apps; scrape returns what is exported of them.
 func newRegistry(t *testing.T) (r *Registry, scrape func() string) {
-	broker := channels.NewBroker(1)
+	broker := channels.NewBroker(1, nil)
 	t.Cleanup(broker.Close)
 	m := metrics.New("", "", "")
 	return NewRegistry(nil, broker, newSender(t), m), func() string {
@@ -123,6 +123,9 @@ type nobody struct{}
 
 func (nobody) ID() protocol.SocketID                  { return protocol.NewSocketID(1) }
 func (nobody) Deliver(*channels.Subscription, []byte) {}
+func (nobody) Hold()                                  {}
+func (nobody) Terminate()                             {}
+func (nobody) Dropped(string, error)                  {}
 func (nobody) Lines() bool                            { return false }
 func (nobody) Send(protocol.Frame)                    {}
 

@@ -50,6 +50,7 @@ type Config struct {
 	Server   Server   `yaml:"server"`
 	Apps     []App    `yaml:"apps"`
 	Webhooks Webhooks `yaml:"webhooks"`
+	Cluster  Cluster  `yaml:"cluster"`
 	Metrics  Metrics  `yaml:"metrics"`
 	Log      Log      `yaml:"log"`
 

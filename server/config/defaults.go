@@ -16,6 +16,8 @@ const (
 	DefaultMaxOutboxBytes  = 1 << 20          // a hundred events of the largest size
 	DefaultShutdownGrace   = 10 * time.Second // what `docker stop` waits before it kills
 	DefaultMetricsPath     = "/metrics"       // where Prometheus looks
+	DefaultRedisURL        = "redis://127.0.0.1:6379/0" // where Redis listens by itself
+	DefaultRedisPrefix     = "belfry"
 	DefaultLogLevel        = slog.LevelInfo
 	DefaultLogFormat       = LogText
 )
@@ -53,6 +55,7 @@ func Default() Config {
 			MaxOutboxBytes:  DefaultMaxOutboxBytes,
 			ShutdownGrace:   DefaultShutdownGrace,
 		},
+		Cluster: Cluster{Driver: ClusterLocal, Redis: Redis{URL: DefaultRedisURL, Prefix: DefaultRedisPrefix}},
 		Metrics: Metrics{Enabled: true, Path: DefaultMetricsPath},
 		Log:     Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
 	}

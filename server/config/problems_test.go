@@ -44,6 +44,20 @@ func TestProblems(t *testing.T) {
 		{"no space", "apps:\n- {id: 1, key: k, secret:hunter2}\n", []string{
 			`config.yaml:2: apps[0]: no space after the colon of "secret"`, "config.yaml:2: apps[0].secret: the value is missing or empty"}},
 
+		{"cluster", oneApp + `
+cluster:
+  driver: nats
+  redis:
+    url: http://:hunter2@redis.example
+    prefix: "{a}"
+`, []string{
+			`config.yaml:4: cluster.driver: "nats" is not accepted: give local or redis`,
+			"config.yaml:6: cluster.redis.url: the value is not usable: redis: the URL is to begin with redis://",
+			`config.yaml:7: cluster.redis.prefix: "{a}" has a brace`,
+		}},
+		{"cluster, empty", oneApp + "cluster: {redis: {url: , prefix: ''}}", []string{
+			"cluster.redis.url: the value is not usable", "cluster.redis.prefix: the value is empty",
+		}},
 		{"types", oneApp + `
 server:
   listen: [a]

@@ -77,6 +77,7 @@ func (c *Config) validate(refuse func(path, problem string)) {
 	if m.Token != "" {
 		check("metrics.token", wordProblem(m.Token, ""))
 	}
+	c.Cluster.validate(check)
 	check("log.format", choiceProblem(c.Log.Format, LogText, LogJSON))
 
 	ids, keys := map[string]int{}, map[string]int{}

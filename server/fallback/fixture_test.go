@@ -48,7 +48,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		}
 		counts := metrics.New("", "", "")
 		log := slog.New(slog.NewTextHandler(io.Discard, nil))
-		broker := channels.NewBroker(2)
+		broker := channels.NewBroker(2, nil)
 		hooks, err := webhooks.New(webhooks.Options{Log: log})
 		if err != nil {
 			t.Fatal(err)
@@ -237,7 +237,10 @@ func (f *fixture) answer(name string) []string {
 
 // publish publishes an event of so many bytes on channel a.
 func (f *fixture) publish(size int) {
-	f.app.Channels.Publish(protocol.Event{Name: "e", Channel: "a", Data: protocol.AppendString(nil, strings.Repeat("x", size))}, protocol.SocketID{})
+	e := protocol.Event{Name: "e", Channel: "a", Data: protocol.AppendString(nil, strings.Repeat("x", size))}
+	if err := f.app.Channels.Publish(channels.Publication{Event: e}); err != nil {
+		f.t.Error(err)
+	}
 }
 
 func (f *fixture) subscriptions() int { return f.app.Channels.Subscriptions() }

@@ -182,6 +182,7 @@ func TestDeliverNothingOnceLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		c.Release(nil)
 		line := protocol.AppendLines(nil, frame("a"))
 		c.Deliver(sub, line)
 		f.app.Channels.Unsubscribe(sub)

@@ -103,6 +103,17 @@ func New(version, revision, goVersion string) *Metrics {
 	return m
 }
 
+// Cluster exports whether the cluster can be reached.
+func (m *Metrics) Cluster(ready func() error) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_cluster_up",
+		Help: "Whether the cluster can be reached: 1 or 0; 1 on a single server."}, func() float64 {
+		if ready() != nil {
+			return 0
+		}
+		return 1
+	}))
+}
+
 // Handler serves the metrics in the text format.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})

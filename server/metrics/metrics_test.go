@@ -36,6 +36,7 @@ func touch(m *Metrics) {
 	a.Error(4009)
 	a.Error(0)
 	m.Request("1", "events", 200, 0.001)
+	m.Cluster(func() error { return nil })
 	m.Reloaded(true)
 	m.Reloaded(false)
 	m.Reloaded(false)
@@ -88,6 +89,7 @@ func TestEverythingIsExported(t *testing.T) {
 		`belfry_config_reloads_total{result="applied"} 1`,
 		`belfry_config_reloads_total{result="refused"} 2`,
 		`belfry_config_last_reload_successful 0`,
+		`belfry_cluster_up 1`,
 		`belfry_webhooks_sent_total{app="1"} 2`,
 		`belfry_webhooks_failed_total{app="1",reason="status"} 3`,
 		`belfry_webhooks_retried_total{app="1"} 1`,

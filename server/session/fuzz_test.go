@@ -57,7 +57,7 @@ var discard = slog.New(slog.DiscardHandler)
 // presence-fuzz with the channel_data {"user_id":1}; $user is one for the
 // user_data {"id":"1","watchlist":["2"]}.
 func FuzzMessage(f *testing.F) {
-	broker := channels.NewBroker(1)
+	broker := channels.NewBroker(1, nil)
 	f.Cleanup(broker.Close)
 	counts := metrics.New("", "", "")
 	limits := servertest.App("1")
@@ -123,7 +123,7 @@ func FuzzMessage(f *testing.F) {
 		}
 		s.End(session.ByClient)
 		o.End(session.ByClient)
-		if n, m, c := app.Channels.Subscriptions(), len(app.Channels.States("")), app.Connections(); n != 0 || m != 0 || c != 0 {
+		if n, m, c := app.Channels.Subscriptions(), app.Channels.OccupiedChannels(protocol.Presence), app.Connections(); n != 0 || m != 0 || c != 0 {
 			t.Errorf("%d subscriptions, %d channels and %d connections are left", n, m, c)
 		}
 		client.sent.Reset()

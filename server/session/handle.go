@@ -29,6 +29,15 @@ func (s *Session) Handle(b []byte) {
 		s.refuse(&protocol.Error{Message: "Invalid message: " + err.Error()})
 		return
 	}
+	if s.defers(m, len(b)) {
+		return
+	}
+	s.handle(m)
+}
+
+// handle is Handle for a message that was read. mu is held; it is released
+// while the message waits for the cluster.
+func (s *Session) handle(m protocol.Message) {
 	switch m.Event {
 	case protocol.EventPing:
 		s.answer(protocol.PongFrame)
@@ -122,15 +131,21 @@ func (s *Session) join(channel string, member *protocol.Member) {
 			protocol.Errorf(protocol.CodeOverCapacity, "Connection is subscribed to %d channels, the most it may", most))
 		return
 	}
-	s.conn.Hold()
-	sub, joined, err := s.app.Channels.Subscribe(s, channel, member)
-	if err != nil {
-		s.conn.Release(nil)
-		if !errors.Is(err, channels.ErrFull) {
-			panic("unexpected error of Subscribe: " + err.Error())
-		}
+	var sub *channels.Subscription
+	var joined channels.Joined
+	var err error
+	s.unlocked(func() { sub, joined, err = s.app.Channels.Subscribe(s, channel, member) })
+	switch {
+	case errors.Is(err, channels.ErrFull):
 		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
 			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may", s.app.Settings().MaxPresenceMembers))
+		return
+	case err != nil:
+		s.refuseSubscription(channel, protocol.SubscriptionUnavailable, 503, unavailable(err))
+		return
+	case s.ended:
+		s.app.Channels.Unsubscribe(sub)
+		s.conn.Release(nil)
 		return
 	}
 	s.subscriptions.add(sub)
@@ -145,6 +160,10 @@ func (s *Session) join(channel string, member *protocol.Member) {
 			last = protocol.CacheMissFrame(sub.Channel())
 		}
 		answer = append(answer, last...)
+		messages++
+	}
+	if joined.Count > 0 {
+		answer = append(answer, protocol.SubscriptionCountFrame(sub.Channel(), joined.Count)...)
 		messages++
 	}
 	s.app.Metrics.Delivered(messages, len(answer))

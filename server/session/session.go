@@ -74,6 +74,7 @@ type Session struct {
 	subscriptions subscriptions
 	clientEvents  *rate.Limiter // nil until the first client event
 	user          *user         // nil until signed in
+	deferred      *deferred     // nil while no message waits for the cluster
 }
 
 // loggedRefusals is how many refusals of one connection are logged at info;
@@ -103,6 +104,23 @@ func (s *Session) Deliver(sub *channels.Subscription, frames []byte) { s.conn.De
 
 // Send implements channels.Subscriber.
 func (s *Session) Send(f protocol.Frame) { s.answer(f) }
+
+// Hold implements channels.Subscriber.
+func (s *Session) Hold() { s.conn.Hold() }
+
+// Terminate implements channels.Subscriber.
+func (s *Session) Terminate() {
+	s.Close(Terminated, &protocol.Error{Code: s.app.Settings().TerminateCode, Message: "Connection terminated by the application"})
+}
+
+// Dropped implements channels.Subscriber.
+func (s *Session) Dropped(channel string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.refuse(protocol.Errorf(protocol.CodeClientEvent, "Client event dropped: %v", err), slog.String("channel", clipped(channel)))
+	}
+}
 
 // App is the application the client connected to.
 func (s *Session) App() *apps.App { return s.app }

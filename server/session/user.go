@@ -44,8 +44,20 @@ func (s *Session) signIn(data json.RawMessage) {
 		s.answer(success)
 		return
 	}
-	s.conn.Hold()
-	i, online, offline := s.app.Channels.SignIn(s, identity.UserID, identity.Watchlist)
+	var i *channels.Identity
+	var online, offline []string
+	s.unlocked(func() {
+		i, online, offline, err = s.app.Channels.SignIn(s, identity.UserID, identity.Watchlist)
+	})
+	switch {
+	case err != nil:
+		s.refuse(unavailable(err))
+		return
+	case s.ended:
+		s.app.Channels.SignOut(i)
+		s.conn.Release(nil)
+		return
+	}
 	s.user = &user{Identity: i, info: bytes.Clone(identity.UserInfo)}
 	s.authorized.Store(true)
 	answer, messages := success, 1
@@ -77,9 +89,4 @@ func (s *Session) subscribeToUser(channel string) {
 	default:
 		s.answer(protocol.SubscriptionSucceededFrame(channel))
 	}
-}
-
-// Terminate closes the connection because the application's backend says so.
-func (s *Session) Terminate() {
-	s.Close(Terminated, &protocol.Error{Code: s.app.Settings().TerminateCode, Message: "Connection terminated by the application"})
 }

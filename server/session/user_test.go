@@ -185,7 +185,7 @@ func TestSubscriptionCount(t *testing.T) {
 // Of those who must sign in, one who does or who joins an authorized channel
 // stays.
 func TestRequireSignin(t *testing.T) {
-	broker := channels.NewBroker(1)
+	broker := channels.NewBroker(1, nil)
 	t.Cleanup(broker.Close)
 	a := servertest.App("1")
 	a.RequireSignin = 30e9

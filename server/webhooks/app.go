@@ -130,6 +130,16 @@ func (a *App) Happened(e protocol.WebhookEvent) {
 	}
 }
 
+// Grace is how long departures wait; 0 if no endpoint wants to know of them.
+func (a *App) Grace() time.Duration {
+	for _, t := range a.list() {
+		if t.kinds&departures != 0 {
+			return Grace
+		}
+	}
+	return 0
+}
+
 // wanted says whether any endpoint wants to know one of these kinds.
 func wanted(targets []target, k kinds, channel string) bool {
 	for i := range targets {

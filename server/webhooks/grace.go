@@ -10,6 +10,7 @@ import (
 const (
 	graceStep    = 10 * time.Millisecond // ends of graces that are nearer to each other are one
 	releaseBatch = 256                   // events that are let go under one lock
+	settleAgain  = time.Second           // until a cluster that could not be reached is asked again
 )
 
 // grace holds departures until nobody can come back in time: first in, first
@@ -104,6 +105,9 @@ func (a *App) endGraces(now time.Time) (next time.Time) {
 }
 
 func (a *App) endSomeGraces(now time.Time) (more bool, next time.Time) {
+	if a.sender.settle != nil {
+		return a.settleSome(now)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for range releaseBatch {
@@ -112,6 +116,46 @@ func (a *App) endSomeGraces(now time.Time) (more bool, next time.Time) {
 			return false, d.due
 		}
 		a.send(d.kind, d.event)
+	}
+	return true, next
+}
+
+// settleSome is endSomeGraces on a node of a cluster, which is asked what has
+// lasted. While it cannot be, departures wait on: nobody can come back either.
+func (a *App) settleSome(now time.Time) (more bool, next time.Time) {
+	hurry := a.sender.hurry.Load()
+	var due []departure
+	a.mu.Lock()
+	for len(due) < releaseBatch {
+		d, ok := a.grace.pop(now, hurry)
+		if !ok {
+			next = d.due
+			break
+		}
+		due = append(due, d)
+	}
+	a.mu.Unlock()
+	if len(due) == 0 {
+		return false, next
+	}
+	events := make([]protocol.WebhookEvent, len(due))
+	for i, d := range due {
+		events[i] = d.event
+	}
+	lasted, err := a.sender.settle(a.id, events)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil && !hurry {
+		for i := range due {
+			due[i].due = now.Add(settleAgain)
+			a.grace.push(due[i])
+		}
+		return false, now.Add(settleAgain)
+	}
+	for i, d := range due {
+		if err != nil || lasted[i] {
+			a.send(d.kind, d.event)
+		}
 	}
 	return true, next
 }

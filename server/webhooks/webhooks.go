@@ -50,6 +50,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"belfry/protocol"
 	"belfry/server/metrics"
 )
 
@@ -80,6 +81,10 @@ type Options struct {
 	Spool     string // directory for batches that are not delivered yet; empty: none
 	UserAgent string // of every request
 	Log       *slog.Logger
+	// Settle says of an application's departures whether nobody has come back,
+	// on any node of a cluster, where this one does not see it. nil: this is the
+	// only node.
+	Settle func(app string, departures []protocol.WebhookEvent) ([]bool, error)
 }
 
 // Sender delivers the webhooks of all applications of a server. All methods may
@@ -88,7 +93,8 @@ type Sender struct {
 	log       *slog.Logger
 	userAgent string
 	transport *http.Transport
-	spool     *spool // nil: none
+	spool     *spool                                                               // nil: none
+	settle    func(app string, departures []protocol.WebhookEvent) ([]bool, error) // see Options
 
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
@@ -112,6 +118,7 @@ func newSender(o Options, transport *http.Transport) (*Sender, error) {
 		log:       o.Log,
 		userAgent: o.UserAgent,
 		transport: transport,
+		settle:    o.Settle,
 		waiting:   make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		apps:      make(map[string]*App),

@@ -48,7 +48,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 		"disabled": {[]config.App{off}, 4003},
 	} {
 		t.Run(name, func(t *testing.T) {
-			broker, watch, m := channels.NewBroker(1), keepalive.New(), metrics.New("", "", "")
+			broker, watch, m := channels.NewBroker(1, nil), keepalive.New(), metrics.New("", "", "")
 			defer broker.Close()
 			defer watch.Close()
 			registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)

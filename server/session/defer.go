@@ -1,0 +1,80 @@
+package session
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"belfry/protocol"
+)
+
+// On a node of a cluster, some messages wait for an answer from elsewhere. The
+// transport's goroutine, which serves many connections, does not: such a
+// message has a goroutine of its own, and what the client sends meanwhile waits
+// for its turn.
+
+// maxDeferred and maxDeferredBytes bound that. A page that is loaded subscribes
+// to a few dozen channels at once.
+const (
+	maxDeferred      = 200
+	maxDeferredBytes = 256 << 10
+)
+
+// deferred is what waits behind a message that is being handled.
+type deferred struct {
+	messages []protocol.Message
+	bytes    int
+}
+
+// defers takes a message that has to wait, or another one behind it. mu is held.
+func (s *Session) defers(m protocol.Message, size int) bool {
+	switch {
+	case s.deferred != nil:
+		if len(s.deferred.messages) == maxDeferred || s.deferred.bytes+size > maxDeferredBytes {
+			s.refuse(protocol.Errorf(protocol.CodeOverCapacity, "Message dropped: %d others of this connection wait for the cluster", len(s.deferred.messages)))
+			return true
+		}
+		s.deferred.messages = append(s.deferred.messages, m)
+		s.deferred.bytes += size
+		return true
+	case s.app.Channels.Waits() && (m.Event == protocol.EventSubscribe || m.Event == protocol.EventSignin):
+		s.deferred = new(deferred)
+		go s.work(m)
+		return true
+	}
+	return false
+}
+
+// work handles a message, and then what has come in meanwhile. A bug ends this
+// connection only.
+func (s *Session) work(m protocol.Message) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.app.Metrics.Panicked()
+			s.log.Error("panic while serving a connection; it is closed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.Close(Panic, &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Internal error"})
+		}
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		s.handle(m)
+		if s.ended || len(s.deferred.messages) == 0 {
+			s.deferred = nil
+			return
+		}
+		m = s.deferred.messages[0]
+		s.deferred.messages = s.deferred.messages[1:]
+	}
+}
+
+// unlocked runs what may wait, without mu, which is held before and after.
+func (s *Session) unlocked(f func()) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	f()
+}
+
+// unavailable tells a client that the cluster cannot be reached.
+func unavailable(err error) *protocol.Error {
+	return &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Not possible now: " + err.Error()}
+}

@@ -1,0 +1,192 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"belfry/channels"
+	"belfry/channels/cluster"
+	"belfry/channels/cluster/local"
+	"belfry/server/apps"
+	"belfry/server/config"
+	"belfry/server/internal/servertest"
+	"belfry/server/internal/wstest"
+	"belfry/server/metrics"
+	"belfry/server/session"
+	"belfry/server/webhooks"
+)
+
+// slow is a cluster that takes its time to listen to a channel.
+type slow struct {
+	cluster.Driver
+	gate chan struct{} // closed: it may
+}
+
+func (d *slow) Listen(ctx context.Context, t cluster.Topic) error {
+	if t.Channel != "" {
+		select {
+		case <-d.gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return d.Driver.Listen(ctx, t)
+}
+
+// inCluster runs a test with a session on a node of a cluster.
+func inCluster(t *testing.T, test func(t *testing.T, hub *local.Hub, d *slow, app *apps.App, s *session.Session, w *wire)) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := local.NewHub()
+		d := &slow{hub.Node(), make(chan struct{})}
+		broker := channels.NewBroker(1, d)
+		hooks, err := webhooks.New(webhooks.Options{Log: discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := metrics.New("", "", "")
+		registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, hooks, m)
+		gate := &session.Gate{Apps: registry, Metrics: m, Log: discard}
+		w := new(wire)
+		s, e := gate.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+		if e != nil {
+			t.Fatal(e)
+		}
+		w.sent.Reset()
+		test(t, hub, d, registry.ByID("1"), s, w)
+		s.End(session.ByClient)
+		synctest.Wait()
+		registry.Update(nil)
+		broker.Close()
+		hooks.Close(context.Background())
+	})
+}
+
+// events are those that were sent, by name.
+func (w *wire) events(t *testing.T) (names []string) {
+	t.Helper()
+	frames, err := wstest.SplitFrames(w.sent.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range frames {
+		e, err := wstest.ParseEvent(f.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, strings.TrimPrefix(strings.TrimPrefix(e.Event, "pusher_internal:"), "pusher:"))
+	}
+	w.sent.Reset()
+	return names
+}
+
+const (
+	subscribeA = `{"event":"pusher:subscribe","data":{"channel":"a"}}`
+	ping       = `{"event":"pusher:ping"}`
+)
+
+// A subscription that waits keeps nobody but its own client waiting, whose
+// messages keep their order.
+func TestMessagesBehindOneThatWaits(t *testing.T) {
+	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
+		s.Handle([]byte(subscribeA))
+		s.Handle([]byte(ping))
+		s.Handle([]byte(`{"event":"pusher:subscribe","data":{"channel":"b"}}`))
+		s.Handle([]byte(ping))
+		synctest.Wait()
+		if got := w.events(t); len(got) != 0 {
+			t.Errorf("answered with %v before it could be", got)
+		}
+		close(d.gate)
+		synctest.Wait()
+		if got, want := w.events(t), []string{"subscription_succeeded", "pong", "subscription_succeeded", "pong"}; !slices.Equal(got, want) {
+			t.Errorf("answered with %v, want %v", got, want)
+		}
+		s.Handle([]byte(ping))
+		if got := w.events(t); !slices.Equal(got, []string{"pong"}) {
+			t.Errorf("afterwards, a ping is answered with %v", got)
+		}
+	})
+}
+
+func TestTooManyMessagesBehind(t *testing.T) {
+	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
+		s.Handle([]byte(subscribeA))
+		const more = 10
+		for range session.MaxDeferred + more {
+			s.Handle([]byte(ping))
+		}
+		if got := w.events(t); len(got) != more || got[0] != "error" {
+			t.Errorf("%d are refused: %v", len(got), got)
+		}
+		large := fmt.Sprintf(`{"event":"pusher:ping","data":%q}`, strings.Repeat("x", session.MaxDeferredBytes))
+		close(d.gate)
+		synctest.Wait()
+		if got := w.events(t); len(got) != session.MaxDeferred+1 {
+			t.Errorf("%d are answered", len(got))
+		}
+		s.Handle([]byte(large)) // alone it is none too many
+		if got := w.events(t); !slices.Equal(got, []string{"pong"}) {
+			t.Errorf("a large one is answered with %v", got)
+		}
+	})
+}
+
+// Who goes while it waits is not subscribed afterwards.
+func TestEndWhileWaiting(t *testing.T) {
+	for name, message := range map[string]string{
+		"subscribe": subscribeA,
+		"sign-in":   `{"event":"pusher:signin","data":{"auth":"$","user_data":"{\"id\":\"1\",\"watchlist\":[\"2\"]}"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, app *apps.App, s *session.Session, w *wire) {
+				auth := servertest.Sign("1", s.ID().String()+`::user::{"id":"1","watchlist":["2"]}`)
+				s.Handle([]byte(strings.Replace(message, "$", auth, 1)))
+				s.Handle([]byte(ping))
+				synctest.Wait()
+				s.End(session.ByClient)
+				close(d.gate)
+				synctest.Wait()
+				states, err := app.Channels.States("")
+				if n := app.Channels.Subscriptions(); n != 0 || len(states) != 0 || err != nil {
+					t.Errorf("%d subscriptions are left, and %v, %v", n, states, err)
+				}
+				if got := w.events(t); len(got) != 0 {
+					t.Errorf("who has gone is answered with %v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestClusterAway(t *testing.T) {
+	inCluster(t, func(t *testing.T, hub *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
+		close(d.gate)
+		private := `{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"` + servertest.Sign("1", s.ID().String()+":private-a") + `"}}`
+		s.Handle([]byte(private))
+		synctest.Wait()
+		w.events(t)
+		hub.SetDown(true)
+		for _, message := range []string{
+			subscribeA,
+			`{"event":"client-x","channel":"private-a","data":"d"}`,
+			`{"event":"pusher:signin","data":{"auth":"` + servertest.Sign("1", s.ID().String()+`::user::{"id":"1"}`) + `","user_data":"{\"id\":\"1\"}"}}`,
+			ping,
+		} {
+			s.Handle([]byte(message))
+			synctest.Wait()
+		}
+		if got, want := w.events(t), []string{"subscription_error", "error", "error", "error", "pong"}; !slices.Equal(got, want) {
+			t.Errorf("answered with %v, want %v", got, want)
+		}
+		hub.SetDown(false)
+		s.Handle([]byte(subscribeA))
+		synctest.Wait()
+		if got := w.events(t); !slices.Equal(got, []string{"subscription_succeeded"}) {
+			t.Errorf("afterwards, answered with %v", got)
+		}
+	})
+}

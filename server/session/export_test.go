@@ -1,0 +1,7 @@
+package session
+
+// For tests.
+const (
+	MaxDeferred      = maxDeferred
+	MaxDeferredBytes = maxDeferredBytes
+)
