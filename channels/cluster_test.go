@@ -310,7 +310,7 @@ func TestClusterPresenceUnderChurn(t *testing.T) {
 			a := w.apps[i%3]
 			for round := range 40 {
 				r := newRecorder()
-				s, j, err := a.Subscribe(r, c, &protocol.Member{UserID: fmt.Sprint(i / 2)})
+				s, _, err := a.Subscribe(r, c, &protocol.Member{UserID: fmt.Sprint(i / 2)})
 				if err != nil {
 					t.Error(err)
 					return
@@ -318,7 +318,8 @@ func TestClusterPresenceUnderChurn(t *testing.T) {
 				if round%10 == 9 {
 					// One that stays, as another user.
 					k := newRecorder()
-					if _, j, err = a.Subscribe(k, c, &protocol.Member{UserID: fmt.Sprintf("w%d-%d", i, round)}); err != nil {
+					_, j, err := a.Subscribe(k, c, &protocol.Member{UserID: fmt.Sprintf("w%d-%d", i, round)})
+					if err != nil {
 						t.Error(err)
 						return
 					}
