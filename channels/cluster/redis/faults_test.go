@@ -121,7 +121,7 @@ func TestFailover(t *testing.T) {
 	for name, fail := range map[string]func(sentinel, master *redistest.Server){
 		"Death": func(_, master *redistest.Server) { master.Kill() },
 		"Order": func(sentinel, _ *redistest.Server) {
-			until(t, "a replica that Sentinel finds good", func() bool { return sentinel.CLI("sentinel", "failover", redistest.MasterSet) == "OK" })
+			until(t, "a replica that Sentinel finds good", func() bool { return sentinel.Ask("sentinel", "failover", redistest.MasterSet) == "OK" })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestFailover(t *testing.T) {
 			a, b := pair(t, Options{URL: "redis://" + sentinel.Addr + "?master_set=" + redistest.MasterSet})
 			until(t, "replication", func() bool { return replica.CLI("dbsize") == master.CLI("dbsize") })
 			fail(sentinel, master)
-			until(t, "the other master", func() bool { return strings.HasPrefix(replica.CLI("role"), "master") })
+			until(t, "the other master", func() bool { return strings.HasPrefix(replica.Ask("role"), "master") })
 			for _, n := range []*testNode{a, b} {
 				until(t, "the call of Restored", func() bool { return n.timesRestored() > 0 })
 			}
