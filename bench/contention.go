@@ -29,15 +29,15 @@ type contention struct {
 // spent is processors' time.
 type spent struct{ all, clients, server time.Duration }
 
-func (c *contention) begin(pid int) (err error) {
+func (c *contention) begin(i *instance) (err error) {
 	c.start = time.Now()
-	c.unknown = c.unknown || pid == 0
-	c.last, err = spentBy(pid)
+	c.unknown = c.unknown || i.pid == 0
+	c.last, err = spentBy(i)
 	return err
 }
 
-func (c *contention) end(pid int) error {
-	now, err := spentBy(pid)
+func (c *contention) end(i *instance) error {
+	now, err := spentBy(i)
 	if err != nil {
 		return err
 	}
@@ -48,14 +48,18 @@ func (c *contention) end(pid int) error {
 	return nil
 }
 
-func spentBy(pid int) (s spent, err error) {
+func spentBy(i *instance) (s spent, err error) {
 	if s.all, err = process.Busy(); err != nil {
 		return s, err
 	}
-	if s.clients, err = process.CPU(os.Getpid()); err != nil || pid == 0 {
+	if s.clients, err = process.CPU(os.Getpid()); err != nil {
 		return s, err
 	}
-	s.server, err = process.CPU(pid)
+	if s.server, err = i.cpu(); err != nil || i.redis == nil {
+		return s, err
+	}
+	used, err := process.CPU(i.redis.PID())
+	s.server += used
 	return s, err
 }
 

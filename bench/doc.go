@@ -18,6 +18,11 @@
 // the HTTP fallback beside WebSocket. Its sessions restart their streams and ask
 // again as pusher-js does.
 //
-// Package load has the clients, process the servers, report the table; each
-// workload has a file here.
+// The part cluster, which runs only if it is named, has one server alone beside
+// clusters of one to three nodes on a Redis of its own (apt-get install
+// redis-server), and counts what goes through that. All of it shares the cores:
+// it shows what a cluster adds, not what more machines bring.
+//
+// Package load has the clients, process the servers, redis the Redis, report the
+// table; each workload has a file here.
 package main

@@ -42,7 +42,10 @@ type workload struct {
 	// transports: run it over each transport of the first server, beside one
 	// another, instead of over WebSocket on each server.
 	transports bool
-	run        func(context.Context, *run) error
+	// cluster: run it on one server alone and on clusters, beside one another,
+	// and only if it was named.
+	cluster bool
+	run     func(context.Context, *run) error
 }
 
 var workloads = []workload{
@@ -55,6 +58,7 @@ var workloads = []workload{
 	{name: "latency", run: stalled},
 	{name: "fallback", transports: true, run: fallbackDelivery},
 	{name: "fallback", transports: true, collect: true, run: fallbackIdle},
+	{name: "cluster", cluster: true, run: clustered},
 }
 
 // bench runs the chosen workloads and prints the table; after an error, as much
@@ -77,7 +81,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tables := newTables(servers)
+	tables := newTables(servers, layouts(o.belfry, dir))
 	var others contention
 	failure := measureAll(ctx, o, tables, &others, min(o.connections, files-reservedFiles), stderr)
 	results := tables.results(append(notes(o, servers), others.note()))
@@ -137,8 +141,8 @@ func measureOne(ctx context.Context, w workload, s server, others *contention, r
 		return err
 	}
 	defer i.stop()
-	r.target, r.pid = i.target, i.pid
-	if err := others.begin(i.pid); err != nil {
+	r.instance = i
+	if err := others.begin(i); err != nil {
 		return err
 	}
 	if err := w.run(ctx, r); ctx.Err() != nil {
@@ -146,7 +150,7 @@ func measureOne(ctx context.Context, w workload, s server, others *contention, r
 	} else if err != nil {
 		return i.explain(err)
 	}
-	return others.end(i.pid)
+	return others.end(i)
 }
 
 func notes(o *options, servers []server) []string {
@@ -154,6 +158,11 @@ func notes(o *options, servers []server) []string {
 	for _, s := range servers {
 		if s.name() == bunName {
 			lines = append(lines, "bun: bench/reference/bun.js, native publish; it checks no signature, applies no limits and counts nothing.")
+		}
+	}
+	for _, w := range o.chosen {
+		if w.cluster {
+			lines = append(lines, clusterNote)
 		}
 	}
 	return lines

@@ -33,7 +33,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	o := &options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	only := flags.String("only", "", "`workloads` to run, of "+names()+"; empty: all")
+	only := flags.String("only", "", "`workloads` to run, of "+names()+"; empty: all but cluster")
 	columns := flags.String("servers", "", "`servers` to measure, of belfry, bun, target; the first is compared with the others\n(default belfry,bun; with -target belfry,target)")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each server is measured")
 	flags.DurationVar(&o.window, "time", 2*time.Second, "how long each workload is measured, at least")
@@ -71,7 +71,11 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 // choose finds the workloads by their names.
 func (o *options) choose(only string) error {
 	if only == "" {
-		o.chosen = workloads
+		for _, w := range workloads {
+			if !w.cluster {
+				o.chosen = append(o.chosen, w)
+			}
+		}
 		return nil
 	}
 	for name := range strings.SplitSeq(only, ",") {

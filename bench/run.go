@@ -15,8 +15,7 @@ import (
 
 // run is one workload against one server.
 type run struct {
-	target      *load.Target
-	pid         int // 0: unknown
+	*instance
 	clock       load.Clock
 	window      time.Duration // how long to measure
 	settle      time.Duration // how long memory may take to become steady
@@ -54,13 +53,6 @@ func (r *run) measure(f func() error) (usage, error) {
 		return usage{-1, wall}, nil
 	}
 	return usage{after - before, wall}, err
-}
-
-func (r *run) cpu() (time.Duration, error) {
-	if r.pid == 0 {
-		return 0, nil
-	}
-	return process.CPU(r.pid)
 }
 
 // recordCPU adds a row of the server's time for each of count things.

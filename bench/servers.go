@@ -14,6 +14,7 @@ import (
 	"belfry/auth"
 	"belfry/bench/load"
 	"belfry/bench/process"
+	"belfry/bench/redis"
 )
 
 // The columns of the table.
@@ -37,6 +38,22 @@ type instance struct {
 	pid     int // 0: unknown
 	stop    func()
 	explain func(error) error // adds what the server printed
+
+	peers []*instance   // the other nodes of its cluster
+	redis *redis.Server // of its cluster; nil: it is none
+}
+
+// cpu is the time that the server and its peers have used, 0 if that is unknown.
+func (i *instance) cpu() (time.Duration, error) {
+	if i.pid == 0 {
+		return 0, nil
+	}
+	sum, err := process.CPU(i.pid)
+	for _, p := range i.peers {
+		used, e := p.cpu()
+		sum, err = sum+used, errors.Join(err, e)
+	}
+	return sum, err
 }
 
 // servers are those that the columns name.
@@ -47,7 +64,7 @@ func (o *options) servers(dir string) ([]server, error) {
 		var err error
 		switch name {
 		case belfryName:
-			s, err = newBelfry(o.belfry, dir)
+			s, err = newBelfry(o.belfry, dir, "")
 		case bunName:
 			s, err = newBun(o.reference, dir)
 		case targetName:
@@ -106,9 +123,10 @@ func (p *program) start(collect bool) (*instance, error) {
 	return &instance{target: target, pid: child.PID(), stop: child.Stop, explain: child.Explain}, nil
 }
 
-// newBelfry runs the binary with its defaults. To collect, Go is told to begin
-// when garbage is a tenth of what is in use.
-func newBelfry(binary, dir string) (server, error) {
+// newBelfry runs the binary with its defaults, and what further configuration
+// says. To collect, Go is told to begin when garbage is a tenth of what is in
+// use.
+func newBelfry(binary, dir, further string) (server, error) {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return nil, err
@@ -124,7 +142,7 @@ apps:
   - id: "%s"
     key: %s
     secret: %s
-`, port, ownApp.ID, ownApp.Key, ownApp.Secret)
+`, port, ownApp.ID, ownApp.Key, ownApp.Secret) + further
 		file := filepath.Join(dir, "belfry.yaml")
 		return nil, []string{"serve", "--config", file}, os.WriteFile(file, []byte(config), 0o600)
 	}}, nil
@@ -164,7 +182,7 @@ func newRunning(o *options) (server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &running{instance{target, o.pid, func() {}, func(err error) error { return err }}}, nil
+	return &running{instance{target: target, pid: o.pid, stop: func() {}, explain: func(err error) error { return err }}}, nil
 }
 
 func (r *running) name() string { return targetName }

@@ -13,15 +13,16 @@ type table struct {
 	result  *report.Report
 }
 
-// tables are the two that there are.
-type tables struct{ servers, transports table }
+// tables are the three that there are.
+type tables struct{ servers, transports, layouts table }
 
-func newTables(servers []server) *tables {
+func newTables(servers, layouts []server) *tables {
 	t := &tables{
 		servers:    table{servers, &report.Report{Reference: bunName}},
 		transports: table{overTransports(servers[0]), &report.Report{Base: transportNames[protocol.WebSocket]}},
+		layouts:    table{layouts, &report.Report{Base: layouts[0].name()}},
 	}
-	for _, table := range []*table{&t.servers, &t.transports} {
+	for _, table := range t.all() {
 		for _, s := range table.servers {
 			table.result.Servers = append(table.result.Servers, s.name())
 		}
@@ -29,18 +30,24 @@ func newTables(servers []server) *tables {
 	return t
 }
 
+func (t *tables) all() []*table { return []*table{&t.servers, &t.transports, &t.layouts} }
+
 func (t *tables) of(w workload) *table {
-	if w.transports {
+	switch {
+	case w.transports:
 		return &t.transports
+	case w.cluster:
+		return &t.layouts
+	default:
+		return &t.servers
 	}
-	return &t.servers
 }
 
 // results are those tables that have any. The notes are below the last one.
 func (t *tables) results(notes []string) (results []*report.Report) {
-	for _, r := range []*report.Report{t.servers.result, t.transports.result} {
-		if !r.Empty() {
-			results = append(results, r)
+	for _, table := range t.all() {
+		if !table.result.Empty() {
+			results = append(results, table.result)
 		}
 	}
 	if len(results) > 0 {
