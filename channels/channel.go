@@ -57,6 +57,9 @@ func (c *channel) removeIfUnused() {
 		return
 	}
 	c.dead = true
+	if c.remote != nil {
+		c.app.broker.node.forget(c)
+	}
 	s := c.app.stripe(c.name)
 	s.mu.Lock()
 	delete(s.channels, c.name)

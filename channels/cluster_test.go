@@ -445,6 +445,39 @@ func TestClusterOutage(t *testing.T) {
 	w.on(t, 0, "new")
 }
 
+// However often clients try while the cluster is away, nothing is kept of it.
+func TestClusterOutageLeavesNothing(t *testing.T) {
+	w := newWorld(t, 1, Limits{})
+	a := w.apps[0]
+	_, s := w.on(t, 0, "here")
+	w.hub.SetDown(true)
+	for i := range 200 {
+		if _, _, err := a.Subscribe(newRecorder(), fmt.Sprint("c", i), nil); err == nil {
+			t.Fatal("a subscription was answered")
+		}
+		if _, _, err := a.Subscribe(newRecorder(), fmt.Sprint("presence-c", i), &protocol.Member{UserID: "1"}); err == nil {
+			t.Fatal("a subscription was answered")
+		}
+	}
+	kept := func() (channels, unfinished int) {
+		a.each("", func(*channel) { channels++ })
+		n := &a.broker.node
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return channels, len(n.unfinished)
+	}
+	if channels, unfinished := kept(); channels != 2 || unfinished > 2 { // this one, and the application's
+		t.Errorf("%d channels are kept, %d are to be told again", channels, unfinished)
+	}
+	// One that the cluster knows of is kept until it can be told otherwise.
+	a.Unsubscribe(s)
+	w.hub.SetDown(false)
+	eventually(t, "all is told", func() bool {
+		channels, unfinished := kept()
+		return channels == 1 && unfinished == 0
+	})
+}
+
 func TestClusterNodeDies(t *testing.T) {
 	w := newWorld(t, 2, Limits{})
 	const c = "presence-c"

@@ -147,6 +147,13 @@ func (n *node) retryLater(c *channel) {
 	n.mu.Unlock()
 }
 
+// forget ends that, for a channel that is no more.
+func (n *node) forget(c *channel) {
+	n.mu.Lock()
+	delete(n.unfinished, c)
+	n.mu.Unlock()
+}
+
 // retry tries again what could not be told, when the cluster can be reached.
 func (n *node) retry() {
 	ticker := time.NewTicker(retryInterval)
@@ -388,6 +395,22 @@ func (b *Broker) Settle(app string, departures []protocol.WebhookEvent) ([]bool,
 	ctx, cancel := b.within(queryTimeout)
 	defer cancel()
 	return b.driver.Settle(ctx, settled...)
+}
+
+// Flush waits until the cluster knows what is so here, or the context ends.
+func (b *Broker) Flush(ctx context.Context) {
+	if b.driver == nil {
+		return
+	}
+	told := make(chan struct{})
+	go func() {
+		b.node.working.Wait()
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-ctx.Done():
+	}
 }
 
 // Ready is nil on a single node, and while the cluster can be reached.

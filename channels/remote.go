@@ -233,12 +233,13 @@ func (c *channel) step() bool {
 		c.mu.Unlock()
 		return false
 	}
+	r.notify()
 	if err != nil {
 		r.working = false
 		r.failures++
 		c.app.broker.node.retryLater(c)
+		c.removeIfUnused()
 	}
-	r.notify()
 	c.mu.Unlock()
 	return err == nil
 }

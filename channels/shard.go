@@ -33,7 +33,6 @@ type pending struct {
 type shard struct {
 	channel *channel
 	flusher *flusher
-	lines   bool // what its subscribers take instead of frames
 
 	// subs in no order. While a batch goes out, subs[:cursor] have not been
 	// served yet.
@@ -44,6 +43,7 @@ type shard struct {
 	pending []pending
 	next    uint64 // sequence number that the next frame gets
 
+	lines  bool   // what its subscribers take instead of frames; constant, here to fill a gap
 	active bool   // queued at the flusher, or being flushed
 	batch  *batch // what goes out now, nil between batches
 }

@@ -147,6 +147,22 @@ test('who moves to another node within the grace has never left', async (t) => {
   assert.deepEqual(hook.of(room).drain(), []);
 });
 
+test('a node that stops hands its clients over without a word to the application', async (t) => {
+  const room = 'presence-handover';
+  const stays = await subscribe(await connectAs(t, 0, ann), room);
+  const stopping = await startNode(t);
+  const client = await connect(t, stopping, { channelAuthorization: authorizer(backends[0], bob) });
+  await subscribe(client, room);
+  assert.deepEqual(await told(room, 3), ['channel_occupied', 'member_added ann', 'member_added bob']);
+  const stopped = stopping.stop();
+  assert.equal((await stays.events.take(2))[1][0], 'pusher:member_removed');
+  client.disconnect();
+  await subscribe(await connectAs(t, 1, bob), room);
+  assert.equal(await stopped, 0);
+  stays.channel.trigger('client-end', {});
+  assert.deepEqual(await told(room, 1), ['client_event ann']);
+});
+
 test('client events, cache channels, users and watchlists span nodes', async (t) => {
   const [anns, bobs] = [await connectAs(t, 0, ann), await connectAs(t, 1, bob)];
   const one = await subscribe(anns, 'private-room');

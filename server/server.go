@@ -235,11 +235,17 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) drain() {
 	s.draining.Store(true)
-	s.webhooks.Hurry()
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
-	s.drainClients(ctx)
+	if s.config.Cluster.Driver == config.ClusterLocal {
+		s.webhooks.Hurry() // nobody can come back here
+		s.drainClients(ctx)
+	} else {
+		s.drainClients(ctx)
+		s.broker.Flush(ctx)
+		s.webhooks.AwaitGraces(ctx) // but to another node
+	}
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}

@@ -2,6 +2,8 @@ package webhooks
 
 import (
 	"container/list"
+	"context"
+	"slices"
 	"time"
 
 	"belfry/protocol"
@@ -18,8 +20,11 @@ const (
 type grace struct {
 	queue list.List // of departure
 	index map[departureKey]*list.Element
-	early int  // events let go before their time, since the queue was empty
-	told  bool // that there were
+	// settling: some were taken out of the queue, and it is being asked whether
+	// they have lasted.
+	settling bool
+	early    int  // events let go before their time, since the queue was empty
+	told     bool // that there were
 }
 
 type departure struct {
@@ -134,6 +139,7 @@ func (a *App) settleSome(now time.Time) (more bool, next time.Time) {
 		}
 		due = append(due, d)
 	}
+	a.grace.settling = len(due) > 0
 	a.mu.Unlock()
 	if len(due) == 0 {
 		return false, next
@@ -145,6 +151,7 @@ func (a *App) settleSome(now time.Time) (more bool, next time.Time) {
 	lasted, err := a.sender.settle(a.id, events)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.grace.settling = false
 	if err != nil && !hurry {
 		for i := range due {
 			due[i].due = now.Add(settleAgain)
@@ -158,6 +165,27 @@ func (a *App) settleSome(now time.Time) (more bool, next time.Time) {
 		}
 	}
 	return true, next
+}
+
+// AwaitGraces returns when nothing waits for its grace any more, or the context
+// ends.
+func (s *Sender) AwaitGraces(ctx context.Context) {
+	again := time.NewTicker(graceStep)
+	defer again.Stop()
+	for slices.ContainsFunc(s.all(), (*App).waits) {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// waits reports whether anything waits for its grace, or has just ended to.
+func (a *App) waits() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.grace.queue.Len() > 0 || a.grace.settling
 }
 
 // endGraces lets go what has waited, for all applications, until the Sender is
