@@ -255,16 +255,25 @@ test('while Redis is away, clients stay, publishing is refused, and all comes ba
   });
 });
 
-test('a Redis that stands still for a while delays and doubles nothing', async (t) => {
-  const client = await connect(t, nodes[0]);
+test('a Redis that stands still for ten seconds delays and doubles nothing', async (t) => {
+  const client = await connectAs(t, 0, ann);
   const { events } = await subscribe(client, 'stalled');
+  const room = await subscribe(client, 'presence-stalled');
+  await subscribe(await connectAs(t, 1, bob), 'presence-stalled');
+  assert.equal((await room.events.next())[0], 'pusher:member_added');
+  const stopped = Date.now();
   redis.signal('SIGSTOP');
-  const refused = backends[1].trigger('stalled', 'posted', 'refused');
-  await assert.rejects(refused, (error) => error.status === 503);
+  for (const backend of backends) {
+    await assert.rejects(backend.trigger('stalled', 'posted', 'refused'), (error) => error.status === 503);
+  }
+  // It is the leases that have to run out: nobody may be taken for dead then.
+  await eventually('the leases have run out', () => Date.now() - stopped > 10_000);
   redis.signal('SIGCONT');
   await Promise.all(nodes.map(ready));
   await backends[1].trigger('stalled', 'posted', 'again');
   assert.deepEqual(await events.next(), ['posted', 'again']);
   await settled(client);
   assert.deepEqual(events.drain(), []);
+  await backends[2].trigger('presence-stalled', 'posted', 'marker');
+  assert.deepEqual(await room.events.next(), ['posted', 'marker']); // and nobody has gone
 });
