@@ -47,7 +47,7 @@ func newChannel(a *App, name string) *channel {
 // lastEvent is what a cache channel replays.
 type lastEvent struct {
 	frame   protocol.Frame
-	data    []byte // JSON text of a string
+	data    []byte // JSON text of a string; nil in a cluster, which is asked for it
 	expires time.Time
 }
 

@@ -358,7 +358,7 @@ func (c *channel) receive(e relayed, version uint64) {
 			c.mu.Unlock()
 			return // those who are here have had it as the last event
 		}
-		c.last = &lastEvent{frame: p.frame, data: e.data(), expires: now.Add(c.app.limits.Load().CacheTTL)}
+		c.last = &lastEvent{frame: p.frame, expires: now.Add(c.app.limits.Load().CacheTTL)}
 	}
 	c.publish(p)
 }

@@ -25,6 +25,7 @@ type remote struct {
 	listening bool
 	told      int32 // subscriptions that the cluster knows of
 	reset     bool  // what it knows of the members is uncertain
+	doubts    int   // how often everything has become so
 	loaded    bool  // members and last are the cluster's
 	recount   bool  // the subscription count is to be told once more
 	heard     int   // the subscription count that was told last
@@ -258,17 +259,17 @@ func (c *channel) unload() {
 // held, but not meanwhile.
 func (c *channel) update(driver cluster.Driver) error {
 	r := c.remote
-	share := c.share()
+	share, doubts := c.share(), r.doubts
 	c.mu.Unlock()
 	o, err := driver.Update(c.app.broker.ctx, c.topic(), share)
 	c.mu.Lock()
 	if err != nil {
-		// Whether it has happened is not known: next time, all of it is told.
-		r.reset = true
-		for _, h := range r.here {
-			h.sent, h.known = false, false
-		}
+		r.doubt() // whether it has happened is not known
 		return err
+	}
+	if r.doubts != doubts {
+		c.tell(o) // that is certain, but maybe not what it came to since
+		return nil
 	}
 	r.told, r.reset, r.recount = int32(share.Count), false, false
 	for _, m := range share.Join {
@@ -449,18 +450,27 @@ func (c *channel) keep(payload []byte, ttl time.Duration) {
 	if err != nil {
 		return
 	}
-	c.last = &lastEvent{frame: protocol.TextFrame(e.json), data: e.data(), expires: time.Now().Add(ttl)}
+	c.last = &lastEvent{frame: protocol.TextFrame(e.json), expires: time.Now().Add(ttl)}
 }
 
 // uncertain makes the cluster be told everything once more. mu is held.
 func (c *channel) uncertain() {
-	r := c.remote
-	r.reset = true
-	r.loaded = false
-	for _, h := range r.here {
-		h.sent, h.known = false, false
-	}
+	c.remote.loaded = false
+	c.remote.doubt()
 	c.kick()
+}
+
+// doubt has the next update tell everything: what the cluster knows is
+// uncertain, and so is what an update under way will have come to.
+func (r *remote) doubt() {
+	r.doubts++
+	r.reset = true
+	for id, h := range r.here {
+		h.sent, h.known = false, false
+		if h.connections == 0 {
+			delete(r.here, id) // nobody whom the next update does not name is there
+		}
+	}
 }
 
 // within bounds a call that somebody waits for.
