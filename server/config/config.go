@@ -86,10 +86,17 @@ type App struct {
 	Enabled         bool          `yaml:"enabled"`           // false: clients are refused with 4003
 	AllowedOrigins  []string      `yaml:"allowed_origins"`   // host patterns in lower case: "*", a host, "*.example.com"
 	ActivityTimeout time.Duration `yaml:"activity_timeout"`  // silence before a ping; whole seconds, told to the client
+	PingInterval    time.Duration `yaml:"ping_interval"`     // silence before a ping if activity_timeout is longer; whole seconds
 	PongTimeout     time.Duration `yaml:"pong_timeout"`      // silence after that ping before 4201; whole seconds
 	ClientEvents    string        `yaml:"client_events"`     // ClientEventsMembers or ClientEventsNone
 	ClientEventRate int           `yaml:"client_event_rate"` // client events a second and connection; 0: no limit
 	MaxConnections  int           `yaml:"max_connections"`   // over it: 4004; 0: no limit
+
+	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address"` // open at a time from one network address; over it: 4100; 0: no limit
+	ConnectRatePerAddress    int           `yaml:"connect_rate_per_address"`    // new connections a second from one network address; over it: 4100; 0: no limit
+	MessageRate              int           `yaml:"message_rate"`                // messages a second and connection, over ten seconds; over it: 4301; 0: no limit
+	MessageTimeout           time.Duration `yaml:"message_timeout"`             // from the first byte of a message to its last; whole seconds
+	APIRequestRate           int           `yaml:"api_request_rate"`            // HTTP API requests a second; over it: 429; 0: no limit
 
 	MaxMessageBytes          int           `yaml:"max_message_bytes"`           // one message from a client
 	MaxEventBytes            int           `yaml:"max_event_bytes"`             // data of one event

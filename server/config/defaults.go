@@ -30,13 +30,16 @@ const (
 	DefaultClientEvents    = ClientEventsMembers // Laravel Reverb's default; Pusher has a switch in its dashboard
 	DefaultClientEventRate = 10                  // Pusher Channels, "Client events": 10 a second and client
 
+	DefaultPingInterval             = 50 * time.Second // below 55 s, after which Heroku's router, and 60 s, after which nginx, cuts an idle connection
 	DefaultMaxAppConnections        = 0                // no limit; Pusher's depends on the plan
+	DefaultMessageRate              = 200              // a page of 1,000 channels subscribes to all of them at once
+	DefaultMessageTimeout           = 30 * time.Second // as long as an HTTP request may take
 	DefaultMaxMessageBytes          = 64 << 10         // Belfry's choice: six times the largest event
 	DefaultMaxEventBytes            = 10 << 10         // Pusher HTTP API, "POST event": data of 10 KB
 	DefaultMaxChannelsPerEvent      = 100              // Pusher HTTP API, "POST event": 100 channels
 	DefaultMaxBatchEvents           = 10               // Pusher HTTP API, "POST batch events": 10 events
 	DefaultMaxChannelName           = 200              // Pusher HTTP API: event names of 200; its server libraries: channel names of 200
-	DefaultMaxChannelsPerConnection = 0                // no limit, as with Pusher
+	DefaultMaxChannelsPerConnection = 1000             // ten times what a large page subscribes to
 	DefaultMaxPresenceMembers       = 100              // Pusher Channels, "Presence channels": 100 members
 	DefaultMaxPresenceUserBytes     = 1 << 10          // Pusher Channels, "Presence channels": user object of 1 KB
 	DefaultCacheTTL                 = 30 * time.Minute // Pusher Channels, "Cache channels": 30 minutes
@@ -68,10 +71,13 @@ func DefaultApp() App {
 		Enabled:                  true,
 		AllowedOrigins:           []string{"*"},
 		ActivityTimeout:          DefaultActivityTimeout,
+		PingInterval:             DefaultPingInterval,
 		PongTimeout:              DefaultPongTimeout,
 		ClientEvents:             DefaultClientEvents,
 		ClientEventRate:          DefaultClientEventRate,
 		MaxConnections:           DefaultMaxAppConnections,
+		MessageRate:              DefaultMessageRate,
+		MessageTimeout:           DefaultMessageTimeout,
 		MaxMessageBytes:          DefaultMaxMessageBytes,
 		MaxEventBytes:            DefaultMaxEventBytes,
 		MaxChannelsPerEvent:      DefaultMaxChannelsPerEvent,
