@@ -7,8 +7,13 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 FUZZTIME    ?= 10000x
 BENCH       ?=
 CHROMIUM    := /usr/bin/chromium
+# What the tests need beyond Go, Node and make, as program:package of Debian.
+NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
+               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2
 
-.PHONY: help run build test unit lint fuzz e2e demo demo-cluster bench vuln clean
+export PATH := $(PATH):/usr/sbin
+
+.PHONY: help run build test needs unit lint fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,7 +25,18 @@ run: build ## build and run the server with config.example.yaml on 127.0.0.1:808
 build: ## build bin/belfry
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/belfry ./cmd/belfry
 
-test: lint unit fuzz e2e ## everything that CI runs
+test: needs lint unit fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
+
+# As root, or by sudo without a password; else the line to run is printed.
+needs:
+	@missing=; for need in $(NEEDS); do \
+	  command -v $${need%:*} >/dev/null || missing="$$missing $${need#*:}"; done; \
+	test -n "$$missing" || exit 0; \
+	if test "$$(id -u)" = 0; then as=env; elif sudo -n true 2>/dev/null; then as="sudo -n env"; \
+	else echo "the tests need these packages: apt-get install$$missing"; exit 1; fi; \
+	$$as DEBIAN_FRONTEND=noninteractive apt-get update -q && \
+	$$as DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing \
+	  || { echo "the tests need these packages: apt-get install$$missing"; exit 1; }
 
 unit: ## Go tests with the race detector
 	go test -race ./...
@@ -40,8 +56,7 @@ fuzz: ## each fuzz target for FUZZTIME
 	      || { cat /tmp/belfry-fuzz.log; exit 1; }; \
 	  done; done
 
-e2e: build e2e/node_modules examples/chat/dist ## real clients against the real binary
-	@test -x $(CHROMIUM) || { echo "the browser tests need $(CHROMIUM): apt-get install chromium"; exit 1; }
+e2e: needs build e2e/node_modules examples/chat/dist ## real clients against the real binary
 	cd e2e && node --test
 
 e2e/node_modules: e2e/package-lock.json

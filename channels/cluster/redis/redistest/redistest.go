@@ -27,15 +27,18 @@ const (
 	attempts = 5
 )
 
-// Server is a running redis-server or redis-sentinel.
+// program is a Redis server, and with --sentinel a Redis Sentinel.
+const program = "redis-server"
+
+// Server is a running Redis server or Sentinel.
 type Server struct {
 	Addr string
 
-	t       testing.TB
-	program string
-	dir     string
-	args    []string
-	log     *bytes.Buffer // read when the process has ended
+	t        testing.TB
+	dir      string
+	args     []string
+	sentinel string        // lines of its configuration; empty for a Redis server
+	log      *bytes.Buffer // read when the process has ended
 
 	mu      sync.Mutex // guards the following
 	process *exec.Cmd
@@ -44,16 +47,16 @@ type Server struct {
 // Start runs a server with further arguments, as the command line has them.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, "redis-server", args)
+	return start(t, args, "")
 }
 
-func start(t testing.TB, program string, args []string) *Server {
+func start(t testing.TB, args []string, sentinel string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
-		t.Fatalf("these tests need %s: apt-get install redis-server redis-sentinel", program)
+		t.Fatalf("these tests need %s: apt-get install redis-server redis-tools", program)
 	}
 	for range attempts {
-		s := &Server{t: t, program: program, dir: t.TempDir(), args: args, Addr: FreeAddr(t)}
+		s := &Server{t: t, dir: t.TempDir(), args: args, sentinel: sentinel, Addr: FreeAddr(t)}
 		if s.run() {
 			t.Cleanup(s.Kill)
 			return s
@@ -79,19 +82,20 @@ func (s *Server) run() bool {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
 	config := "bind " + host + "\nport " + port + "\ndir " + s.dir + "\nprotected-mode no\n"
-	if s.program == "redis-server" {
-		config += "save \"\"\nenable-debug-command yes\n"
-	}
 	file := filepath.Join(s.dir, "server.conf")
 	args := append([]string{file}, s.args...)
-	if s.program == "redis-sentinel" {
-		config, args = config+strings.Join(s.args, "\n")+"\n", []string{file}
+	if s.sentinel == "" {
+		config += "save \"\"\nenable-debug-command yes\n"
+	} else {
+		// Debian packages redis-sentinel apart; it is this program.
+		config += s.sentinel
+		args = append(args, "--sentinel")
 	}
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	s.log = new(bytes.Buffer)
-	process := exec.Command(s.program, args...)
+	process := exec.Command(program, args...)
 	process.Stdout, process.Stderr = s.log, s.log
 	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
@@ -108,7 +112,7 @@ func (s *Server) run() bool {
 		}
 	}
 	s.Kill()
-	s.t.Logf("%s on %s has ended:\n%s", s.program, s.Addr, s.log)
+	s.t.Logf("%s on %s has ended:\n%s", program, s.Addr, s.log)
 	return false
 }
 
@@ -154,7 +158,7 @@ func (s *Server) Restart() {
 			return
 		}
 	}
-	s.t.Fatalf("%s does not start again on %s", s.program, s.Addr)
+	s.t.Fatalf("%s does not start again on %s", program, s.Addr)
 }
 
 // Pause makes it stand still, until Resume.
@@ -232,11 +236,9 @@ func Sentinel(t testing.TB) (sentinel, master, replica *Server) {
 	host, port, _ := net.SplitHostPort(master.Addr)
 	replica = Start(t, "--replicaof", host, port)
 	until(t, "replication", func() bool { return strings.Contains(replica.CLI("info", "replication"), "master_link_status:up") })
-	sentinel = start(t, "redis-sentinel", []string{
-		fmt.Sprintf("sentinel monitor %s %s %s 1", MasterSet, host, port),
-		fmt.Sprintf("sentinel down-after-milliseconds %s 500", MasterSet),
-		fmt.Sprintf("sentinel failover-timeout %s 3000", MasterSet),
-	})
+	sentinel = start(t, nil, fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]s 1\n"+
+		"sentinel down-after-milliseconds %[1]s 500\n"+
+		"sentinel failover-timeout %[1]s 3000\n", MasterSet, host, port))
 	until(t, "a replica that Sentinel knows", func() bool {
 		return strings.Contains(sentinel.CLI("sentinel", "replicas", MasterSet), replica.Addr)
 	})
