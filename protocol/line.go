@@ -1,10 +1,9 @@
 package protocol
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
-	"unicode/utf8"
 )
 
 // The HTTP fallback sends lines where WebSocket sends frames: a subset of
@@ -70,21 +69,18 @@ func continues(c byte) bool { return c&0xc0 == 0x80 }
 // each the JSON text that it would have sent by WebSocket. An empty list is a
 // sign of life. The error says what is wrong with it.
 func ParseMessages(body []byte) ([]string, error) {
-	if !utf8.Valid(body) {
-		return nil, fmt.Errorf("body is not valid UTF-8")
-	}
 	// Without pointers a null in the list would pass for an empty string.
 	var list []*string
-	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, fmt.Errorf("body is not a JSON list of strings: %w", describe(err))
+	if err := ReadJSON(body, &list); err != nil {
+		return nil, fmt.Errorf("body is not a JSON list of strings: %w", err)
 	}
 	if list == nil {
-		return nil, fmt.Errorf("body is not a JSON list of strings: found a null")
+		return nil, errors.New("body is not a JSON list of strings: found null")
 	}
 	messages := make([]string, len(list))
 	for i, m := range list {
 		if m == nil {
-			return nil, fmt.Errorf("body has a null among its strings")
+			return nil, errors.New("body has a null among its strings")
 		}
 		messages[i] = *m
 	}

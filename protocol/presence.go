@@ -1,17 +1,18 @@
 package protocol
 
 import (
-	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Member is a user on a presence channel.
 type Member struct {
 	UserID string
 	// UserInfo is the JSON text the application gave, nil for none.
-	UserInfo json.RawMessage
+	UserInfo []byte
 }
 
 // ParseMember reads the channel_data of a presence subscription:
@@ -19,11 +20,11 @@ type Member struct {
 // bounds the bytes of user_info.
 func ParseMember(channelData string, maxInfo int) (Member, error) {
 	var d struct {
-		UserID   json.RawMessage `json:"user_id"`
-		UserInfo json.RawMessage `json:"user_info"`
+		UserID   jsontext.Value `json:"user_id"`
+		UserInfo jsontext.Value `json:"user_info"`
 	}
-	if err := json.Unmarshal([]byte(channelData), &d); err != nil {
-		return Member{}, fmt.Errorf("channel_data is not a JSON object with a user_id")
+	if err := ReadJSON([]byte(channelData), &d); err != nil {
+		return Member{}, fmt.Errorf("channel_data is not a JSON object with a user_id: %w", err)
 	}
 	id, err := parseUserID(d.UserID)
 	if err != nil {
@@ -44,27 +45,26 @@ func (m Member) Check(maxInfo int) error {
 
 // parseUserID makes a string of a user id, which applications send as a
 // string or, when it is a database key, as a number.
-func parseUserID(raw json.RawMessage) (string, error) {
-	raw = bytes.TrimSpace(raw)
+func parseUserID(raw jsontext.Value) (string, error) {
 	var id string
-	switch {
-	case len(raw) == 0 || string(raw) == "null":
-		return "", fmt.Errorf("user id is missing")
-	case raw[0] == '"':
-		if err := json.Unmarshal(raw, &id); err != nil {
-			return "", fmt.Errorf("user id is not a valid string")
+	switch raw.Kind() {
+	case jsontext.KindInvalid, jsontext.KindNull:
+		return "", errors.New("user id is missing")
+	case jsontext.KindString:
+		if err := ReadJSON(raw, &id); err != nil {
+			return "", fmt.Errorf("user id is not a valid string: %w", err)
 		}
-	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
+	case jsontext.KindNumber:
 		id = string(raw)
 	default:
-		return "", fmt.Errorf("user id must be a string or a number")
+		return "", fmt.Errorf("user id must be a string or a number, not %s", kindName(raw.Kind()))
 	}
 	return id, checkUserID(id)
 }
 
 func checkUserID(id string) error {
 	if id == "" {
-		return fmt.Errorf("user id is empty")
+		return errors.New("user id is empty")
 	}
 	if n := utf8.RuneCountInString(id); n > MaxUserID {
 		return fmt.Errorf("user id is %d characters long, more than %d", n, MaxUserID)

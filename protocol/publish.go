@@ -1,11 +1,12 @@
 package protocol
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Limits bound what one application may publish.
@@ -73,12 +74,12 @@ type Publication struct {
 
 // publishBody is the wire form. A batch's items use channel only.
 type publishBody struct {
-	Name     string          `json:"name"`
-	Channel  *string         `json:"channel"`
-	Channels []string        `json:"channels"`
-	Data     json.RawMessage `json:"data"`
-	SocketID *string         `json:"socket_id"`
-	Info     *string         `json:"info"`
+	Name     string         `json:"name"`
+	Channel  *string        `json:"channel"`
+	Channels []string       `json:"channels"`
+	Data     jsontext.Value `json:"data"`
+	SocketID *string        `json:"socket_id"`
+	Info     *string        `json:"info"`
 }
 
 // ParsePublish reads the body of POST /apps/{id}/events. Every error is a
@@ -107,7 +108,7 @@ func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
 		return nil, badRequest("batch is missing: send {\"batch\":[{\"name\":…,\"channel\":…,\"data\":…}]}")
 	}
 	if len(b.Batch) > limits.BatchEvents {
-		return nil, badRequest("batch has %d events, more than %d", len(b.Batch), limits.BatchEvents)
+		return nil, badRequest("Batch too large: it has %d events, more than max_batch_events %d", len(b.Batch), limits.BatchEvents)
 	}
 	batch := make([]Publication, len(b.Batch))
 	for i, item := range b.Batch {
@@ -126,11 +127,8 @@ func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
 }
 
 func decodeBody(body []byte, v any) error {
-	if !utf8.Valid(body) {
-		return badRequest("body is not valid UTF-8")
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return badRequest("body is not the expected JSON object: %v", describe(err))
+	if err := ReadJSON(body, v); err != nil {
+		return badRequest("body is not the expected JSON object: %v", err)
 	}
 	return nil
 }
@@ -159,7 +157,8 @@ func (b publishBody) publication(limits Limits) (Publication, error) {
 	}
 	if length > limits.EventBytes {
 		return Publication{}, &RequestError{Status: statusTooLarge, Message: fmt.Sprintf(
-			"data of event %q is %d bytes, more than max_event_bytes %d", quoted(b.Name), length, limits.EventBytes)}
+			"The data content of this event exceeds the allowed maximum (%d bytes): data of event %q is %d bytes; raise max_event_bytes",
+			limits.EventBytes, quoted(b.Name), length)}
 	}
 	p := Publication{Name: b.Name, Channels: unique(b.Channels), Data: data}
 	if b.SocketID != nil && *b.SocketID != "" {

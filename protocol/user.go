@@ -1,8 +1,9 @@
 package protocol
 
 import (
-	"encoding/json"
 	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Identity is who signed in on a connection.
@@ -10,7 +11,7 @@ type Identity struct {
 	UserID string
 	// UserInfo is the JSON text the application gave, nil for none. It becomes
 	// a presence member's.
-	UserInfo json.RawMessage
+	UserInfo []byte
 	// Watchlist are the ids of users whose coming and going is told, at most
 	// [MaxWatchlist], each once.
 	Watchlist []string
@@ -23,12 +24,12 @@ type Identity struct {
 // whatever else the application has for its client.
 func ParseIdentity(userData string) (Identity, error) {
 	var d struct {
-		ID        json.RawMessage   `json:"id"`
-		UserInfo  json.RawMessage   `json:"user_info"`
-		Watchlist []json.RawMessage `json:"watchlist"`
+		ID        jsontext.Value   `json:"id"`
+		UserInfo  jsontext.Value   `json:"user_info"`
+		Watchlist []jsontext.Value `json:"watchlist"`
 	}
-	if err := json.Unmarshal([]byte(userData), &d); err != nil {
-		return Identity{}, fmt.Errorf("user_data is not a JSON object with an id, and a list as its watchlist if it has one")
+	if err := ReadJSON([]byte(userData), &d); err != nil {
+		return Identity{}, fmt.Errorf("user_data is not a JSON object with an id, and a list as its watchlist if it has one: %w", err)
 	}
 	id, err := parseUserID(d.ID)
 	if err != nil {

@@ -195,8 +195,9 @@ func (s *Server) Secure() bool { return s.http.TLSConfig != nil }
 
 // Run serves until the context ends, and then drains: it accepts no more,
 // finishes the requests it has, tells clients to reconnect over
-// shutdown_grace, delivers webhooks, and returns when all have gone. The error
-// is that of a listener that failed before.
+// shutdown_grace, delivers webhooks, and returns when all have gone, or after
+// shutdown_grace whatever is left. The error is that of a listener that failed
+// before.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -223,8 +224,17 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { s.expireCaches(ctx) })
 
 	<-ctx.Done()
-	s.drain()
-	running.Wait()
+	ended := make(chan struct{})
+	go func() {
+		s.drain()
+		running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(max(s.config.Server.ShutdownGrace, leastGrace)):
+		s.log.Error("stopping took longer than shutdown_grace: the process ends with connections left", "connections", s.connections())
+	}
 	select {
 	case err := <-failed:
 		return err
@@ -233,9 +243,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
+// leastGrace is what cutting connections takes on a slow machine, whatever
+// shutdown_grace is.
+const leastGrace = time.Second
+
+// drain leaves a tenth of shutdown_grace to cut what has not gone by itself.
 func (s *Server) drain() {
 	s.draining.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
 	if s.config.Cluster.Driver == config.ClusterLocal {
@@ -272,6 +287,12 @@ func (s *Server) drainClients(ctx context.Context) {
 	clients.Go(func() { s.fallback.Drain(ctx) })
 	s.websocket.Drain(ctx)
 	clients.Wait()
+}
+
+// connections is how many clients are connected to any application.
+func (s *Server) connections() (n int) {
+	s.apps.All(func(a *apps.App) { n += a.Connections() })
+	return n
 }
 
 // cacheSweep is how often last events past their time are looked for. They

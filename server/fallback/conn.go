@@ -62,19 +62,15 @@ type conn struct {
 func (c *conn) Send(frames []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.room() {
-		c.queue = protocol.AppendLines(c.queue, frames)
-		c.receiver.notify()
-	}
+	c.enqueue(len(c.queue), protocol.AppendLines(nil, frames))
 }
 
 // Deliver implements session.Conn.
 func (c *conn) Deliver(s *channels.Subscription, lines []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !s.Left() && c.room() {
-		c.queue = append(c.queue, lines...)
-		c.receiver.notify()
+	if !s.Left() {
+		c.enqueue(len(c.queue), lines)
 	}
 }
 
@@ -82,9 +78,8 @@ func (c *conn) Deliver(s *channels.Subscription, lines []byte) {
 func (c *conn) answerHeartbeat() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) == 0 && c.room() {
-		c.queue = append(c.queue, protocol.EmptyLine...)
-		c.receiver.notify()
+	if len(c.queue) == 0 {
+		c.enqueue(0, []byte(protocol.EmptyLine))
 	}
 }
 
@@ -101,10 +96,7 @@ func (c *conn) Release(first []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
-	if c.state == open {
-		c.queue = slices.Insert(c.queue, c.heldFrom, protocol.AppendLines(nil, first)...)
-		c.receiver.notify()
-	}
+	c.enqueue(c.heldFrom, protocol.AppendLines(nil, first))
 }
 
 // Ping implements session.Conn: pusher-js answers a heartbeat with an empty
@@ -145,7 +137,9 @@ func (c *conn) end(reason session.Reason) {
 }
 
 // Due implements keepalive.Watched.
-func (c *conn) Due(now keepalive.Time) keepalive.Time {
+func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
+	self := c
+	defer c.handler.recovered(&self)
 	next, verdict := c.look(now)
 	switch verdict {
 	case over:
@@ -200,17 +194,21 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 
 // The following need mu.
 
-// room reports whether more may be queued. Who lets too much pile up is cut
-// off. What one delivery adds may exceed the limit: it comes at once, however
-// fast the client reads.
-func (c *conn) room() bool {
-	if c.state == open && len(c.queue) > c.handler.MaxOutboxBytes {
+// enqueue inserts lines into the queue: everything that is sent comes through
+// here. A client that lets too much pile up is cut off. What one call adds may
+// exceed the limit: it comes at once, however fast the client reads.
+func (c *conn) enqueue(at int, lines []byte) {
+	switch {
+	case c.state != open:
+	case len(c.queue) > c.handler.MaxOutboxBytes:
 		c.queue = nil
 		c.slow = true
 		c.close(session.TooSlow)
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()) // for Due to end the session, which takes its lock
+	default:
+		c.queue = slices.Insert(c.queue, at, lines...)
+		c.receiver.notify()
 	}
-	return c.state == open
 }
 
 // close queues the goodbye: the error event and the close of the same code.

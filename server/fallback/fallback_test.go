@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"belfry/channels"
+	"belfry/protocol"
 	"belfry/server/config"
 )
 
@@ -239,6 +241,43 @@ func TestSlowConsumer(t *testing.T) {
 			t.Error("the request of who does not read is still there")
 		}
 	})
+}
+
+// What answers add for a client that asks without end and does not read is
+// bounded, whichever answers they are.
+func TestSlowConsumerOfAnswers(t *testing.T) {
+	const cached = 10_000
+	for name, message := range map[string]string{
+		"subscriptions": `"{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"cache-a\"}}","{\"event\":\"pusher:unsubscribe\",\"data\":{\"channel\":\"cache-a\"}}"`,
+		"pings":         `"{\"event\":\"pusher:ping\"}"`,
+		"errors":        `"{\"event\":\"no such event\"}"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				e := protocol.Event{Name: "e", Channel: "cache-a", Data: protocol.AppendString(nil, strings.Repeat("x", cached))}
+				if err := f.app.Channels.Publish(channels.Publication{Event: e}); err != nil {
+					t.Fatal(err)
+				}
+				f.stream("blocked").block()
+				var c *conn
+				for _, c = range f.all() {
+				}
+				for range 50 {
+					f.send("blocked", "["+strings.Repeat(message+",", 299)+message+"]")
+				}
+				c.mu.Lock()
+				if n, most := len(c.queue), f.MaxOutboxBytes+2*cached; n > most {
+					t.Errorf("%d bytes wait, more than %d", n, most)
+				}
+				c.mu.Unlock()
+				time.Sleep(writeTimeout) // until its request is over
+				synctest.Wait()
+				if n := len(f.all()); n != 0 {
+					t.Errorf("%d sessions are left", n)
+				}
+			}, func(a *config.App) { a.MessageRate = 0 })
+		})
+	}
 }
 
 // A goodbye waits for who is between two polls, but not for long.

@@ -131,15 +131,15 @@ func refuse(w http.ResponseWriter, status int, why string) {
 }
 
 // recovered is deferred around everything a client's requests can reach: a bug
-// ends that client's session only. c is nil while there is none.
-func (h *Handler) recovered(c *conn) {
+// ends that client's session only. *c is nil while there is none.
+func (h *Handler) recovered(c **conn) {
 	p := recover()
 	if p == nil {
 		return
 	}
 	h.panicked(p)
-	if c != nil {
-		c.finish(session.Panic)
+	if *c != nil {
+		(*c).finish(session.Panic)
 	}
 }
 

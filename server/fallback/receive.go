@@ -33,13 +33,14 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 	header.Set("X-Accel-Buffering", "no") // nginx
 
 	rec := newReceiver(t)
-	c, refused := h.attach(r, t, rec)
+	var c *conn
+	defer h.recovered(&c)
+	refused := h.attach(r, t, rec, &c)
 	out := &writer{w: w, control: http.NewResponseController(w), flushes: !rec.polling}
 	if refused != nil {
 		out.write(appendGoodbye([]byte(protocol.OpenLine), refused))
 		return
 	}
-	defer h.recovered(c)
 	c.serve(r.Context(), rec, out)
 }
 
@@ -100,36 +101,34 @@ func (w *writer) write(lines []byte) error {
 	return w.control.Flush()
 }
 
-// attach finds the client's session or opens it, and makes rec its receiver.
-func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver) (c *conn, refused *protocol.Error) {
+// attach finds the client's session or opens it, sets c to it, and makes rec its
+// receiver.
+func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c **conn) (refused *protocol.Error) {
 	n := nameOf(r)
 	var opened *conn
 	for {
-		if c = h.find(n); c == nil {
+		if *c = h.find(n); *c == nil {
 			if opened == nil {
 				if opened, refused = h.open(r, t, n); refused != nil {
-					return nil, refused
+					return refused
 				}
 			}
-			c = h.insert(opened)
+			*c = h.insert(opened)
 		}
-		if c.attach(rec) {
+		if (*c).attach(rec) {
 			break
 		}
 	}
-	if opened == nil {
-		return c, nil
-	}
-	if c != opened {
+	switch {
+	case opened == nil:
+	case *c != opened:
 		opened.finish(session.ByClient) // another request was faster
-		return c, nil
+	case h.isDraining(): // Drain may have looked for it before it was known
+		opened.session.Close(session.Drain, session.Restarting)
+	default: // likewise Evict
+		opened.session.Evict()
 	}
-	if h.isDraining() { // Drain may have looked for it before it was known
-		c.session.Close(session.Drain, session.Restarting)
-	} else { // likewise Evict
-		c.session.Evict()
-	}
-	return c, nil
+	return nil
 }
 
 // files is how many descriptors a session takes: one for what it receives, and

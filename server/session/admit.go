@@ -46,12 +46,19 @@ func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 		return nil, e
 	}
 	s := newSession(app, h.Transport, conn, g.Log)
+	admitted := false
+	defer func() {
+		if !admitted { // for a bug: the connection was counted in
+			s.End(Panic)
+		}
+	}()
 	app.Metrics.Opened(h.Transport)
 	if g.Log.Enabled(noContext, slog.LevelDebug) {
 		g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,
 			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
 	}
 	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.Settings().ActivityTimeout.Seconds())))
+	admitted = true
 	return s, nil
 }
 

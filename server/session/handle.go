@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -76,7 +75,7 @@ func (s *Session) HandleInvalid(size int, why string) {
 	s.refuse(&protocol.Error{Message: why})
 }
 
-func (s *Session) subscribe(data json.RawMessage) {
+func (s *Session) subscribe(data []byte) {
 	req, err := protocol.ParseSubscribe(data)
 	if err != nil {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:subscribe: " + err.Error()})
@@ -195,7 +194,7 @@ func (s *Session) refuseSubscription(channel, kind string, status int, e *protoc
 	s.refuse(e, slog.String("channel", clipped(channel)))
 }
 
-func (s *Session) unsubscribe(data json.RawMessage) {
+func (s *Session) unsubscribe(data []byte) {
 	req, err := protocol.ParseSubscribe(data)
 	if err != nil {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:unsubscribe: " + err.Error()})

@@ -195,6 +195,9 @@ func (s *Session) End(reason Reason) bool {
 		return false
 	}
 	s.ended = true
+	// Deferred, so that a bug in what leaves keeps no place.
+	defer s.app.Metrics.Closed(s.transport, string(reason))
+	defer s.app.Disconnect(s.transport)
 	for sub := range s.subscriptions.all() {
 		s.app.Channels.Unsubscribe(sub)
 	}
@@ -202,8 +205,6 @@ func (s *Session) End(reason Reason) bool {
 	if s.user != nil {
 		s.app.Channels.SignOut(s.user.Identity)
 	}
-	s.app.Disconnect(s.transport)
-	s.app.Metrics.Closed(s.transport, string(reason))
 	if reason == SlowConsumer {
 		s.app.Metrics.SlowConsumers.Inc()
 		s.log.Info("slow consumer dropped", "app", s.app.ID, "socket_id", s.id.String(), "code", protocol.CodeOverCapacity)

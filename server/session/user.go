@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"encoding/json"
 	"log/slog"
 
 	"belfry/channels"
@@ -12,12 +11,12 @@ import (
 // user is who signed in on a connection.
 type user struct {
 	*channels.Identity
-	info json.RawMessage // user_info, nil for none
+	info []byte // user_info, nil for none
 }
 
 // signIn verifies who the client is and answers with it, and with where the
 // users of its watchlist are.
-func (s *Session) signIn(data json.RawMessage) {
+func (s *Session) signIn(data []byte) {
 	refuse := func(message string) {
 		s.refuse(&protocol.Error{Code: protocol.CodeUnauthorized, Message: message})
 	}

@@ -277,3 +277,36 @@ func TestTerminate(t *testing.T) {
 			s.Metric(t, `belfry_connections{app="2"}`) == 0
 	})
 }
+
+// The keys of what an application signed are case-sensitive: nobody becomes
+// somebody else by a key that only looks like the one that is read.
+func TestIdentityIsTheSignedOne(t *testing.T) {
+	for _, userData := range []string{
+		`{"id":"mallory","ID":"alice"}`,
+		`{"ID":"alice","id":"mallory"}`,
+		`{"id":"alice","id":"mallory"}`,
+		`{"Id":"alice","\u0069d":"mallory"}`,
+	} {
+		t.Run(userData, func(t *testing.T) {
+			s := servertest.Start(t)
+			c := s.Connect(t, "1")
+			c.Send(c.SignInText(userData))
+			c.Expect(servertest.SignedIn(userData))
+			s.Publish(t, "1", "secret", "x", "#server-to-user-alice")
+			c.Sync()
+			s.Publish(t, "1", "hello", "x", "#server-to-user-mallory")
+			c.Expect(servertest.EventText("hello", "#server-to-user-mallory", "x"))
+			if a := s.Post(t, "1", "users/mallory/terminate_connections", "{}"); a.Status != 200 {
+				t.Errorf("terminating is answered with %d %s", a.Status, a.Body)
+			}
+			if code, _ := c.ReadError(); code != 4009 {
+				t.Errorf("the connection is told %d", code)
+			}
+		})
+	}
+	s := servertest.Start(t)
+	c := s.Connect(t, "1")
+	const member = `{"user_id":"7","User_ID":"8"}`
+	c.Send(c.SubscribeText("presence-a", member))
+	c.Expect(presenceSucceeded("presence-a", `{"presence":{"count":1,"ids":["7"],"hash":{"7":null}}}`))
+}

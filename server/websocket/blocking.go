@@ -36,6 +36,11 @@ func (b *blocking) start(r *reader, early []byte) {
 }
 
 func (b *blocking) run(r *reader) {
+	// Deferred, so that a bug in what leaves keeps no descriptor.
+	defer b.handler.remove(&b.conn)
+	defer r.discard()
+	defer b.out.Abort(b.cut)
+	defer b.recovered()
 	if b.session != nil { // else it was refused, and is closing
 		r.src = b
 		r.lend(&b.conn, nil, b.session.App().Settings().MaxMessageBytes)
@@ -45,9 +50,6 @@ func (b *blocking) run(r *reader) {
 	// with unread input would reset the connection under our last frame.
 	_, _ = io.Copy(io.Discard, b.nc)
 	b.leave(session.ByClient)
-	b.out.Abort(b.cut)
-	r.discard()
-	b.handler.remove(&b.conn)
 }
 
 func (b *blocking) serve(r *reader) {

@@ -96,6 +96,7 @@ func (c *conn) end(last []byte) {
 func (c *conn) Slow() []byte {
 	c.closing.Store(true)
 	go func() {
+		defer c.recovered()
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
 		c.leave(session.SlowConsumer)
 	}()
@@ -103,7 +104,8 @@ func (c *conn) Slow() []byte {
 }
 
 // Due implements keepalive.Watched.
-func (c *conn) Due(now keepalive.Time) keepalive.Time {
+func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
+	defer c.recovered()
 	if c.closing.Load() {
 		c.out.Abort(c.socket.cut)
 		return never
@@ -162,17 +164,22 @@ func (c *conn) breach(code websocket.StatusCode, reason string) {
 	c.end(protocol.CloseFrame(int(code), reason))
 }
 
-// recovered is deferred around everything a client's bytes can reach: a bug
-// ends that client's connection only.
+// recovered is deferred around everything that a client can reach: a bug ends
+// that client's connection only. The reader sees the end, and cleans up.
 func (c *conn) recovered() {
 	p := recover()
 	if p == nil {
 		return
 	}
-	c.handler.panicked(p)
-	c.ended = true
-	c.leave(session.Panic)
+	c.closing.Store(true)
 	c.out.Abort(c.socket.cut)
+	c.handler.panicked(p)
+	defer func() {
+		if p := recover(); p != nil { // a bug in leaving
+			c.handler.panicked(p)
+		}
+	}()
+	c.leave(session.Panic)
 }
 
 // control sends a control frame of the library's.

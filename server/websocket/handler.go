@@ -89,28 +89,41 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		http.Error(w, "server is stopping or over its capacity", http.StatusServiceUnavailable)
 		return
 	}
-	placed := refused == nil
+	placed, upgraded := refused == nil, false
+	defer func() {
+		if !upgraded {
+			h.leave(placed)
+		}
+	}()
 	hj := &hijacker{ResponseWriter: w, handler: h}
 	ws, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
 		Subprotocols:       subprotocols(r),
 		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
 	})
 	if err != nil {
-		h.leave(placed)
 		h.Log.Info("no WebSocket handshake; a proxy may drop the Upgrade header", "remote", r.RemoteAddr, "reason", err)
 		return
 	}
+	upgraded = true
 	c := hj.conn
 	c.placed = placed
 	hj.reader.ws = ws
+	h.admit(c, refused, admit, hj.response)
+	c.socket.start(hj.reader, hj.early)
+}
+
+// admit answers the handshake, and a client that is refused by that and a
+// reason. A bug in it ends this connection only: the reader finds it cut.
+func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response func() []byte) {
+	defer c.recovered()
 	c.Hold() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
 		refused = h.guard(c, admit)
 	}
-	c.out.Start(hj.response())
+	c.out.Start(response())
 	due := never
 	if c.session != nil {
-		due = c.session.Due(h.Watch.Now(), c.seen.Load())
+		due = h.Watch.Now()
 	}
 	h.Watch.Add(c, &c.slot, due)
 	switch {
@@ -122,7 +135,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	default: // likewise Evict
 		c.session.Evict()
 	}
-	c.socket.start(hj.reader, hj.early)
 }
 
 // guard admits. A bug in it ends this connection only, in the way of a refusal.

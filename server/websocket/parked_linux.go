@@ -56,7 +56,7 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 }
 
 func (p *parked) start(r *reader, early []byte) {
-	if len(early) == 0 || p.take(early, r) {
+	if len(early) == 0 || p.takeEarly(early, r) {
 		r = p.poller.spare.Swap(r)
 	}
 	if r != nil {
@@ -71,6 +71,12 @@ func (p *parked) start(r *reader, early []byte) {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
 		p.gone()
 	}
+}
+
+// takeEarly is take for what came with the handshake.
+func (p *parked) takeEarly(early []byte, r *reader) (clean bool) {
+	defer p.recovered()
+	return p.take(early, r)
 }
 
 // TryWrite implements outbox.Writer.
@@ -120,9 +126,18 @@ func (p *parked) cut() {
 	}
 }
 
-// readable is called by the poller, whose input buffer it uses.
-func (p *parked) readable(input []byte) {
+// ready is called by the poller, whose input buffer it uses.
+func (p *parked) ready(events uint32, input []byte) {
 	defer p.recovered()
+	if events&unix.EPOLLOUT != 0 {
+		p.out.Flush()
+	}
+	if events&^unix.EPOLLOUT != 0 {
+		p.read(input)
+	}
+}
+
+func (p *parked) read(input []byte) {
 	n, err := unix.Read(p.fd, input)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
@@ -165,8 +180,12 @@ func (p *parked) take(came []byte, r *reader) (clean bool) {
 	r.lend(&p.conn, data[:n], limit)
 	for !p.ended && r.unread() && p.receive(r) {
 	}
-	if verdict == tooBig && !p.ended {
+	switch {
+	case p.ended:
+	case verdict == tooBig:
 		p.breach(websocket.StatusMessageTooBig, "message is larger than max_message_bytes")
+	case verdict == broken:
+		p.breach(websocket.StatusProtocolError, "protocol error")
 	}
 	rest := data[n:]
 	switch {
@@ -184,11 +203,12 @@ func (p *parked) take(came []byte, r *reader) (clean bool) {
 // gone closes the descriptor: the peer has gone, or was cut.
 func (p *parked) gone() {
 	p.ended = true
-	p.leave(session.ByClient)
-	p.poller.remove(p)
-	p.out.Abort(func() {
+	// Deferred, so that a bug in what leaves keeps no descriptor.
+	defer p.handler.remove(&p.conn)
+	defer p.out.Abort(func() {
 		p.fdClosed = true
 		unix.Close(p.fd)
 	})
-	p.handler.remove(&p.conn)
+	defer p.poller.remove(p)
+	p.leave(session.ByClient)
 }

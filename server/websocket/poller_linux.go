@@ -153,12 +153,7 @@ func (p *poller) run() {
 			if c == nil {
 				continue
 			}
-			if e.Events&unix.EPOLLOUT != 0 {
-				c.out.Flush()
-			}
-			if e.Events&^unix.EPOLLOUT != 0 {
-				c.readable(input)
-			}
+			c.ready(e.Events, input)
 		}
 	}
 }

@@ -4,8 +4,8 @@ import "encoding/binary"
 
 // scanner finds where whole messages end in the bytes of one connection, so
 // that a reader is only ever fed whole ones and never waits in the middle.
-// It looks at frame headers (RFC 6455 section 5.2) and judges nothing: bytes
-// that break the rules are passed on for the reader to refuse.
+// It looks at frame headers (RFC 6455 section 5.2) and stops at one that breaks
+// the rules.
 type scanner struct {
 	start      int   // where the unfinished message begins
 	pos        int   // up to here, whole frames were seen
@@ -18,7 +18,7 @@ type verdict uint8
 const (
 	fine   verdict = iota
 	tooBig         // a message is larger than the limit
-	broken         // a header breaks the rules; the reader will say which
+	broken         // a header breaks the rules
 )
 
 // whole returns how much of data is whole messages. data begins where the last
@@ -32,8 +32,7 @@ func (s *scanner) whole(data []byte, limit int) (n int, v verdict) {
 			break
 		}
 		if h.breaksRules(s.fragmented) {
-			*s = scanner{}
-			return len(data), broken
+			return s.start, broken
 		}
 		if !h.control && h.payload > int64(limit)-s.size {
 			return s.start, tooBig
@@ -78,6 +77,7 @@ const maxControlFrame = 2 + 4 + 125
 
 type header struct {
 	fin, masked, reserved, control bool
+	extended                       bool // the payload's length has bytes of its own
 	opcode                         byte
 	length                         int // of the header
 	payload                        int64
@@ -103,6 +103,7 @@ func parseHeader(b []byte) (h header, ok bool) {
 	case 127:
 		h.length += 8
 	}
+	h.extended = h.length > 2
 	extended := h.length
 	if h.masked {
 		h.length += 4
@@ -124,7 +125,8 @@ func (h header) breaksRules(fragmented bool) bool {
 	case h.reserved, !h.masked, h.payload < 0:
 		return true
 	case h.control:
-		return h.opcode > 10 || !h.fin || h.payload > 125
+		// The length is minimal (RFC 6455 section 5.2), so in its short form.
+		return h.opcode > 10 || !h.fin || h.payload > 125 || h.extended
 	case h.opcode == 0:
 		return !fragmented
 	default:

@@ -75,6 +75,23 @@ type Server struct {
 // edit may change the configuration first.
 func Start(t testing.TB, edit ...func(*config.Config)) *Server {
 	t.Helper()
+	var s *Server
+	t.Cleanup(func() { // when the server has ended
+		if s != nil && s.Panicked() {
+			t.Errorf("the server had a panic:\n%s", s.Log)
+		}
+	})
+	s = StartWith(t, func(h slog.Handler) slog.Handler { return h }, edit...)
+	return s
+}
+
+// Panicked reports whether the server has logged a panic.
+func (s *Server) Panicked() bool { return s.Log.Contains("msg=\"panic") }
+
+// StartWith is [Start] with what logging makes of the handler of the server's
+// log, and without the check that nothing has panicked.
+func StartWith(t testing.TB, logging func(slog.Handler) slog.Handler, edit ...func(*config.Config)) *Server {
+	t.Helper()
 	c := config.Default()
 	c.Server.Listen = "127.0.0.1:0"
 	c.Apps = []config.App{App("1")}
@@ -97,7 +114,7 @@ func Start(t testing.TB, edit ...func(*config.Config)) *Server {
 	}
 	s.Client = &http.Client{Transport: transport, Timeout: wstest.Patience}
 	var err error
-	log := slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(logging(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if s.Server, err = server.New(&s.Config, log, server.Build{Version: "test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +126,6 @@ func Start(t testing.TB, edit ...func(*config.Config)) *Server {
 		s.Stop()
 		if err := s.Wait(); err != nil {
 			t.Errorf("the server ended with error %v", err)
-		}
-		if s.Log.Contains("panic") {
-			t.Errorf("the server had a panic:\n%s", s.Log)
 		}
 	})
 	return s

@@ -92,12 +92,17 @@ func (d Dialer) Open(t testing.TB, path string) (*Conn, error) {
 
 // Request connects, sends a request as it is, and reads the head of the
 // answer, whatever its status.
-func (d Dialer) Request(t testing.TB, request string) (*Conn, error) {
+func (d Dialer) Request(t testing.TB, request string) (_ *Conn, err error) {
 	nc, err := net.DialTimeout("tcp", d.Addr, Patience)
 	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(func() { nc.Close() })
+	defer func() {
+		if err != nil {
+			nc.Close()
+		}
+	}()
 	if d.ReadBuffer > 0 {
 		if err := nc.(*net.TCPConn).SetReadBuffer(d.ReadBuffer); err != nil {
 			return nil, err
