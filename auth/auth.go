@@ -62,6 +62,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strconv"
 )
@@ -186,10 +187,16 @@ func refuse(kind error, format string, args ...any) error {
 // maxQuoted bounds what an error repeats of one value the caller sent, in bytes.
 const maxQuoted = 100
 
-// clip quotes s for an error message: one line, printable, bounded.
+// clip quotes s for an error message: one line, printable, bounded, and without
+// what could be a signature that the client has put in the wrong place.
 func clip(s string) string {
+	s = digestLike.ReplaceAllLiteralString(s[:min(len(s), 4*maxQuoted)], "[signature]")
 	if len(s) > maxQuoted {
 		return strconv.QuoteToASCII(s[:maxQuoted]) + "…"
 	}
 	return strconv.QuoteToASCII(s)
 }
+
+// digestLike matches longer runs of hexadecimal digits than any key has: those of
+// an HMAC-SHA256, cut or not. Keys have 20, an MD5 has 32.
+var digestLike = regexp.MustCompile(`[0-9A-Fa-f]{40,}`)

@@ -53,11 +53,10 @@ func (c Credentials) verifyToken(token string, message []byte, form string) erro
 	if token == "" {
 		return refuse(ErrNoSignature, "no auth given: expected \"KEY:DIGEST\" from the application's auth endpoint")
 	}
-	colon := strings.LastIndexByte(token, ':')
-	if colon < 0 {
+	key, digest, found := strings.Cut(token, ":") // no key has a colon
+	if !found {
 		return refuse(ErrKey, "auth has no key: expected \"KEY:DIGEST\" from the application's auth endpoint")
 	}
-	key, digest := token[:colon], token[colon+1:]
 	if key != c.Key {
 		return c.wrongKey("the key in auth", key)
 	}

@@ -39,7 +39,10 @@ type Request struct {
 	Paths []string
 	// Query holds the decoded parameters, as [ParseQuery] reads them.
 	Query url.Values
-	Body  []byte
+	// HasBody says that there is a body, which has not been read.
+	HasBody bool
+	// Body is looked at by [Credentials.VerifyRequest] alone.
+	Body []byte
 }
 
 // ParseQuery decodes a query string the way the signing libraries mean it. It
@@ -92,12 +95,22 @@ func (c Credentials) SignRequest(method, path string, query url.Values, body []b
 	return signed
 }
 
-// VerifyRequest checks, in this order, that auth_key is this application's
-// key, auth_version is 1.0, auth_timestamp is within [TimestampGrace] of now,
-// body_md5 is the digest of the body (required when there is one), and
-// auth_signature signs method, path and query. It returns an error that wraps
-// [ErrNoSignature], [ErrKey], [ErrVersion], [ErrTimestamp], [ErrBodyMD5] or
-// [ErrSignature].
+// VerifyRequest is [Credentials.VerifyQuery] and [VerifyBody], for those who have
+// the body already.
+func (c Credentials) VerifyRequest(r Request, now time.Time) error {
+	r.HasBody = r.HasBody || len(r.Body) > 0
+	if err := c.VerifyQuery(r, now); err != nil {
+		return err
+	}
+	return VerifyBody(r.Query, r.Body)
+}
+
+// VerifyQuery checks, in this order, that auth_key is this application's key,
+// auth_version is 1.0, auth_timestamp is within [TimestampGrace] of now, there is
+// a body_md5 if there is a body, and auth_signature signs method, path and query.
+// It returns an error that wraps [ErrNoSignature], [ErrKey], [ErrVersion],
+// [ErrTimestamp], [ErrBodyMD5] or [ErrSignature]. The body is then worth reading,
+// and [VerifyBody] checks it: strangers do not make the server read bodies.
 //
 // Pusher's libraries disagree on what to sign where the documentation says
 // nothing. All of this is accepted:
@@ -112,7 +125,7 @@ func (c Credentials) SignRequest(method, path string, query url.Values, body []b
 // not be told from the end of it: a signature over "a=1&b=2" would hold for a
 // single parameter too. Such names and values are refused; they belong in the
 // body.
-func (c Credentials) VerifyRequest(r Request, now time.Time) error {
+func (c Credentials) VerifyQuery(r Request, now time.Time) error {
 	if err := c.usable(); err != nil {
 		return err
 	}
@@ -137,8 +150,10 @@ func (c Credentials) VerifyRequest(r Request, now time.Time) error {
 	if err := verifyTimestamp(r.Query, now); err != nil {
 		return err
 	}
-	if err := verifyBody(r); err != nil {
-		return err
+	if r.HasBody {
+		if _, err := single(r.Query, paramBodyMD5, ErrBodyMD5); err != nil {
+			return err
+		}
 	}
 	return c.verifySignature(r)
 }
@@ -181,21 +196,24 @@ func verifyTimestamp(query url.Values, now time.Time) error {
 		"set the clock of whichever is wrong", time.Unix(seconds, 0).UTC().Format(iso8601), grace, now.UTC().Format(iso8601))
 }
 
-func verifyBody(r Request) error {
+// VerifyBody checks that body_md5 in the query of a request, which
+// [Credentials.VerifyQuery] has verified, is the digest of its body. It is
+// required when there is a body. The error wraps [ErrBodyMD5].
+func VerifyBody(query url.Values, body []byte) error {
 	// Some libraries send the digest of an empty body, some none.
-	if len(r.Body) == 0 && !r.Query.Has(paramBodyMD5) {
+	if len(body) == 0 && !query.Has(paramBodyMD5) {
 		return nil
 	}
-	given, err := single(r.Query, paramBodyMD5, ErrBodyMD5)
+	given, err := single(query, paramBodyMD5, ErrBodyMD5)
 	if err != nil {
 		return err
 	}
-	sum := md5.Sum(r.Body)
+	sum := md5.Sum(body)
 	var want [2 * md5.Size]byte
 	hex.Encode(want[:], sum[:])
 	if given != string(want[:]) {
 		return refuse(ErrBodyMD5, "body_md5 %s is not the MD5 hex digest of the %d byte body received: "+
-			"sign the exact bytes sent, and check that no proxy drops or rewrites the body", clip(given), len(r.Body))
+			"sign the exact bytes sent, and check that no proxy drops or rewrites the body", clip(given), len(body))
 	}
 	return nil
 }

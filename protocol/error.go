@@ -21,6 +21,7 @@ const (
 	CodeOverCapacity        = 4100 // also a slow consumer
 	CodeReconnect           = 4200 // restart, drain
 	CodePongTimeout         = 4201
+	CodeInactive            = 4202 // a message was begun and not finished
 	CodeClientEvent         = 4301 // client event refused; the connection stays
 	CodeWatchlist           = 4302 // watchlist too long; the connection stays
 )

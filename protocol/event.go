@@ -61,9 +61,13 @@ func ConnectionEstablishedFrame(id SocketID, activitySeconds int) Frame {
 
 // ErrorFrame tells the client of an error. Its data is an object: the one
 // exception of the protocol.
-func ErrorFrame(e *Error) Frame {
-	return textFrame(80+len(e.Message), func(b []byte) []byte {
-		b = appendHead(b, EventError, "")
+func ErrorFrame(e *Error) Frame { return ChannelErrorFrame("", e) }
+
+// ChannelErrorFrame is [ErrorFrame] with a channel that the error concerns:
+// pusher-js then tells the channel's handlers as well.
+func ChannelErrorFrame(channel string, e *Error) Frame {
+	return textFrame(80+len(channel)+len(e.Message), func(b []byte) []byte {
+		b = appendHead(b, EventError, channel)
 		b = append(b, `{"code":`...)
 		if e.Code == 0 {
 			b = append(b, "null"...)

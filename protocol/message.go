@@ -47,12 +47,14 @@ type Subscribe struct {
 }
 
 // ParseSubscribe reads the data of pusher:subscribe. It may come as an object
-// or as a string of JSON; absent and null values are empty.
+// or as a string of JSON; absent and null values are empty. If the error is about
+// another value than the channel, the channel is returned beside it, so that the
+// refusal can name it.
 func ParseSubscribe(data []byte) (Subscribe, error) {
 	var d struct {
-		Channel     *string `json:"channel"`
-		Auth        *string `json:"auth"`
-		ChannelData *string `json:"channel_data"`
+		Channel     *string        `json:"channel"`
+		Auth        jsontext.Value `json:"auth"`
+		ChannelData jsontext.Value `json:"channel_data"`
 	}
 	object, err := unwrap(data)
 	if err != nil {
@@ -65,13 +67,24 @@ func ParseSubscribe(data []byte) (Subscribe, error) {
 		return Subscribe{}, fmt.Errorf("data has no channel")
 	}
 	s := Subscribe{Channel: *d.Channel}
-	if d.Auth != nil {
-		s.Auth = *d.Auth
+	if s.Auth, err = optionalString("auth", d.Auth); err != nil {
+		return s, err
 	}
-	if d.ChannelData != nil {
-		s.ChannelData = *d.ChannelData
+	s.ChannelData, err = optionalString("channel_data", d.ChannelData)
+	return s, err
+}
+
+// optionalString reads a value that is a string, or null or absent.
+func optionalString(name string, raw jsontext.Value) (s string, err error) {
+	switch kind := raw.Kind(); kind {
+	case jsontext.KindInvalid, jsontext.KindNull:
+		return "", nil
+	case jsontext.KindString:
+		err = ReadJSON(raw, &s)
+		return s, err
+	default:
+		return "", fmt.Errorf("%s must not be %s: send the string that the application's auth endpoint returned", name, kindName(kind))
 	}
-	return s, nil
 }
 
 // Signin is the data of pusher:signin.

@@ -113,13 +113,13 @@ func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
 	batch := make([]Publication, len(b.Batch))
 	for i, item := range b.Batch {
 		if item.Channel == nil {
-			return nil, badRequest("batch[%d]: channel is missing", i)
+			return nil, badRequest("channel is missing (batch[%d])", i)
 		}
 		item.Channels = []string{*item.Channel}
 		p, err := item.publication(limits)
 		if err != nil {
 			refused := err.(*RequestError)
-			return nil, &RequestError{Status: refused.Status, Message: fmt.Sprintf("batch[%d]: %s", i, refused.Message)}
+			return nil, &RequestError{Status: refused.Status, Message: fmt.Sprintf("%s (batch[%d])", refused.Message, i)}
 		}
 		batch[i] = p
 	}

@@ -6,10 +6,10 @@ import "belfry/server/session"
 // connections that are being admitted.
 const reservedFiles = 128
 
-// places are as many as configured, or as the descriptors allow: one client
-// more than that is told to come back (4100), where without a descriptor it
-// could be told nothing, and a publish could not come in.
-func (s *Server) places() *session.Places {
+// capacity is what is configured, or what the descriptors allow: one client more
+// than that is told to come back (4100), where without a descriptor it could be
+// told nothing, and a publish could not come in.
+func (s *Server) capacity() *session.Capacity {
 	files := fileLimit()
 	if files > 2*reservedFiles {
 		files -= reservedFiles
@@ -20,5 +20,5 @@ func (s *Server) places() *session.Places {
 		limit = most
 	}
 	s.log.Info("connections are limited", "to", limit, "file_descriptors", fileLimit(), "max_connections", most)
-	return session.NewPlaces(most, files)
+	return session.NewCapacity(most, files)
 }

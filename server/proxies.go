@@ -8,6 +8,20 @@ import (
 	"strings"
 )
 
+// parseHop reads one address of X-Forwarded-For. Proxies write it with the port
+// too, as Azure's do, and IPv6 in brackets.
+func parseHop(hop string) (a netip.Addr, ok bool) {
+	hop = strings.Trim(strings.TrimSpace(hop), `"`)
+	if ap, err := netip.ParseAddrPort(hop); err == nil {
+		return ap.Addr(), true
+	}
+	if inside, found := strings.CutPrefix(hop, "["); found {
+		hop = strings.TrimSuffix(inside, "]")
+	}
+	a, err := netip.ParseAddr(hop)
+	return a, err == nil
+}
+
 // trust makes RemoteAddr the client's address when the request comes through
 // proxies that are trusted: the last address in X-Forwarded-For that is not
 // one of theirs. Anybody else's header is not believed.
@@ -30,8 +44,8 @@ func trust(proxies []netip.Prefix, next http.Handler) http.Handler {
 		}
 		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		for _, hop := range slices.Backward(hops) {
-			a, err := netip.ParseAddr(strings.TrimSpace(hop))
-			if err != nil {
+			a, ok := parseHop(hop)
+			if !ok {
 				break
 			}
 			r.RemoteAddr = a.String()

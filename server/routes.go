@@ -64,9 +64,8 @@ func (s *Server) ready(w http.ResponseWriter) {
 		writeJSON(w, http.StatusServiceUnavailable, `{"status":"draining"}`)
 		return
 	}
-	if err := s.broker.Ready(); err != nil {
-		body := protocol.AppendString([]byte(`{"status":"cluster is not reachable","error":`), err.Error())
-		writeJSON(w, http.StatusServiceUnavailable, string(body)+"}")
+	if s.broker.Ready() != nil { // the log says why: here, anybody may ask
+		writeJSON(w, http.StatusServiceUnavailable, `{"status":"cluster is not reachable"}`)
 		return
 	}
 	writeJSON(w, http.StatusOK, `{"status":"ready"}`)
@@ -115,7 +114,7 @@ func (s *Server) recovered(h http.Handler) http.Handler {
 				return
 			}
 			s.metrics.Panics.Inc()
-			s.log.Error("panic while serving a request", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.log.Error("panic while serving a request", "path", protocol.Clip(r.URL.Path, 200), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			writeJSON(w, http.StatusInternalServerError, `{"error":"internal error"}`)
 		}()
 		h.ServeHTTP(w, r)

@@ -22,6 +22,7 @@ import (
 	"belfry/server/fallback"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/webhooks"
 	"belfry/server/websocket"
@@ -44,6 +45,7 @@ type Server struct {
 	watch     *keepalive.Watch
 	websocket *websocket.Handler
 	fallback  *fallback.Handler
+	refusals  *refusals.Log
 	draining  atomic.Bool
 	http      *http.Server
 
@@ -67,7 +69,7 @@ const (
 // New listens, so that a port in use is told before anything else, and gets
 // everything ready for Run.
 func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err error) {
-	s := &Server{config: cfg, log: log}
+	s := &Server{config: cfg, log: log, refusals: refusals.New(log)}
 	defer func() {
 		if err != nil {
 			s.closeListeners()
@@ -113,23 +115,23 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
-	gate := &session.Gate{Apps: s.apps, Metrics: s.metrics, Log: log}
-	places := s.places()
+	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals}
+	capacity := s.capacity()
 	s.websocket = &websocket.Handler{
-		Gate:           gate,
+		Admission:      admission,
 		Watch:          s.watch,
 		Metrics:        s.metrics,
 		Log:            log,
 		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		Places:         places,
+		Capacity:       capacity,
 	}
 	s.fallback = &fallback.Handler{
-		Gate:           gate,
+		Admission:      admission,
 		Watch:          s.watch,
 		Metrics:        s.metrics,
 		Log:            log,
 		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		Places:         places,
+		Capacity:       capacity,
 	}
 	if err := s.websocket.Start(); err != nil {
 		s.watch.Close()
@@ -165,7 +167,7 @@ func (s *Server) api() *api.API {
 	return &api.API{
 		Apps:            s.apps,
 		Metrics:         s.metrics,
-		Log:             s.log,
+		Refusals:        s.refusals,
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
 	}
@@ -267,6 +269,7 @@ func (s *Server) drain() {
 	s.broker.Close()
 	s.watch.Close()
 	s.webhooks.Close(ctx)
+	s.refusals.Flush()
 	s.log.Info("stopped")
 }
 

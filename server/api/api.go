@@ -23,13 +23,14 @@ import (
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 )
 
 // API serves /apps/{id}/…, with Prefix or without.
 type API struct {
-	Apps    *apps.Registry
-	Metrics *metrics.Metrics
-	Log     *slog.Logger
+	Apps     *apps.Registry
+	Metrics  *metrics.Metrics
+	Refusals *refusals.Log
 	// Prefix comes before /apps in requests of clients that keep it
 	// (Laravel's path option): "" or "/name".
 	Prefix string
@@ -126,7 +127,8 @@ func (c *call) appID() string {
 }
 
 // serve checks in the order of Pusher's documentation: the app of the path,
-// its signature, then what is asked.
+// its signature, then what is asked. A body is read once the signature is known
+// to be the application's.
 func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	full := r.URL.EscapedPath()
 	path := full
@@ -153,22 +155,25 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		w.Header().Set("Allow", route.method)
 		return nil, fail(http.StatusMethodNotAllowed, "%s is not allowed here, use %s", clip(r.Method), route.method)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, c.api.MaxRequestBytes))
-	if err != nil {
-		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-			return nil, fail(http.StatusRequestEntityTooLarge,
-				"request body of %s bytes is larger than max_request_bytes %d", length(r), c.api.MaxRequestBytes)
-		}
-		return nil, fail(http.StatusBadRequest, "request body could not be read")
-	}
 	query := auth.ParseQuery(r.URL.RawQuery)
-	signed := auth.Request{Method: r.Method, Paths: candidates(path, full), Query: query, Body: body}
 	settings := c.app.Settings()
-	if err := settings.Credentials.VerifyRequest(signed, time.Now()); err != nil {
+	signed := auth.Request{Method: r.Method, Paths: candidates(path, full), Query: query, HasBody: r.ContentLength > 0}
+	if err := settings.Credentials.VerifyQuery(signed, time.Now()); err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
 	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
+	}
+	if !c.app.AdmitRequest() {
+		w.Header().Set("Retry-After", "1") // second
+		return nil, fail(http.StatusTooManyRequests, "app %s sends more than %d requests a second: see api_request_rate", c.app.ID, settings.APIRequestRate)
+	}
+	body, err := c.readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := auth.VerifyBody(query, body); err != nil {
+		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
 	answer, err := route.handler(request{c.app, name, query, body})
 	if err != nil {
@@ -178,6 +183,18 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return raw, nil
 	}
 	return json.Marshal(answer)
+}
+
+func (c *call) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, c.api.MaxRequestBytes))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, fail(http.StatusRequestEntityTooLarge,
+			"request body of %s bytes is larger than max_request_bytes %d", length(r), c.api.MaxRequestBytes)
+	}
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "request body could not be read")
+	}
+	return body, nil
 }
 
 // candidates are the paths that a client may have signed: without a prefix, as
@@ -214,7 +231,8 @@ func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
 	default:
 		status = http.StatusInternalServerError
 	}
-	c.api.Log.Info("request refused", "app", c.appID(), "route", c.route.name, "code", status, "reason", err.Error(), "remote", r.RemoteAddr)
+	c.api.Refusals.Add(refusals.Refusal{What: "request refused", App: c.appID(), Code: status, Reason: err.Error()},
+		slog.String("route", c.route.name), slog.String("remote", r.RemoteAddr))
 	answer, err = json.Marshal(map[string]string{"error": err.Error()})
 	if err != nil {
 		return http.StatusInternalServerError, []byte(`{"error":"internal error"}`)

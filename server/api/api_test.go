@@ -431,9 +431,9 @@ func TestInfo(t *testing.T) {
 	}
 	for info, want := range map[string]string{
 		"":                               `{}`,
-		"subscription_count":             `{"channels":{"a":{"subscription_count":2},"nowhere":{"subscription_count":0},"presence-a":{}}}`,
+		"subscription_count":             `{"channels":{"a":{"subscription_count":2},"nowhere":{"subscription_count":0},"presence-a":{"subscription_count":2}}}`,
 		"user_count":                     `{"channels":{"a":{},"nowhere":{},"presence-a":{"user_count":1}}}`,
-		"user_count, subscription_count": `{"channels":{"a":{"subscription_count":2},"nowhere":{"subscription_count":0},"presence-a":{"user_count":1}}}`,
+		"user_count, subscription_count": `{"channels":{"a":{"subscription_count":2},"nowhere":{"subscription_count":0},"presence-a":{"subscription_count":2,"user_count":1}}}`,
 	} {
 		expectOK(t, s.Post(t, "1", "events", publish(info)), want)
 	}
@@ -510,7 +510,8 @@ func TestMaxRequestBytes(t *testing.T) {
 	expectOK(t, s.Post(t, "1", "events", full), "{}")
 	expectError(t, s.Post(t, "1", "events", full+" "), 413, "20001", "20000")
 
-	r, err := http.NewRequest("POST", s.URL("/apps/1/events"), io.MultiReader(strings.NewReader(full), strings.NewReader(" ")))
+	query := servertest.SignedQuery("1", "POST", "/apps/1/events", nil, []byte(full+" "), time.Now())
+	r, err := http.NewRequest("POST", s.URL("/apps/1/events?"+query.Encode()), io.MultiReader(strings.NewReader(full), strings.NewReader(" ")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,5 +522,56 @@ func TestMaxRequestBytes(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != 413 {
 		t.Errorf("answered with %s", resp.Status)
+	}
+}
+
+// Nothing of the body of a request that is not signed is read.
+func TestUnsignedBodiesAreNotRead(t *testing.T) {
+	s := servertest.Start(t)
+	for _, query := range []string{"", "?auth_key=key-1&auth_signature=x&auth_timestamp=1&auth_version=1.0&body_md5=x"} {
+		body, write := io.Pipe()
+		r, err := http.NewRequest("POST", s.URL("/apps/1/events"+query), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = 1 << 20
+		r.Header.Set("Expect", "100-continue") // the body is sent when the server wants it
+		go write.Write([]byte("x"))
+		resp, err := s.Client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 401 {
+			t.Errorf("answered with %s", resp.Status)
+		}
+		write.Close()
+	}
+}
+
+// Bodies that are no JSON are told what they look like, and what hosted Pusher's
+// libraries look for in an error is in it.
+func TestErrorsToActOn(t *testing.T) {
+	s := servertest.Start(t)
+	long := strings.Repeat("x", 10241)
+	for _, tt := range []struct {
+		route, body string
+		status      int
+		want        string
+	}{
+		{"events", "name=e&channel=c&data=x", 400, "looks like a form"},
+		{"events", "\x1f\x8b\x08\x00\x00", 400, "gzip"},
+		{"events", "\ufeff" + event, 400, "byte order mark"},
+		{"events", " ", 400, "it is empty"},
+		{"events", "null", 400, "name is missing"},
+		{"events", `{"name":"e","channels":"a","data":"x"}`, 400, "channels must not be a string"},
+		{"events", `{"name":"e","channel":"a","data":"` + long + `"}`, 413, `{"error":"The data content of this event exceeds the allowed maximum (10240 bytes)`},
+		{"batch_events", `{"batch":[{"name":"e","channel":"a","data":"` + long + `"}]}`, 413, `{"error":"The data content of this event exceeds the allowed maximum (10240 bytes)`},
+		{"batch_events", `{"batch":[{},{},{},{},{},{},{},{},{},{},{}]}`, 400, "Batch too large"},
+		{"batch_events", `{"batch":[{"name":"e","channel":5,"data":"x"}]}`, 400, "batch[0].channel must not be a number"},
+	} {
+		if a := s.Post(t, "1", tt.route, tt.body); a.Status != tt.status || !strings.Contains(a.Body, tt.want) {
+			t.Errorf("%.60q: %d %s, want %d and %q", tt.body, a.Status, a.Body, tt.status, tt.want)
+		}
 	}
 }

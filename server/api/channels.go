@@ -29,7 +29,7 @@ func listChannels(r request) (any, error) {
 		if info.UserCount {
 			a["user_count"] = state.Users
 		}
-		if info.SubscriptionCount && !protocol.KindOf(name).IsPresence() {
+		if info.SubscriptionCount {
 			a["subscription_count"] = state.Subscriptions
 		}
 		channels[name] = a
@@ -58,7 +58,7 @@ func showChannel(r request) (any, error) {
 	if info.UserCount {
 		answer["user_count"] = state.Users
 	}
-	if info.SubscriptionCount && !presence {
+	if info.SubscriptionCount {
 		answer["subscription_count"] = state.Subscriptions
 	}
 	if info.Cache {

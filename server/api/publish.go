@@ -73,21 +73,22 @@ func deliver(app *apps.App, ps ...protocol.Publication) error {
 	return nil
 }
 
-// describe answers info for one channel: users are counted on presence
-// channels, subscriptions on all others.
+// describe answers info for one channel: subscriptions are counted on every
+// channel, users on presence channels.
 func describe(app *apps.App, channel string, info protocol.Info) (attributes, error) {
 	a := attributes{}
-	presence := protocol.KindOf(channel).IsPresence()
-	if presence && !info.UserCount || !presence && !info.SubscriptionCount {
+	users := info.UserCount && protocol.KindOf(channel).IsPresence()
+	if !users && !info.SubscriptionCount {
 		return a, nil
 	}
 	state, err := app.Channels.State(channel)
 	if err != nil {
 		return nil, err
 	}
-	if presence {
+	if users {
 		a["user_count"] = state.Users
-	} else {
+	}
+	if info.SubscriptionCount {
 		a["subscription_count"] = state.Subscriptions
 	}
 	return a, nil

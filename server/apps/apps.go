@@ -6,6 +6,9 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"belfry/auth"
 	"belfry/channels"
@@ -26,6 +29,8 @@ type App struct {
 	removed     atomic.Bool
 	connections atomic.Int64
 	byTransport [protocol.NumTransports]atomic.Int64 // the same ones
+	addresses   addresses                            // the same ones, while there are limits for one
+	requests    atomic.Pointer[rate.Limiter]         // of the HTTP API; nil: no limit
 }
 
 // Settings are what may change of an application while it is served.
@@ -57,23 +62,65 @@ func (a *App) Refusal() *protocol.Error {
 // Connections is how many are open, subscribed or not.
 func (a *App) Connections() int { return int(a.connections.Load()) }
 
-// Connect counts a connection in, or reports that the application has all it
-// may have. A connection that was counted in must be counted out with
-// Disconnect.
-func (a *App) Connect(t protocol.Transport) bool {
+// Connect counts a connection from a network address in, or returns why the
+// application may not have it. A connection that was counted in must be counted
+// out with Disconnect, to which the Address is passed, nil or not.
+func (a *App) Connect(t protocol.Transport, remote string) (*Address, *protocol.Error) {
+	s := a.Settings()
 	n := a.connections.Add(1)
-	if most := a.Settings().MaxConnections; most > 0 && n > int64(most) {
+	if s.MaxConnections > 0 && n > int64(s.MaxConnections) {
 		a.connections.Add(-1)
-		return false
+		a.Metrics.LimitMet(metrics.MaxConnections)
+		return nil, protocol.Errorf(protocol.CodeOverQuota, "Application is over its quota of %d connections: see max_connections", s.MaxConnections)
+	}
+	address, e := a.connectFrom(remote, s)
+	if e != nil {
+		a.connections.Add(-1)
+		return nil, e
 	}
 	a.byTransport[t].Add(1)
-	return true
+	return address, nil
 }
 
-// Disconnect counts a connection out.
-func (a *App) Disconnect(t protocol.Transport) {
+// connectFrom counts a connection in at its address if that has limits.
+func (a *App) connectFrom(remote string, s *Settings) (*Address, *protocol.Error) {
+	if s.MaxConnectionsPerAddress == 0 && s.ConnectRatePerAddress == 0 {
+		return nil, nil
+	}
+	network := Network(remote)
+	if !network.IsValid() {
+		return nil, nil // a Unix socket, or a proxy that hides it
+	}
+	address, met := a.addresses.connect(network, s.MaxConnectionsPerAddress, s.ConnectRatePerAddress, time.Now())
+	switch met {
+	case tooMany:
+		a.Metrics.LimitMet(metrics.MaxConnectionsPerAddress)
+		return nil, protocol.Errorf(protocol.CodeOverCapacity, "Too many connections from %s: %d are open, see max_connections_per_address", network, s.MaxConnectionsPerAddress)
+	case tooFast:
+		a.Metrics.LimitMet(metrics.ConnectRatePerAddress)
+		return nil, protocol.Errorf(protocol.CodeOverCapacity, "Too many new connections from %s: more than %d a second, see connect_rate_per_address", network, s.ConnectRatePerAddress)
+	}
+	return address, nil
+}
+
+// Disconnect counts a connection out. address is what Connect returned for it.
+func (a *App) Disconnect(t protocol.Transport, address *Address) {
+	if address != nil {
+		a.addresses.disconnect(address)
+	}
 	a.byTransport[t].Add(-1)
 	a.connections.Add(-1)
+}
+
+// AdmitRequest reports whether api_request_rate allows a request to the HTTP API
+// now.
+func (a *App) AdmitRequest() bool {
+	limiter := a.requests.Load()
+	if limiter == nil || limiter.Allow() {
+		return true
+	}
+	a.Metrics.LimitMet(metrics.APIRequestRate)
+	return false
 }
 
 // AllowsOrigin checks a browser's Origin header against allowed_origins: the

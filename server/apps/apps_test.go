@@ -52,12 +52,15 @@ func TestAllowsOrigin(t *testing.T) {
 }
 
 func TestConnectUpToTheLimit(t *testing.T) {
-	a := new(App)
+	a := &App{Metrics: metrics.New("", "", "").App("1")}
 	a.settings.Store(&Settings{App: config.App{MaxConnections: 10}})
 	var admitted sync.WaitGroup
 	results := make(chan bool, 30)
 	for range 30 {
-		admitted.Go(func() { results <- a.Connect(protocol.XHRPolling) })
+		admitted.Go(func() {
+			_, refused := a.Connect(protocol.XHRPolling, "127.0.0.1:1")
+			results <- refused == nil
+		})
 	}
 	admitted.Wait()
 	close(results)
@@ -70,14 +73,14 @@ func TestConnectUpToTheLimit(t *testing.T) {
 	if n != 10 || a.Connections() != 10 {
 		t.Errorf("%d were admitted, %d are counted, want 10", n, a.Connections())
 	}
-	a.Disconnect(protocol.XHRPolling)
-	if !a.Connect(protocol.XHRPolling) {
-		t.Error("a freed place was not given")
+	a.Disconnect(protocol.XHRPolling, nil)
+	if _, refused := a.Connect(protocol.XHRPolling, "127.0.0.1:1"); refused != nil {
+		t.Errorf("a freed place was not given: %v", refused)
 	}
 	unlimited := new(App)
 	unlimited.settings.Store(new(Settings))
 	for range 100 {
-		if !unlimited.Connect(protocol.WebSocket) {
+		if _, refused := unlimited.Connect(protocol.WebSocket, "127.0.0.1:1"); refused != nil {
 			t.Fatal("refused without a limit")
 		}
 	}

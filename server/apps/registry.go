@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
+
 	"belfry/channels"
 	"belfry/server/config"
 	"belfry/server/metrics"
@@ -97,8 +99,19 @@ func (r *Registry) newApp(c config.App) *App {
 func (a *App) set(c config.App) {
 	s := &Settings{App: c, Credentials: c.Credentials()}
 	a.settings.Store(s)
+	a.limitRequests(c.APIRequestRate)
 	a.Webhooks.Configure(s.Credentials, s.Webhooks)
 	a.Channels.SetLimits(channelLimits(c))
+}
+
+// limitRequests lets an unchanged limit go on where it is.
+func (a *App) limitRequests(perSecond int) {
+	switch now := a.requests.Load(); {
+	case perSecond == 0:
+		a.requests.Store(nil)
+	case now == nil || now.Burst() != perSecond:
+		a.requests.Store(rate.NewLimiter(rate.Limit(perSecond), perSecond))
+	}
 }
 
 func channelLimits(c config.App) channels.Limits {

@@ -237,7 +237,7 @@ func (c *conn) remove() {
 	c.receiver = nil
 	c.handler.Watch.Remove(c.slot)
 	c.handler.forget(c)
-	c.handler.Places.Leave(files)
+	c.handler.Capacity.Release(files)
 }
 
 func appendGoodbye(lines []byte, e *protocol.Error) []byte {

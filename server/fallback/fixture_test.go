@@ -21,6 +21,7 @@ import (
 	"belfry/server/config"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/webhooks"
 )
@@ -56,12 +57,12 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		registry := apps.NewRegistry([]config.App{a}, broker, hooks, counts)
 		f := &fixture{
 			Handler: &Handler{
-				Gate:           &session.Gate{Apps: registry, Metrics: counts, Log: log},
+				Admission:      &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log)},
 				Watch:          keepalive.New(),
 				Metrics:        counts,
 				Log:            log,
 				MaxOutboxBytes: 100_000,
-				Places:         session.NewPlaces(places, 0),
+				Capacity:       session.NewCapacity(places, 0),
 			},
 			t: t, registry: registry, app: registry.ByID("1"), mux: http.NewServeMux(),
 		}
@@ -86,7 +87,7 @@ func (f *fixture) end() {
 		f.t.Errorf("%d sessions are left, %d connections are counted", n, m)
 	}
 	for range places {
-		if e := f.Places.Take(files); e != nil {
+		if e := f.Capacity.Acquire(files); e != nil {
 			f.t.Error("a place was not given back")
 		}
 	}

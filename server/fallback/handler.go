@@ -47,14 +47,15 @@ import (
 
 // Handler serves the requests of all sessions.
 type Handler struct {
-	Gate    *session.Gate
-	Watch   *keepalive.Watch
-	Metrics *metrics.Metrics
-	Log     *slog.Logger
+	Admission *session.Admission
+	Watch     *keepalive.Watch
+	Metrics   *metrics.Metrics
+	Log       *slog.Logger
 	// MaxOutboxBytes may wait for one session.
 	MaxOutboxBytes int
-	// Places are taken by sessions; who finds none is refused with 4100.
-	Places *session.Places
+	// Capacity is taken by sessions; a client that finds none is refused with
+	// 4100.
+	Capacity *session.Capacity
 
 	mu       sync.Mutex // guards the following; taken while a conn's is held, never the other way round
 	conns    map[name]*conn

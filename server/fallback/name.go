@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net/http"
-	"net/netip"
+
+	"belfry/server/apps"
 )
 
 // name is what a session is known by: a digest of what all requests of its
@@ -28,26 +29,11 @@ func nameOf(r *http.Request) (n name) {
 	return n
 }
 
-// ipv6Bits of an address are its network's (RFC 4291 section 2.5.4): a host
-// changes the others by itself, from one connection to the next (RFC 8981).
-const ipv6Bits = 64
-
-// network is what does not change of a client's address while it stays where
-// it is.
+// network is what does not change of a client's address; the whole of it if it
+// is no IP address.
 func network(remote string) string {
-	var a netip.Addr
-	if ap, err := netip.ParseAddrPort(remote); err == nil {
-		a = ap.Addr()
-	} else if a, err = netip.ParseAddr(remote); err != nil {
-		return remote
+	if p := apps.Network(remote); p.IsValid() {
+		return p.String()
 	}
-	a = a.Unmap().WithZone("")
-	if a.Is4() {
-		return a.String()
-	}
-	p, err := a.Prefix(ipv6Bits)
-	if err != nil {
-		return remote
-	}
-	return p.String()
+	return remote
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/refusals"
 )
 
 // bomb is a log handler that panics at a message.
@@ -29,7 +30,7 @@ func (b bomb) Handle(ctx context.Context, r slog.Record) error {
 // A bug ends the one session, or the one request, that meets it.
 func TestPanics(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
-		f.Gate.Log = slog.New(bomb{f.Log.Handler(), "refused"})
+		f.Admission.Refusals = refusals.New(slog.New(bomb{f.Log.Handler(), "refused"}))
 		other, stream := f.stream("other"), f.stream("s")
 		f.poll("p")
 		for _, name := range []string{"s", "p"} {
@@ -46,7 +47,7 @@ func TestPanics(t *testing.T) {
 		}
 	})
 	inBubble(t, func(t *testing.T, f *fixture) {
-		f.Gate.Apps = nil // a bug
+		f.Admission.Apps = nil // a bug
 		r := f.post("s/xhr_streaming", "")
 		if lines := r.lines(); len(lines) != 3 || lines[0] != "o" || !strings.HasPrefix(lines[2], "c[1011,") || !r.over() {
 			t.Errorf("got %q", lines)
@@ -73,7 +74,7 @@ func (b barrier) Handle(_ context.Context, r slog.Record) error {
 // holdUp makes clients wait within their admission until the channel closes.
 func (f *fixture) holdUp() chan struct{} {
 	b := barrier{f.Log.Handler(), "connection opened", make(chan struct{})}
-	f.Gate.Log = slog.New(b)
+	f.Admission.Log = slog.New(b)
 	return b.open
 }
 

@@ -141,13 +141,13 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 	if h.isDraining() {
 		return nil, session.Restarting
 	}
-	if refused = h.Places.Take(files); refused != nil {
-		h.Gate.Reject("", refused)
+	if refused = h.Capacity.Acquire(files); refused != nil {
+		h.Admission.Reject("", refused)
 		return nil, refused
 	}
 	c = &conn{handler: h, name: n, until: never}
 	if refused = h.admit(r, t, c); refused != nil {
-		h.Places.Leave(files)
+		h.Capacity.Release(files)
 		return nil, refused
 	}
 	h.Watch.Add(c, &c.slot, h.Watch.Now())
@@ -157,7 +157,7 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 // internalError is the close code of RFC 6455 section 7.4.1 for a bug.
 const internalError = 1011
 
-// admit lets the gate decide. A bug in it ends this session only, in the way
+// admit decides about a client. A bug in it ends this session only, in the way
 // of a refusal.
 func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused *protocol.Error) {
 	defer func() {
@@ -167,7 +167,7 @@ func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused
 		}
 	}()
 	query := r.URL.Query()
-	c.session, refused = h.Gate.Admit(session.Handshake{
+	c.session, refused = h.Admission.Admit(session.Handshake{
 		Transport: t,
 		Key:       r.PathValue("key"),
 		Protocol:  query["protocol"],

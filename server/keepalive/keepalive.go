@@ -74,6 +74,13 @@ func (w *Watch) Set(slot Slot, due Time) {
 	w.mu.Unlock()
 }
 
+// Earlier changes a deadline to one that comes sooner than the one there is.
+func (w *Watch) Earlier(slot Slot, due Time) {
+	w.mu.Lock()
+	w.due[slot] = min(w.due[slot], due)
+	w.mu.Unlock()
+}
+
 // Remove ends watching; the slot is another's from here on.
 func (w *Watch) Remove(slot Slot) {
 	w.mu.Lock()

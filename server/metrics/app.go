@@ -56,6 +56,9 @@ func (m *Metrics) App(id string) *App {
 	for t := range protocol.NumTransports {
 		a.opened[t] = m.opened.WithLabelValues(id, t.String())
 	}
+	for _, l := range limits() {
+		m.limitsMet.WithLabelValues(id, string(l)) // from zero: an alert needs a rate
+	}
 	return a
 }
 

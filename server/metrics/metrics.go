@@ -32,6 +32,7 @@ type Metrics struct {
 	duration     *prometheus.HistogramVec
 	reloads      *prometheus.CounterVec
 	reloaded     prometheus.Gauge
+	limitsMet    *prometheus.CounterVec
 	webhooks     webhooks
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
@@ -85,6 +86,7 @@ func New(version, revision, goVersion string) *Metrics {
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_config_last_reload_successful",
 		Help: "Whether the configuration that was read last is in force: 1, or 0 if it was refused."})
 	m.reloaded.Set(1)
+	m.limitsMet = counter("limits_met_total", "How often a limit of the configuration kept something from happening, by its key.", "app", "limit")
 	m.webhooks = webhooks{
 		sent:     counter("webhooks_sent_total", "Webhook events delivered, one per event and endpoint.", "app"),
 		failed:   counter("webhooks_failed_total", "Webhook events given up, by reason: the endpoint refused (status, redirect) or did not take them in time (expired).", "app", "reason"),

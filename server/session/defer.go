@@ -50,7 +50,7 @@ func (s *Session) work(m protocol.Message) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.app.Metrics.Panicked()
-			s.log.Error("panic while serving a connection; it is closed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.admission.Log.Error("panic while serving a connection; it is closed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			s.Close(Panic, &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Internal error"})
 		}
 	}()

@@ -16,6 +16,7 @@ import (
 	"belfry/server/internal/servertest"
 	"belfry/server/internal/wstest"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/webhooks"
 )
@@ -49,9 +50,9 @@ func inCluster(t *testing.T, test func(t *testing.T, hub *local.Hub, d *slow, ap
 		}
 		m := metrics.New("", "", "")
 		registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, hooks, m)
-		gate := &session.Gate{Apps: registry, Metrics: m, Log: discard}
+		admission := &session.Admission{Apps: registry, Metrics: m, Log: discard, Refusals: refusals.New(discard)}
 		w := new(wire)
-		s, e := gate.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+		s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
 		if e != nil {
 			t.Fatal(e)
 		}

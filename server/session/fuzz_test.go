@@ -14,6 +14,7 @@ import (
 	"belfry/server/internal/servertest"
 	"belfry/server/internal/wstest"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 )
 
@@ -66,7 +67,7 @@ func FuzzMessage(f *testing.F) {
 	limits.MaxChannelsPerConnection = 20
 	registry := apps.NewRegistry([]config.App{limits}, broker, servertest.Webhooks(f), counts)
 	app := registry.ByID("1")
-	gate := &session.Gate{Apps: registry, Metrics: counts, Log: discard}
+	admission := &session.Admission{Apps: registry, Metrics: counts, Log: discard, Refusals: refusals.New(discard)}
 
 	f.Fuzz(func(t *testing.T, messages []byte) {
 		if !utf8.Valid(messages) {
@@ -74,7 +75,7 @@ func FuzzMessage(f *testing.F) {
 		}
 		client, other := new(wire), new(wire)
 		admit := func(w *wire) (*session.Session, string) {
-			s, e := gate.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+			s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
 			if e != nil {
 				t.Fatal(e)
 			}

@@ -11,6 +11,7 @@ import (
 	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/config"
+	"belfry/server/metrics"
 )
 
 // Handle takes one text message of the client, valid UTF-8. It keeps nothing
@@ -24,7 +25,11 @@ func (s *Session) Handle(b []byte) {
 	s.app.Metrics.Received.Inc()
 	s.app.Metrics.ReceivedBytes.Add(float64(len(b)))
 	m, err := protocol.ParseMessage(b)
-	if err != nil {
+	switch {
+	case !s.admits():
+		s.drop(m)
+		return
+	case err != nil:
 		s.refuse(&protocol.Error{Message: "Invalid message: " + err.Error()})
 		return
 	}
@@ -72,13 +77,22 @@ func (s *Session) HandleInvalid(size int, why string) {
 	}
 	s.app.Metrics.Received.Inc()
 	s.app.Metrics.ReceivedBytes.Add(float64(size))
+	if !s.admits() {
+		s.drop(protocol.Message{})
+		return
+	}
 	s.refuse(&protocol.Error{Message: why})
 }
 
 func (s *Session) subscribe(data []byte) {
 	req, err := protocol.ParseSubscribe(data)
 	if err != nil {
-		s.refuse(&protocol.Error{Message: "Invalid pusher:subscribe: " + err.Error()})
+		e := &protocol.Error{Message: "Invalid pusher:subscribe: " + err.Error()}
+		if req.Channel == "" {
+			s.refuse(e)
+		} else {
+			s.refuseSubscription(req.Channel, protocol.SubscriptionInvalid, 400, e)
+		}
 		return
 	}
 	if err := protocol.CheckChannel(req.Channel, s.app.Settings().MaxChannelName); err != nil {
@@ -126,8 +140,9 @@ func (s *Session) join(channel string, member *protocol.Member) {
 		return
 	}
 	if most := s.app.Settings().MaxChannelsPerConnection; most > 0 && s.subscriptions.len() >= most {
+		s.app.Metrics.LimitMet(metrics.MaxChannelsPerConnection)
 		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
-			protocol.Errorf(protocol.CodeOverCapacity, "Connection is subscribed to %d channels, the most it may", most))
+			protocol.Errorf(protocol.CodeOverCapacity, "Connection is subscribed to %d channels, the most it may: see max_channels_per_connection", most))
 		return
 	}
 	var sub *channels.Subscription
@@ -136,8 +151,9 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	s.unlocked(func() { sub, joined, err = s.app.Channels.Subscribe(s, channel, member) })
 	switch {
 	case errors.Is(err, channels.ErrFull):
+		s.app.Metrics.LimitMet(metrics.MaxPresenceMembers)
 		s.refuseSubscription(channel, protocol.SubscriptionLimitReached, 4100,
-			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may", s.app.Settings().MaxPresenceMembers))
+			protocol.Errorf(protocol.CodeOverCapacity, "Presence channel has %d members, the most it may: see max_presence_members", s.app.Settings().MaxPresenceMembers))
 		return
 	case err != nil:
 		s.refuseSubscription(channel, protocol.SubscriptionUnavailable, 503, unavailable(err))
@@ -191,7 +207,7 @@ func (s *Session) succeeded(sub *channels.Subscription, joined channels.Joined) 
 // channel's error handlers (Echo's .error()), the error event everybody else.
 func (s *Session) refuseSubscription(channel, kind string, status int, e *protocol.Error) {
 	s.answer(protocol.SubscriptionErrorFrame(channel, kind, e.Message, status))
-	s.refuse(e, slog.String("channel", clipped(channel)))
+	s.refuse(e, slog.String("channel", channel))
 }
 
 func (s *Session) unsubscribe(data []byte) {
@@ -209,7 +225,7 @@ func (s *Session) unsubscribe(data []byte) {
 // clientEvent relays a client event to the channel's other subscribers.
 func (s *Session) clientEvent(m protocol.Message) {
 	refuse := func(format string, args ...any) {
-		s.refuse(protocol.Errorf(protocol.CodeClientEvent, format, args...), slog.String("channel", clipped(m.Channel)))
+		s.refuseOn(m.Channel, protocol.Errorf(protocol.CodeClientEvent, format, args...))
 	}
 	settings := s.app.Settings()
 	if settings.ClientEvents == config.ClientEventsNone {
@@ -230,6 +246,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 		return
 	}
 	if !s.mayWhisper(settings.ClientEventRate) {
+		s.app.Metrics.LimitMet(metrics.ClientEventRate)
 		refuse("Client events of this connection exceed %d a second", settings.ClientEventRate)
 		return
 	}

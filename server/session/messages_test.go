@@ -8,6 +8,7 @@ import (
 	"belfry/server/config"
 	"belfry/server/internal/servertest"
 	"belfry/server/internal/wstest"
+	"belfry/server/refusals"
 )
 
 // Whatever a client sends, it is answered with an error, and the connection
@@ -73,8 +74,10 @@ func TestMalformedMessages(t *testing.T) {
 		t.Errorf("belfry_subscriptions is %v", got)
 	}
 	// One client does not fill the log.
-	if n := strings.Count(s.Log.String(), "level=INFO msg=refused"); n > 10 {
-		t.Errorf("%d refusals of one client are logged at info", n)
+	for _, code := range []string{"none", "4301"} {
+		if n := strings.Count(s.Log.String(), "level=INFO msg=refused app=1 code="+code); n > refusals.Burst {
+			t.Errorf("%d refusals with code %s are logged at info", n, code)
+		}
 	}
 }
 
@@ -185,7 +188,7 @@ func TestClientEventRate(t *testing.T) {
 	sender.Write(all)
 	refusals := 0
 	for _, text := range sender.ReadUntilPong() {
-		if !strings.HasPrefix(text, `{"event":"pusher:error","data":{"code":4301,`) {
+		if !strings.HasPrefix(text, `{"event":"pusher:error","channel":"private-a","data":{"code":4301,`) {
 			t.Fatalf("got %s", text)
 		}
 		refusals++

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"log/slog"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/keepalive"
+	"belfry/server/metrics"
+	"belfry/server/refusals"
 )
 
 // Conn is the transport's connection. No method blocks.
@@ -49,16 +50,19 @@ const (
 	Terminated    Reason = "terminated"     // the application's backend said so
 	AppClosed     Reason = "app_closed"     // 4003, 4009: its application was disabled or removed
 	ProtocolError Reason = "protocol_error" // RFC 6455 says it must close
+	TooBig        Reason = "too_big"        // 1009: a message of more than max_message_bytes
+	Unfinished    Reason = "unfinished"     // 4202: a message that took longer than message_timeout
 	Panic         Reason = "panic"          // a bug
 )
 
 // Session is one connection that was admitted. Its methods may be called
 // concurrently, except Handle and Due, each of which has one caller.
 type Session struct {
-	app  *apps.App
-	conn Conn
-	log  *slog.Logger
-	id   protocol.SocketID
+	app       *apps.App
+	conn      Conn
+	admission *Admission
+	address   *apps.Address // where it is counted; nil mostly
+	id        protocol.SocketID
 
 	transport protocol.Transport
 
@@ -70,24 +74,21 @@ type Session struct {
 
 	mu            sync.Mutex // guards the following; held while a message is handled
 	ended         bool
-	refusals      int32 // so far
+	messages      allowance
+	toldAt        int64 // when it was last told that messages are dropped, in seconds since 1970
 	subscriptions subscriptions
 	clientEvents  *rate.Limiter // nil until the first client event
 	user          *user         // nil until signed in
 	deferred      *deferred     // nil while no message waits for the cluster
 }
 
-// loggedRefusals is how many refusals of one connection are logged at info;
-// further ones, at debug: a client must not fill the log.
-const loggedRefusals = 10
-
-func newSession(app *apps.App, transport protocol.Transport, conn Conn, log *slog.Logger) *Session {
+func newSession(app *apps.App, transport protocol.Transport, conn Conn, admission *Admission) *Session {
 	var random [8]byte
 	rand.Read(random[:]) // never fails: crypto/rand
 	return &Session{
 		app:       app,
 		conn:      conn,
-		log:       log,
+		admission: admission,
 		id:        protocol.NewSocketID(binary.NativeEndian.Uint64(random[:])),
 		transport: transport,
 	}
@@ -118,7 +119,7 @@ func (s *Session) Dropped(channel string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		s.refuse(protocol.Errorf(protocol.CodeClientEvent, "Client event dropped: %v", err), slog.String("channel", clipped(channel)))
+		s.refuseOn(channel, protocol.Errorf(protocol.CodeClientEvent, "Client event dropped: %v", err))
 	}
 }
 
@@ -136,6 +137,7 @@ func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
 	if settings.RequireSignin > 0 && !s.authorized.Load() {
 		limit := s.opened + seconds(settings.RequireSignin)
 		if now >= limit {
+			s.app.Metrics.LimitMet(metrics.RequireSignin)
 			s.Close(NotAuthorized, protocol.Errorf(protocol.CodeUnauthorized,
 				"Connection not authorized within %s: sign in, or subscribe to a private or presence channel", settings.RequireSignin))
 			return next
@@ -145,10 +147,11 @@ func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
 	return next
 }
 
-// silent is about silence: a probe after activity_timeout, 4201 when
+// silent is about silence: a probe after activity_timeout or, as proxies cut
+// idle connections earlier than that, after ping_interval; and 4201 when
 // pong_timeout brings no sign of life.
 func (s *Session) silent(settings *apps.Settings, now, seen keepalive.Time) (next keepalive.Time) {
-	activity := seconds(settings.ActivityTimeout)
+	activity := seconds(min(settings.ActivityTimeout, settings.PingInterval))
 	pong := seconds(settings.PongTimeout)
 	switch {
 	case now-seen < activity:
@@ -172,7 +175,25 @@ func seconds(d time.Duration) keepalive.Time { return keepalive.Time(d / time.Se
 func (s *Session) Close(reason Reason, e *protocol.Error) {
 	if s.End(reason) {
 		s.app.Metrics.Error(e.Code)
+		if reason.refusal() {
+			s.logRefusal("connection closed by the server", e)
+		}
 		s.conn.Close(e)
+	}
+}
+
+// refusal says whether the client did what the configuration or the protocol
+// does not allow, which an operator wants to know.
+func (r Reason) refusal() bool { return r == NotAuthorized || r == Unfinished }
+
+// Breach ends the session of a client that broke the rules of its transport,
+// which tells it why.
+func (s *Session) Breach(reason Reason, e *protocol.Error) {
+	if s.End(reason) {
+		if reason == TooBig {
+			s.app.Metrics.LimitMet(metrics.MaxMessageBytes)
+		}
+		s.logRefusal("connection closed by the server", e)
 	}
 }
 
@@ -197,7 +218,7 @@ func (s *Session) End(reason Reason) bool {
 	s.ended = true
 	// Deferred, so that a bug in what leaves keeps no place.
 	defer s.app.Metrics.Closed(s.transport, string(reason))
-	defer s.app.Disconnect(s.transport)
+	defer s.app.Disconnect(s.transport, s.address)
 	for sub := range s.subscriptions.all() {
 		s.app.Channels.Unsubscribe(sub)
 	}
@@ -207,10 +228,10 @@ func (s *Session) End(reason Reason) bool {
 	}
 	if reason == SlowConsumer {
 		s.app.Metrics.SlowConsumers.Inc()
-		s.log.Info("slow consumer dropped", "app", s.app.ID, "socket_id", s.id.String(), "code", protocol.CodeOverCapacity)
+		s.logRefusal("slow consumer dropped", TooSlow)
 	}
-	if s.log.Enabled(noContext, slog.LevelDebug) {
-		s.log.Debug("connection closed", "app", s.app.ID, "socket_id", s.id.String(), "reason", string(reason))
+	if log := s.admission.Log; log.Enabled(noContext, slog.LevelDebug) {
+		log.Debug("connection closed", "app", s.app.ID, "socket_id", s.id.String(), "reason", string(reason))
 	}
 	return true
 }
@@ -223,35 +244,26 @@ func (s *Session) answer(f protocol.Frame) {
 
 // refuse answers a message with an error event; the connection stays.
 func (s *Session) refuse(e *protocol.Error, attrs ...slog.Attr) {
-	s.logRefusal(e, attrs...)
+	s.reject(e, protocol.ErrorFrame(e), attrs...)
+}
+
+// refuseOn is refuse for a message about a channel, whose handlers on the client
+// are told as well.
+func (s *Session) refuseOn(channel string, e *protocol.Error) {
+	frame := protocol.ErrorFrame(e)
+	if protocol.CheckChannel(channel, s.app.Settings().MaxChannelName) == nil {
+		frame = protocol.ChannelErrorFrame(channel, e)
+	}
+	s.reject(e, frame, slog.String("channel", channel))
+}
+
+func (s *Session) reject(e *protocol.Error, frame protocol.Frame, attrs ...slog.Attr) {
+	s.logRefusal("refused", e, attrs...)
 	s.app.Metrics.Error(e.Code)
-	s.answer(protocol.ErrorFrame(e))
+	s.answer(frame)
 }
 
-func (s *Session) logRefusal(e *protocol.Error, attrs ...slog.Attr) {
-	level := slog.LevelInfo
-	if s.refusals++; s.refusals > loggedRefusals {
-		level = slog.LevelDebug
-	}
-	ctx := noContext
-	if !s.log.Enabled(ctx, level) {
-		return
-	}
-	attrs = append([]slog.Attr{
-		slog.String("app", s.app.ID),
-		slog.String("socket_id", s.id.String()),
-		slog.String("code", codeText(e.Code)),
-		slog.String("reason", e.Message),
-	}, attrs...)
-	if s.refusals == loggedRefusals {
-		attrs = append(attrs, slog.String("note", "further refusals of this connection are logged at debug"))
-	}
-	s.log.LogAttrs(ctx, level, "refused", attrs...)
-}
-
-func codeText(code int) string {
-	if code == 0 {
-		return "none"
-	}
-	return strconv.Itoa(code)
+func (s *Session) logRefusal(what string, e *protocol.Error, attrs ...slog.Attr) {
+	s.admission.Refusals.Add(refusals.Refusal{What: what, App: s.app.ID, Code: e.Code, Reason: e.Message},
+		append([]slog.Attr{slog.String("socket_id", s.id.String())}, attrs...)...)
 }

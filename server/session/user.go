@@ -70,8 +70,8 @@ func (s *Session) signIn(data []byte) {
 		s.refuse(protocol.Errorf(protocol.CodeWatchlist, "Watchlist has more than %d users: the first %d are watched",
 			protocol.MaxWatchlist, protocol.MaxWatchlist))
 	}
-	if s.log.Enabled(noContext, slog.LevelDebug) {
-		s.log.Debug("signed in", "app", s.app.ID, "socket_id", s.id.String(), "user", clipped(identity.UserID))
+	if log := s.admission.Log; log.Enabled(noContext, slog.LevelDebug) {
+		log.Debug("signed in", "app", s.app.ID, "socket_id", s.id.String(), "user", clipped(identity.UserID))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"belfry/server/internal/servertest"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 )
 
@@ -190,7 +191,7 @@ func TestRequireSignin(t *testing.T) {
 	a := servertest.App("1")
 	a.RequireSignin = 30e9
 	m := metrics.New("", "", "")
-	gate := &session.Gate{Apps: apps.NewRegistry([]config.App{a}, broker, servertest.Webhooks(t), m), Metrics: m, Log: discard}
+	admission := &session.Admission{Apps: apps.NewRegistry([]config.App{a}, broker, servertest.Webhooks(t), m), Metrics: m, Log: discard, Refusals: refusals.New(discard)}
 	const now = keepalive.Time(100)
 	tests := []struct {
 		name, message string
@@ -205,7 +206,7 @@ func TestRequireSignin(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := new(wire)
-			s, e := gate.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+			s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
 			if e != nil {
 				t.Fatal(e)
 			}

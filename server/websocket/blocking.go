@@ -15,8 +15,7 @@ const chunk = 16 << 10
 // something is being written.
 type blocking struct {
 	conn
-	nc    net.Conn
-	early []byte // owned by the reading goroutine
+	nc net.Conn
 
 	mu        sync.Mutex // guards the following
 	busy      bool       // pending is being written
@@ -30,21 +29,16 @@ func newBlocking(h *Handler, nc net.Conn) *conn {
 	return &b.conn
 }
 
-func (b *blocking) start(r *reader, early []byte) {
-	b.early = early
-	go b.run(r)
-}
+func (b *blocking) start(r *reader, early []byte) { go b.run(r, early) }
 
-func (b *blocking) run(r *reader) {
+func (b *blocking) run(r *reader, early []byte) {
 	// Deferred, so that a bug in what leaves keeps no descriptor.
 	defer b.handler.remove(&b.conn)
 	defer r.discard()
 	defer b.out.Abort(b.cut)
 	defer b.recovered()
 	if b.session != nil { // else it was refused, and is closing
-		r.src = b
-		r.lend(&b.conn, nil, b.session.App().Settings().MaxMessageBytes)
-		b.serve(r)
+		b.serve(r, early)
 	}
 	// What still comes is discarded until the peer closes, or is cut: a close
 	// with unread input would reset the connection under our last frame.
@@ -52,22 +46,19 @@ func (b *blocking) run(r *reader) {
 	b.leave(session.ByClient)
 }
 
-func (b *blocking) serve(r *reader) {
+// serve reads until the connection ends, or must not be read from any more. A
+// reader that is not taken back clean belongs to a connection that has ended.
+func (b *blocking) serve(r *reader, came []byte) {
 	defer b.recovered()
-	for !b.ended && !b.closing.Load() && b.receive(r) {
+	input := make([]byte, inputBuffer)
+	for len(came) == 0 || b.take(r, came) {
+		n, err := b.nc.Read(input)
+		if err != nil {
+			return
+		}
+		b.seen.Store(b.handler.Watch.Now())
+		came = input[:n]
 	}
-}
-
-// Read is what the reader reads from.
-func (b *blocking) Read(p []byte) (n int, err error) {
-	if len(b.early) > 0 {
-		n = copy(p, b.early)
-		b.early = b.early[n:]
-	} else {
-		n, err = b.nc.Read(p)
-	}
-	b.seen.Store(b.handler.Watch.Now())
-	return n, err
 }
 
 // TryWrite implements outbox.Writer: it takes a chunk whenever the last one

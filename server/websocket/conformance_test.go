@@ -317,7 +317,7 @@ func TestLargeMessages(t *testing.T) {
 	small, smallAnswer := echo("small", 20)
 	for name, edit := range map[string]func(*config.Config){"plain": func(*config.Config) {}, "TLS": servertest.Secure(t)} {
 		t.Run(name, func(t *testing.T) {
-			s := servertest.Start(t, edit)
+			s := servertest.Start(t, edit, func(c *config.Config) { c.Apps[0].MessageRate = 0 })
 			c := s.Connect(t, "1")
 			for range 3 {
 				c.Write(text(wstest.Fin|wstest.Text, message))

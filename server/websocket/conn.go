@@ -1,9 +1,12 @@
 package websocket
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
@@ -11,6 +14,7 @@ import (
 	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/keepalive"
+	"belfry/server/metrics"
 	"belfry/server/outbox"
 	"belfry/server/session"
 )
@@ -18,6 +22,10 @@ import (
 // closeTimeout is how long, in seconds, a peer may take to read our last
 // frames and to close its side.
 const closeTimeout = 5
+
+// inputBuffer is read at a time, in bytes. It is small so that a client that
+// sends many messages at once leaves the others their turn.
+const inputBuffer = 4 << 10
 
 // never is a deadline that does not come.
 const never = ^keepalive.Time(0)
@@ -35,13 +43,22 @@ type conn struct {
 	out     outbox.Outbox
 	session *session.Session // nil when the client was refused
 	slot    keepalive.Slot
-	placed  bool          // it has a place
+	counted bool          // against Capacity
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
-	// Owned by the one goroutine that reads: no message is read any more, bytes
-	// are discarded.
-	ended bool
+	// begun is when the message began whose end has not come yet; 0 for none.
+	begun atomic.Uint32 // keepalive.Time
+
+	// Owned by the one goroutine that reads.
+	ended      bool        // no message is read any more, bytes are discarded
+	unfinished *unfinished // nil mostly
+}
+
+// unfinished is the beginning of a message whose end has not come yet.
+type unfinished struct {
+	data    []byte
+	scanner scanner
 }
 
 // socket is the part that differs between the forms.
@@ -113,7 +130,18 @@ func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
 	if c.session == nil {
 		return never
 	}
-	return c.session.Due(now, c.seen.Load())
+	next = c.session.Due(now, c.seen.Load())
+	if begun := c.begun.Load(); begun != 0 {
+		limit := begun + c.messageTimeout()
+		if now >= limit {
+			c.session.App().Metrics.LimitMet(metrics.MessageTimeout)
+			c.session.Close(session.Unfinished, protocol.Errorf(protocol.CodeInactive,
+				"Message was begun and not finished within %s: see message_timeout", c.session.App().Settings().MessageTimeout))
+			return c.handler.Watch.Now() + closeTimeout
+		}
+		next = min(next, limit)
+	}
+	return next
 }
 
 // leave ends the session, if there is one.
@@ -121,6 +149,70 @@ func (c *conn) leave(reason session.Reason) {
 	if c.session != nil {
 		c.session.End(reason)
 	}
+}
+
+// take handles the whole messages in what came, and keeps the rest. It reports
+// whether the reader may be used for another connection.
+func (c *conn) take(r *reader, came []byte) (clean bool) {
+	if c.ended || c.closing.Load() {
+		return false
+	}
+	data, scan := came, scanner{}
+	if u := c.unfinished; u != nil {
+		u.data = append(u.data, came...)
+		data, scan = u.data, u.scanner
+	}
+	limit := c.session.App().Settings().MaxMessageBytes
+	n, verdict := scan.whole(data, limit)
+	r.lend(c, data[:n], limit)
+	for !c.ended && r.unread() && c.receive(r) {
+	}
+	switch {
+	case c.ended:
+	case verdict == tooBig:
+		c.breach(websocket.StatusMessageTooBig, fmt.Sprintf("message is larger than max_message_bytes %d", limit))
+	case verdict == broken:
+		c.breach(websocket.StatusProtocolError, "protocol error")
+	}
+	if c.ended {
+		c.unfinished = nil
+	} else {
+		c.keep(data[n:], n, scan)
+	}
+	return r.takeBack()
+}
+
+// keep keeps the beginning of a message, behind n bytes of whole ones.
+func (c *conn) keep(rest []byte, n int, scan scanner) {
+	u := c.unfinished
+	switch {
+	case len(rest) == 0:
+		c.unfinished = nil
+		c.begun.Store(0)
+		return
+	case u == nil:
+		u = &unfinished{data: bytes.Clone(rest)}
+		c.unfinished = u
+	case n > 0: // else rest is the whole of what was kept already
+		u.data = append(u.data[:0], rest...)
+	}
+	u.scanner = scan
+	if c.begun.Load() == 0 || n > 0 {
+		now := c.handler.Watch.Now()
+		c.begun.Store(now)
+		c.handler.Watch.Earlier(c.slot, now+c.messageTimeout())
+	}
+}
+
+// messageTimeout is in seconds.
+func (c *conn) messageTimeout() keepalive.Time {
+	return keepalive.Time(c.session.App().Settings().MessageTimeout / time.Second)
+}
+
+// takeEarly is take for what came with the handshake.
+func (c *conn) takeEarly(r *reader, early []byte) (clean bool) {
+	defer c.recovered()
+	return c.take(r, early)
 }
 
 // receive reads one message and handles it. It returns false when there is none
@@ -131,7 +223,7 @@ func (c *conn) receive(r *reader) bool {
 	case errors.Is(err, errParked):
 		return false
 	case err != nil:
-		c.failed(err, r.gone)
+		c.failed(err)
 		return false
 	case kind == websocket.MessageBinary:
 		c.session.HandleBinary(len(r.message))
@@ -144,13 +236,12 @@ func (c *conn) receive(r *reader) bool {
 	return true
 }
 
-// failed is the end of reading: the peer closed, or went, or broke the rules.
-func (c *conn) failed(err error, gone bool) {
+// failed is the end of reading: the peer closed, or broke the rules.
+func (c *conn) failed(err error) {
 	c.ended = true
-	switch {
-	case websocket.CloseStatus(err) != -1, gone:
+	if websocket.CloseStatus(err) != -1 {
 		c.leave(session.ByClient)
-	default:
+	} else {
 		// The library has sent a close frame for most breaches, in which case
 		// this one is not sent.
 		c.breach(websocket.StatusProtocolError, "protocol error")
@@ -160,7 +251,11 @@ func (c *conn) failed(err error, gone bool) {
 // breach closes as RFC 6455 section 7.1.7 has it.
 func (c *conn) breach(code websocket.StatusCode, reason string) {
 	c.ended = true
-	c.leave(session.ProtocolError)
+	why := session.ProtocolError
+	if code == websocket.StatusMessageTooBig {
+		why = session.TooBig
+	}
+	c.session.Breach(why, &protocol.Error{Code: int(code), Message: reason})
 	c.end(protocol.CloseFrame(int(code), reason))
 }
 

@@ -15,6 +15,7 @@ import (
 	"belfry/server/internal/wstest"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/websocket"
 )
@@ -53,7 +54,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 			defer watch.Close()
 			registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 			app := registry.ByID("1")
-			h := &websocket.Handler{Watch: watch, Metrics: m, MaxOutboxBytes: config.MinOutboxBytes, Places: session.NewPlaces(0, 0)}
+			h := &websocket.Handler{Watch: watch, Metrics: m, MaxOutboxBytes: config.MinOutboxBytes, Capacity: session.NewCapacity(0, 0)}
 			var once sync.Once
 			h.Log = slog.New(onOpened{slog.DiscardHandler, func() {
 				once.Do(func() {
@@ -61,7 +62,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 					h.Evict()
 				})
 			}})
-			h.Gate = &session.Gate{Apps: registry, Metrics: m, Log: h.Log}
+			h.Admission = &session.Admission{Apps: registry, Metrics: m, Log: h.Log, Refusals: refusals.New(h.Log)}
 			if err := h.Start(); err != nil {
 				t.Fatal(err)
 			}

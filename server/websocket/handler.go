@@ -31,21 +31,21 @@ import (
 
 // Handler upgrades requests and serves the connections.
 type Handler struct {
-	Gate    *session.Gate
-	Watch   *keepalive.Watch
-	Metrics *metrics.Metrics
-	Log     *slog.Logger
+	Admission *session.Admission
+	Watch     *keepalive.Watch
+	Metrics   *metrics.Metrics
+	Log       *slog.Logger
 	// MaxOutboxBytes may wait for one connection.
 	MaxOutboxBytes int
-	// Places are taken by those that are served; who finds none is closed
-	// with 4100.
-	Places *session.Places
+	// Capacity is taken by clients that are served; a client that finds none is
+	// closed with 4100.
+	Capacity *session.Capacity
 
 	pollers pollers
 
 	mu       sync.Mutex // guards the following
 	open     int        // connections, from before the handshake until the socket is closed
-	served   int        // those of them that have a place
+	served   int        // those of them that count against Capacity
 	draining bool
 	empty    chan struct{} // closed when draining and no connection is left
 }
@@ -60,7 +60,7 @@ func (h *Handler) Start() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, func(c *conn) *protocol.Error {
 		query := r.URL.Query()
-		s, e := h.Gate.Admit(session.Handshake{
+		s, e := h.Admission.Admit(session.Handshake{
 			Key:      r.PathValue("key"),
 			Protocol: query["protocol"],
 			Client:   query.Get("client"),
@@ -77,7 +77,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) ServeNotFound(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, func(*conn) *protocol.Error {
 		e := protocol.Errorf(protocol.CodePathNotFound, "Path not found: connect to /app/{key}")
-		h.Gate.Reject("", e, slog.String("path", r.URL.Path))
+		h.Admission.Reject("", e, slog.String("path", r.URL.Path))
 		return e
 	})
 }
@@ -89,10 +89,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		http.Error(w, "server is stopping or over its capacity", http.StatusServiceUnavailable)
 		return
 	}
-	placed, upgraded := refused == nil, false
+	counted, upgraded := refused == nil, false
 	defer func() {
 		if !upgraded {
-			h.leave(placed)
+			h.leave(counted)
 		}
 	}()
 	hj := &hijacker{ResponseWriter: w, handler: h}
@@ -106,7 +106,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	}
 	upgraded = true
 	c := hj.conn
-	c.placed = placed
+	c.counted = counted
 	hj.reader.ws = ws
 	h.admit(c, refused, admit, hj.response)
 	c.socket.start(hj.reader, hj.early)
@@ -128,7 +128,7 @@ func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *pro
 	h.Watch.Add(c, &c.slot, due)
 	switch {
 	case refused != nil:
-		h.giveUpPlace(c)
+		h.giveUpCapacity(c)
 		c.Close(refused)
 	case h.isDraining(): // Drain may have looked for it before it was watched
 		c.session.Close(session.Drain, session.Restarting)
@@ -169,7 +169,7 @@ func subprotocols(r *http.Request) (offered []string) {
 }
 
 // maxRefused is how many refused clients are told why at a time when there is
-// no place. They hold a descriptor until they have closed their side.
+// no capacity. They hold a descriptor until they have closed their side.
 const maxRefused = 64
 
 // enter counts a connection in. It may have to be refused; ok is false when it
@@ -183,7 +183,7 @@ func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 	case h.draining:
 		refused = session.Restarting
 	default:
-		refused = h.Places.Take(1)
+		refused = h.Capacity.Acquire(1)
 		if refused == nil {
 			h.served++
 			break
@@ -191,21 +191,21 @@ func (h *Handler) enter() (refused *protocol.Error, ok bool) {
 		if h.open-h.served >= maxRefused {
 			return nil, false
 		}
-		h.Gate.Reject("", refused)
+		h.Admission.Reject("", refused)
 	}
 	h.open++
 	return refused, true
 }
 
-// giveUpPlace is for a client that was refused: it stays to be told, but takes
-// nobody's place.
-func (h *Handler) giveUpPlace(c *conn) {
+// giveUpCapacity is for a client that was refused: it stays to be told, but does
+// not count as served.
+func (h *Handler) giveUpCapacity(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if c.placed {
-		c.placed = false
+	if c.counted {
+		c.counted = false
 		h.served--
-		h.Places.Leave(1)
+		h.Capacity.Release(1)
 	}
 }
 
@@ -216,13 +216,13 @@ func (h *Handler) isDraining() bool {
 }
 
 // leave counts a connection out.
-func (h *Handler) leave(placed bool) {
+func (h *Handler) leave(counted bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open--
-	if placed {
+	if counted {
 		h.served--
-		h.Places.Leave(1)
+		h.Capacity.Release(1)
 	}
 	if h.draining && h.open == 0 {
 		close(h.empty)
@@ -232,7 +232,7 @@ func (h *Handler) leave(placed bool) {
 // remove forgets a connection whose socket is closed.
 func (h *Handler) remove(c *conn) {
 	h.Watch.Remove(c.slot)
-	h.leave(c.placed)
+	h.leave(c.counted)
 }
 
 // Drain tells all clients to reconnect, spread over the time that is left

@@ -1,11 +1,9 @@
 package websocket
 
 import (
-	"bytes"
 	"errors"
 	"net"
 
-	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
 
 	"belfry/server/session"
@@ -22,15 +20,6 @@ type parked struct {
 	watched  bool // the poller knows the descriptor
 	wantsOut bool // it tells when the socket becomes writable
 	fdClosed bool // the number may be another's by now
-
-	// Owned by the poller's goroutine.
-	unfinished *unfinished // nil mostly
-}
-
-// unfinished is the beginning of a message whose end has not come yet.
-type unfinished struct {
-	data    []byte
-	scanner scanner
 }
 
 // newConn takes over a connection: parked if it is a plain TCP socket.
@@ -56,7 +45,7 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 }
 
 func (p *parked) start(r *reader, early []byte) {
-	if len(early) == 0 || p.takeEarly(early, r) {
+	if len(early) == 0 || p.takeEarly(r, early) {
 		r = p.poller.spare.Swap(r)
 	}
 	if r != nil {
@@ -71,12 +60,6 @@ func (p *parked) start(r *reader, early []byte) {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
 		p.gone()
 	}
-}
-
-// takeEarly is take for what came with the handshake.
-func (p *parked) takeEarly(early []byte, r *reader) (clean bool) {
-	defer p.recovered()
-	return p.take(early, r)
 }
 
 // TryWrite implements outbox.Writer.
@@ -159,45 +142,9 @@ func (p *parked) read(input []byte) {
 			r.discard()
 		}
 	}()
-	if p.take(input[:n], r) {
+	if p.take(r, input[:n]) {
 		p.poller.reader = r
 	}
-}
-
-// take handles the whole messages in what came, and keeps the rest. It reports
-// whether the reader may be used for another connection.
-func (p *parked) take(came []byte, r *reader) (clean bool) {
-	if p.ended || p.closing.Load() {
-		return false
-	}
-	data, scan := came, scanner{}
-	if u := p.unfinished; u != nil {
-		u.data = append(u.data, came...)
-		data, scan = u.data, u.scanner
-	}
-	limit := p.session.App().Settings().MaxMessageBytes
-	n, verdict := scan.whole(data, limit)
-	r.lend(&p.conn, data[:n], limit)
-	for !p.ended && r.unread() && p.receive(r) {
-	}
-	switch {
-	case p.ended:
-	case verdict == tooBig:
-		p.breach(websocket.StatusMessageTooBig, "message is larger than max_message_bytes")
-	case verdict == broken:
-		p.breach(websocket.StatusProtocolError, "protocol error")
-	}
-	rest := data[n:]
-	switch {
-	case len(rest) == 0 || p.ended:
-		p.unfinished = nil
-	case p.unfinished == nil:
-		p.unfinished = &unfinished{data: bytes.Clone(rest), scanner: scan}
-	default:
-		p.unfinished.data = append(p.unfinished.data[:0], rest...)
-		p.unfinished.scanner = scan
-	}
-	return r.takeBack()
 }
 
 // gone closes the descriptor: the peer has gone, or was cut.

@@ -11,10 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inputBuffer is read at a time, in bytes; one per poller. It is small so that
-// a client that sends many messages at once leaves the others their turn.
-const inputBuffer = 4 << 10
-
 // pollers share the connections by descriptor.
 type pollers struct {
 	all  []*poller

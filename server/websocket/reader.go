@@ -35,10 +35,8 @@ type reader struct {
 	br      *bufio.Reader // the library's
 	message []byte        // the last one received; used again
 
-	conn *conn     // whose bytes are read now, nil between two
-	src  io.Reader // of a connection that keeps its reader; nil: feed
-	gone bool      // src has come to its end
-	feed []byte    // whole messages that may be read now
+	conn *conn  // whose bytes are read now, nil between two
+	feed []byte // whole messages that may be read now
 
 	dead atomic.Bool // the library closed it, by a timeout of its own
 }
@@ -145,11 +143,6 @@ func (r *reader) receive() (websocket.MessageType, error) {
 
 // Read implements net.Conn.
 func (r *reader) Read(p []byte) (int, error) {
-	if r.src != nil {
-		n, err := r.src.Read(p)
-		r.gone = err != nil
-		return n, err
-	}
 	if len(r.feed) == 0 {
 		return 0, errParked
 	}

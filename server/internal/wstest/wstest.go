@@ -35,6 +35,7 @@ type Dialer struct {
 	// ReadBuffer bounds what the kernel takes for a client that does not read,
 	// in bytes; 0 leaves it.
 	ReadBuffer int
+	From       string // IP address to connect from; empty: any
 }
 
 // Conn is one connection. Methods that take no error as an answer end the
@@ -93,7 +94,11 @@ func (d Dialer) Open(t testing.TB, path string) (*Conn, error) {
 // Request connects, sends a request as it is, and reads the head of the
 // answer, whatever its status.
 func (d Dialer) Request(t testing.TB, request string) (_ *Conn, err error) {
-	nc, err := net.DialTimeout("tcp", d.Addr, Patience)
+	dialer := net.Dialer{Timeout: Patience}
+	if d.From != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(d.From)}
+	}
+	nc, err := dialer.Dial("tcp", d.Addr)
 	if err != nil {
 		return nil, err
 	}

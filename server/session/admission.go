@@ -9,6 +9,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 )
 
 // noContext is for logging: nothing of it is cancelled.
@@ -22,30 +23,34 @@ type Handshake struct {
 	Client    string   // its library, for the log
 	Version   string
 	Origin    string // header, empty when absent
-	Remote    string // address, for the log
+	Remote    string // network address, with a port or without
 }
 
-// Gate admits clients.
-type Gate struct {
-	Apps    *apps.Registry
-	Metrics *metrics.Metrics
-	Log     *slog.Logger
+// Admission decides which clients may connect.
+type Admission struct {
+	Apps     *apps.Registry
+	Metrics  *metrics.Metrics
+	Log      *slog.Logger
+	Refusals *refusals.Log
 }
 
 // Admit checks a handshake and greets the client. A refusal is returned after
 // it was logged and counted; the caller sends it, which must be behind a
 // completed handshake of the transport, as browsers hide its status.
-func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
-	app := g.Apps.ByKey(h.Key)
-	if e := check(app, h); e != nil {
+func (a *Admission) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
+	app := a.Apps.ByKey(h.Key)
+	address, e := check(app, h)
+	if e != nil {
 		id := ""
 		if app != nil {
 			id = app.ID
 		}
-		g.Reject(id, e, slog.String("key", clipped(h.Key)), slog.String("origin", clipped(h.Origin)), slog.String("remote", h.Remote))
+		a.Reject(id, e, slog.String("key", h.Key), slog.String("origin", h.Origin), slog.String("remote", h.Remote),
+			slog.String("client", h.Client), slog.String("version", h.Version))
 		return nil, e
 	}
-	s := newSession(app, h.Transport, conn, g.Log)
+	s := newSession(app, h.Transport, conn, a)
+	s.address = address
 	admitted := false
 	defer func() {
 		if !admitted { // for a bug: the connection was counted in
@@ -53,8 +58,8 @@ func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 		}
 	}()
 	app.Metrics.Opened(h.Transport)
-	if g.Log.Enabled(noContext, slog.LevelDebug) {
-		g.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,
+	if a.Log.Enabled(noContext, slog.LevelDebug) {
+		a.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,
 			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
 	}
 	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.Settings().ActivityTimeout.Seconds())))
@@ -63,31 +68,28 @@ func (g *Gate) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 }
 
 // Reject logs and counts a refused connection. app is empty when unknown.
-func (g *Gate) Reject(app string, e *protocol.Error, attrs ...slog.Attr) {
-	g.Metrics.Rejected(app, e.Code)
-	attrs = append([]slog.Attr{slog.String("app", app), slog.Int("code", e.Code), slog.String("reason", e.Message)}, attrs...)
-	g.Log.LogAttrs(noContext, slog.LevelInfo, "connection refused", attrs...)
+func (a *Admission) Reject(app string, e *protocol.Error, attrs ...slog.Attr) {
+	a.Metrics.Rejected(app, e.Code)
+	a.Refusals.Add(refusals.Refusal{What: "connection refused", App: app, Code: e.Code, Reason: e.Message}, attrs...)
 }
 
 // check is in the order in which a newcomer meets the problems. A connection
-// that passes is counted in.
-func check(app *apps.App, h Handshake) *protocol.Error {
+// that passes is counted in, also at the address that is returned, if the
+// application has limits for one.
+func check(app *apps.App, h Handshake) (*apps.Address, *protocol.Error) {
 	if e := checkVersion(h.Protocol); e != nil {
-		return e
+		return nil, e
 	}
 	if app == nil {
-		return protocol.Errorf(protocol.CodeAppNotFound, "App key %s is not that of any app of this server", clipped(h.Key))
+		return nil, protocol.Errorf(protocol.CodeAppNotFound, "App key %s is not that of any app of this server", clipped(h.Key))
 	}
 	if e := app.Refusal(); e != nil {
-		return e
+		return nil, e
 	}
-	switch {
-	case !app.Settings().AllowsOrigin(h.Origin):
-		return protocol.Errorf(protocol.CodeUnauthorized, "Origin not allowed: add its host to allowed_origins of the app")
-	case !app.Connect(h.Transport):
-		return protocol.Errorf(protocol.CodeOverQuota, "Application is over its quota of %d connections", app.Settings().MaxConnections)
+	if !app.Settings().AllowsOrigin(h.Origin) {
+		return nil, protocol.Errorf(protocol.CodeUnauthorized, "Origin not allowed: add its host to allowed_origins of the app")
 	}
-	return nil
+	return app.Connect(h.Transport, h.Remote)
 }
 
 func checkVersion(values []string) *protocol.Error {

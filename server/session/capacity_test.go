@@ -8,7 +8,7 @@ import (
 	"belfry/server/session"
 )
 
-func TestPlaces(t *testing.T) {
+func TestCapacity(t *testing.T) {
 	tests := []struct{ connections, files, each, want int }{
 		{10, 0, 1, 10},
 		{10, 0, 2, 10},
@@ -20,12 +20,12 @@ func TestPlaces(t *testing.T) {
 		{0, 0, 2, 30},
 	}
 	for _, tt := range tests {
-		p := session.NewPlaces(tt.connections, tt.files)
+		c := session.NewCapacity(tt.connections, tt.files)
 		const all = 30
 		var takers sync.WaitGroup
 		refused := make(chan *protocol.Error, all)
 		for range all {
-			takers.Go(func() { refused <- p.Take(tt.each) })
+			takers.Go(func() { refused <- c.Acquire(tt.each) })
 		}
 		takers.Wait()
 		taken := 0
@@ -38,11 +38,11 @@ func TestPlaces(t *testing.T) {
 			}
 		}
 		if taken != tt.want {
-			t.Errorf("%+v: %d places were taken", tt, taken)
+			t.Errorf("%+v: %d connections were admitted", tt, taken)
 		}
-		p.Leave(tt.each)
-		if e := p.Take(tt.each); e != nil {
-			t.Errorf("%+v: a place that was given back is not given: %v", tt, e)
+		c.Release(tt.each)
+		if e := c.Acquire(tt.each); e != nil {
+			t.Errorf("%+v: what was given back is not given again: %v", tt, e)
 		}
 	}
 }
