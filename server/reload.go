@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 
 	"belfry/server/apps"
@@ -21,15 +22,29 @@ func (s *Server) transports() []transport { return []transport{s.websocket, s.fa
 // are read at each use, so connections stay, except those of apps that it does
 // not have (4009) or disables (4003). Nothing else changes while the server
 // runs; what would have to is logged. log.level is the caller's.
+//
+// The certificate is read again, whether its files have other names or not. If
+// that fails, nothing of the configuration is put in force.
 func (s *Server) Reload(cfg *config.Config) {
+	renewed := false
+	if s.secured() && cfg.Server.TLS.CertFile != "" {
+		var err error
+		if renewed, err = s.certificate.load(cfg.Server.TLS); err != nil {
+			s.ReloadFailed(err)
+			return
+		}
+	}
 	changes := s.apps.Update(cfg.Apps)
 	for _, t := range s.transports() {
 		t.Evict()
 	}
 	s.metrics.Reloaded(true)
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
-		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed))
-	if keys := s.config.NeedRestart(cfg); len(keys) > 0 {
+		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed), "certificate_changed", renewed)
+	keys := slices.DeleteFunc(s.config.NeedRestart(cfg), func(key string) bool {
+		return strings.HasPrefix(key, "server.tls.") && s.secured() && cfg.Server.TLS.CertFile != ""
+	})
+	if len(keys) > 0 {
 		s.log.Warn("configuration has changes that need a restart", "keys", strings.Join(keys, " "))
 	}
 }

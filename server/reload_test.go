@@ -1,10 +1,13 @@
 package server_test
 
 import (
+	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -352,4 +355,53 @@ func visitUntilClosed(t *testing.T, s *servertest.Server, greeted chan<- struct{
 			return fmt.Errorf("a client was closed with %q", f.Payload)
 		}
 	}
+}
+
+// A certificate that was renewed under the same names is served after a reload,
+// to new connections, and one that cannot be read leaves everything as it was.
+func TestReloadOfTheCertificate(t *testing.T) {
+	s := servertest.Start(t, servertest.Secure(t))
+	files := s.Config.Server.TLS
+	served := func() []byte {
+		c, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Raw
+	}
+	before := served()
+	open := s.Connect(t, "1")
+
+	renewed := config.Default()
+	servertest.Secure(t)(&renewed)
+	for from, to := range map[string]string{renewed.Server.TLS.CertFile: files.CertFile, renewed.Server.TLS.KeyFile: files.KeyFile} {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Reconfigure(t, func(*config.Config) {})
+	after := served()
+	if bytes.Equal(before, after) {
+		t.Error("the old certificate is served")
+	}
+	if !s.Log.Contains("certificate_changed=true") || s.Log.Contains("need a restart") {
+		t.Errorf("the log says:\n%s", s.Log)
+	}
+
+	if err := os.WriteFile(files.CertFile, []byte("half a cert"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Reconfigure(t, func(c *config.Config) { c.Apps = append(c.Apps, servertest.App("2")) })
+	if !bytes.Equal(served(), after) {
+		t.Error("the certificate has changed")
+	}
+	if !s.Log.Contains("configuration not reloaded") {
+		t.Error("that the reload has failed is not told")
+	}
+	open.Sync()
 }

@@ -84,6 +84,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 		s.websocket.ServeNotFound(w, r)
 		return
 	}
+	s.log.Debug("no such path", "path", protocol.Clip(r.URL.Path, 200), "remote", r.RemoteAddr)
 	writeJSON(w, http.StatusNotFound, `{"error":"no such path: there are /app/{key}, /pusher/app/{key}/…, /apps/{id}/…, /up and /ready"}`)
 }
 

@@ -4,7 +4,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"belfry/channels"
+	"belfry/channels/cluster"
 	"belfry/server/api"
 	"belfry/server/apps"
 	"belfry/server/config"
@@ -35,19 +35,20 @@ type Build struct {
 
 // Server is one running Belfry.
 type Server struct {
-	config    *config.Config
-	log       *slog.Logger
-	listener  net.Listener
-	broker    *channels.Broker
-	apps      *apps.Registry
-	metrics   *metrics.Metrics
-	webhooks  *webhooks.Sender
-	watch     *keepalive.Watch
-	websocket *websocket.Handler
-	fallback  *fallback.Handler
-	refusals  *refusals.Log
-	draining  atomic.Bool
-	http      *http.Server
+	config      *config.Config
+	log         *slog.Logger
+	listener    net.Listener
+	broker      *channels.Broker
+	apps        *apps.Registry
+	metrics     *metrics.Metrics
+	webhooks    *webhooks.Sender
+	watch       *keepalive.Watch
+	websocket   *websocket.Handler
+	fallback    *fallback.Handler
+	refusals    *refusals.Log
+	certificate certificate
+	draining    atomic.Bool
+	http        *http.Server
 
 	// Only with metrics.listen.
 	metricsListener net.Listener
@@ -66,22 +67,51 @@ const (
 	maxHeaderBytes    = 16 << 10
 )
 
+// Check reports what would keep a server from starting with a configuration,
+// the ports that it would listen on apart. It leaves nothing behind.
+func Check(cfg *config.Config) error {
+	s := newServer(cfg, slog.New(slog.DiscardHandler))
+	_, err := s.prepare()
+	return err
+}
+
+func newServer(cfg *config.Config, log *slog.Logger) *Server {
+	return &Server{config: cfg, log: log, refusals: refusals.New(log)}
+}
+
+// prepare does what can fail because of what the configuration names, and starts
+// nothing.
+func (s *Server) prepare() (cluster.Driver, error) {
+	if s.secured() {
+		if _, err := s.certificate.load(s.config.Server.TLS); err != nil {
+			return nil, err
+		}
+	}
+	if err := webhooks.CheckSpool(s.config.Webhooks.Spool); err != nil {
+		return nil, fmt.Errorf("webhooks.spool: %w", err)
+	}
+	driver, err := newDriver(s.config.Cluster, s.log)
+	if err != nil {
+		return nil, fmt.Errorf("cluster.redis: %w", err)
+	}
+	return driver, nil
+}
+
+// secured says whether the configuration has the server speak TLS.
+func (s *Server) secured() bool { return s.config.Server.TLS.CertFile != "" }
+
 // New listens, so that a port in use is told before anything else, and gets
 // everything ready for Run.
 func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err error) {
-	s := &Server{config: cfg, log: log, refusals: refusals.New(log)}
+	s := newServer(cfg, log)
 	defer func() {
 		if err != nil {
 			s.closeListeners()
 		}
 	}()
-	var certificates *tls.Config
-	if cfg.Server.TLS.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.Server.TLS.CertFile, cfg.Server.TLS.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("server.tls: %w", err)
-		}
-		certificates = &tls.Config{Certificates: []tls.Certificate{pair}}
+	driver, err := s.prepare()
+	if err != nil {
+		return nil, err
 	}
 	if s.listener, err = listen(cfg.Server.Listen); err != nil {
 		return nil, fmt.Errorf("server.listen: %w", err)
@@ -92,10 +122,6 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		}
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
-	driver, err := newDriver(cfg.Cluster, log)
-	if err != nil {
-		return nil, fmt.Errorf("cluster.redis: %w", err)
-	}
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, driver)
@@ -142,7 +168,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		return nil, err
 	}
 	s.http = s.newHTTP(s.routes())
-	s.http.TLSConfig = certificates
+	if s.secured() {
+		s.http.TLSConfig = s.certificate.config()
+	}
 	if s.metricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
@@ -159,7 +187,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          httpErrors{s.log, s.refusals}.logger(),
 	}
 }
 
@@ -180,6 +208,9 @@ func (s *Server) closeListeners() {
 		}
 	}
 }
+
+// LogLinesDropped exports a count of lines that the log's reader has not taken.
+func (s *Server) LogLinesDropped(count func() uint64) { s.metrics.LogLinesDropped(count) }
 
 // Addr is where the server listens: the real port when 0 was asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
@@ -211,7 +242,7 @@ func (s *Server) Run(ctx context.Context) error {
 			if server.TLSConfig != nil {
 				err = server.ServeTLS(listener, "", "")
 			} else {
-				err = server.Serve(listener)
+				err = server.Serve(plainListener{listener, s.refusals})
 			}
 			if !errors.Is(err, http.ErrServerClosed) {
 				failed <- err

@@ -42,6 +42,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 )
 
@@ -75,15 +76,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 		w.Header().Set("Allow", "POST, OPTIONS")
-		refuse(w, http.StatusMethodNotAllowed, "use POST")
+		h.refuse(w, r, http.StatusMethodNotAllowed, "use POST")
 		return
 	}
 	if strings.Contains(r.PathValue("server")+r.PathValue("session"), ".") {
-		refuse(w, http.StatusNotFound, "no such session: its name may not have a dot")
+		h.refuse(w, r, http.StatusNotFound, "no such session: its name may not have a dot")
 		return
 	}
 	if !h.enter() {
-		refuse(w, http.StatusServiceUnavailable, "server is stopping")
+		h.refuse(w, r, http.StatusServiceUnavailable, "server is stopping")
 		return
 	}
 	defer h.leave()
@@ -95,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "xhr_send":
 		h.send(w, r)
 	default:
-		refuse(w, http.StatusNotFound, "no such transport: there are xhr_streaming, xhr and xhr_send")
+		h.refuse(w, r, http.StatusNotFound, "no such transport: there are xhr_streaming, xhr and xhr_send")
 	}
 }
 
@@ -124,8 +125,10 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// refuse answers with a status, for people: pusher-js looks at none.
-func refuse(w http.ResponseWriter, status int, why string) {
+// refuse answers with a status and logs it, for people: pusher-js looks at none.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
+	h.Admission.Refusals.Add(refusals.Refusal{What: "fallback request refused", Code: status, Reason: why},
+		slog.String("path", r.URL.Path), slog.String("remote", r.RemoteAddr))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(append(protocol.AppendString([]byte(`{"error":`), why), '}')) // an error means that the client has gone

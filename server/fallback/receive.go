@@ -25,7 +25,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 	// The request is over when its client goes away, which net/http sees once
 	// the body was read.
 	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxReceiveBody)); err != nil {
-		refuse(w, http.StatusRequestEntityTooLarge, "a receiver has no body")
+		h.refuse(w, r, http.StatusRequestEntityTooLarge, "a receiver has no body")
 		return
 	}
 	header := w.Header()

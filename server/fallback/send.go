@@ -19,12 +19,12 @@ func bodyLimit(most int) int64 { return 2*int64(most) + int64(len(`[""]`)) }
 func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	c := h.find(nameOf(r))
 	if c == nil {
-		refuse(w, http.StatusNotFound, "no such session: it has ended, or it is not this client's")
+		h.refuse(w, r, http.StatusNotFound, "no such session: it has ended, or it is not this client's")
 		return
 	}
 	status, why := h.handle(c, w, r)
 	if why != "" {
-		refuse(w, status, why)
+		h.refuse(w, r, status, why)
 		return
 	}
 	w.WriteHeader(status)

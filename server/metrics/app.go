@@ -56,9 +56,7 @@ func (m *Metrics) App(id string) *App {
 	for t := range protocol.NumTransports {
 		a.opened[t] = m.opened.WithLabelValues(id, t.String())
 	}
-	for _, l := range limits() {
-		m.limitsMet.WithLabelValues(id, string(l)) // from zero: an alert needs a rate
-	}
+	a.fromZero()
 	return a
 }
 
@@ -101,8 +99,8 @@ func (a *App) Delay(d time.Duration) { a.deliveryDelays.Observe(d.Seconds()) }
 func (a *App) Opened(t protocol.Transport) { a.opened[t].Inc() }
 
 // Closed counts a connection's end.
-func (a *App) Closed(t protocol.Transport, reason string) {
-	a.m.inc(a.m.closed, a.id, t.String(), reason)
+func (a *App) Closed(t protocol.Transport, reason CloseReason) {
+	a.m.inc(a.m.closed, a.id, t.String(), string(reason))
 }
 
 // Error counts an error event sent to a connected client.

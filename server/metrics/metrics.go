@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"belfry/protocol"
 )
 
 // Metrics are all of one server's.
@@ -76,6 +78,9 @@ func New(version, revision, goVersion string) *Metrics {
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}, "app")
 	m.slow = counter("slow_consumers_total", "Connections dropped because they did not read.", "app")
 	m.rejected = counter("rejected_handshakes_total", "Connections refused, by code; app is empty for an unknown key.", "app", "code")
+	for _, code := range []int{protocol.CodeAppNotFound, protocol.CodePathNotFound, protocol.CodeNoProtocol, protocol.CodeOverCapacity, protocol.CodeReconnect} {
+		m.rejected.WithLabelValues("", codeLabel(code))
+	}
 	m.errors = counter("errors_total", "Error events sent to connected clients, by code (none where Pusher has no code).", "app", "code")
 	m.requests = counter("api_requests_total", "HTTP API requests, by route and status; app is empty for an unknown id.", "app", "route", "status")
 	m.duration = histogram("api_request_duration_seconds", "Time to answer an HTTP API request.",
@@ -103,6 +108,12 @@ func New(version, revision, goVersion string) *Metrics {
 	m.registry.MustRegister(m.reloaded, m.Panics, build, m.live,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// LogLinesDropped exports how many lines of the log nobody has taken.
+func (m *Metrics) LogLinesDropped(count func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "belfry_log_lines_dropped_total",
+		Help: "Log lines that were dropped because their reader had gone or did not read."}, func() float64 { return float64(count()) }))
 }
 
 // Cluster exports whether the cluster can be reached.

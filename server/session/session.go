@@ -37,22 +37,22 @@ type Conn interface {
 	Close(*protocol.Error)
 }
 
-// Reason says why a connection ended, as metrics and logs do.
-type Reason string
+// Reason says why a connection ended.
+type Reason = metrics.CloseReason
 
 // The reasons.
 const (
-	ByClient      Reason = "client"         // closed or left by the client
-	PongTimeout   Reason = "pong_timeout"   // 4201
-	SlowConsumer  Reason = "slow_consumer"  // 4100
-	Drain         Reason = "drain"          // 4200
-	NotAuthorized Reason = "not_authorized" // 4009, by require_signin
-	Terminated    Reason = "terminated"     // the application's backend said so
-	AppClosed     Reason = "app_closed"     // 4003, 4009: its application was disabled or removed
-	ProtocolError Reason = "protocol_error" // RFC 6455 says it must close
-	TooBig        Reason = "too_big"        // 1009: a message of more than max_message_bytes
-	Unfinished    Reason = "unfinished"     // 4202: a message that took longer than message_timeout
-	Panic         Reason = "panic"          // a bug
+	ByClient      = metrics.ByClient
+	PongTimeout   = metrics.PongTimeout
+	SlowConsumer  = metrics.SlowConsumer
+	Drain         = metrics.Drain
+	NotAuthorized = metrics.NotAuthorized
+	Terminated    = metrics.Terminated
+	AppClosed     = metrics.AppClosed
+	ProtocolError = metrics.ProtocolError
+	TooBig        = metrics.TooBig
+	Unfinished    = metrics.Unfinished
+	Panic         = metrics.Panic
 )
 
 // Session is one connection that was admitted. Its methods may be called
@@ -160,7 +160,7 @@ func (s *Session) silent(settings *apps.Settings, now, seen keepalive.Time) (nex
 	case s.pinged == 0 || seen >= s.pinged:
 		s.pinged = now
 		s.conn.Ping()
-		return now + pong
+		return now + min(pong, activity)
 	case now-s.pinged < pong:
 		return s.pinged + pong
 	default:
@@ -175,16 +175,12 @@ func seconds(d time.Duration) keepalive.Time { return keepalive.Time(d / time.Se
 func (s *Session) Close(reason Reason, e *protocol.Error) {
 	if s.End(reason) {
 		s.app.Metrics.Error(e.Code)
-		if reason.refusal() {
+		if reason == NotAuthorized || reason == Unfinished { // an operator wants to know
 			s.logRefusal("connection closed by the server", e)
 		}
 		s.conn.Close(e)
 	}
 }
-
-// refusal says whether the client did what the configuration or the protocol
-// does not allow, which an operator wants to know.
-func (r Reason) refusal() bool { return r == NotAuthorized || r == Unfinished }
 
 // Breach ends the session of a client that broke the rules of its transport,
 // which tells it why.
@@ -217,7 +213,7 @@ func (s *Session) End(reason Reason) bool {
 	}
 	s.ended = true
 	// Deferred, so that a bug in what leaves keeps no place.
-	defer s.app.Metrics.Closed(s.transport, string(reason))
+	defer s.app.Metrics.Closed(s.transport, reason)
 	defer s.app.Disconnect(s.transport, s.address)
 	for sub := range s.subscriptions.all() {
 		s.app.Channels.Unsubscribe(sub)

@@ -26,6 +26,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 	"belfry/server/session"
 )
 
@@ -86,7 +87,10 @@ func (h *Handler) ServeNotFound(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn) *protocol.Error) {
 	refused, ok := h.enter()
 	if !ok {
-		http.Error(w, "server is stopping or over its capacity", http.StatusServiceUnavailable)
+		const why = "server is stopping or over its capacity"
+		h.Admission.Refusals.Add(refusals.Refusal{What: "connection refused", Code: http.StatusServiceUnavailable, Reason: why},
+			slog.String("remote", r.RemoteAddr))
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
 	}
 	counted, upgraded := refused == nil, false
@@ -101,7 +105,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
 	})
 	if err != nil {
-		h.Log.Info("no WebSocket handshake; a proxy may drop the Upgrade header", "remote", r.RemoteAddr, "reason", err)
+		h.Admission.Refusals.Add(refusals.Refusal{What: "no WebSocket handshake", Reason: err.Error() + "; a proxy may drop the Upgrade header"},
+			slog.String("remote", r.RemoteAddr))
 		return
 	}
 	upgraded = true

@@ -24,6 +24,9 @@ type parked struct {
 
 // newConn takes over a connection: parked if it is a plain TCP socket.
 func (h *Handler) newConn(nc net.Conn) (*conn, error) {
+	if wrapped, ok := nc.(interface{ TCP() *net.TCPConn }); ok {
+		nc = wrapped.TCP()
+	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return newBlocking(h, nc), nil
