@@ -14,6 +14,7 @@ const (
 	finText  = 0x81
 	finClose = 0x88
 	finPing  = 0x89
+	finPong  = 0x8a
 
 	// maxHeader is the longest header of an unmasked frame: two bytes and a
 	// 64-bit length.
@@ -32,9 +33,19 @@ var PongFrame = textFrame(64, func(b []byte) []byte {
 	return append(b, `{"event":"pusher:pong","data":"{}"}`...)
 })
 
+// ControlPongFrame answers a WebSocket ping with its payload of at most 125 bytes
+// (RFC 6455 section 5.5.3).
+func ControlPongFrame(payload []byte) Frame {
+	return append(Frame{finPong, byte(len(payload))}, payload...)
+}
+
 // CloseFrame ends a connection with a code and a reason, which is cut to fit
-// and made valid UTF-8: it may repeat what a client sent.
+// and made valid UTF-8: it may repeat what a client sent. With code 0 it has
+// neither.
 func CloseFrame(code int, reason string) Frame {
+	if code == 0 {
+		return Frame{finClose, 0}
+	}
 	reason = strings.ToValidUTF8(reason, "?")
 	if len(reason) > maxCloseReason {
 		reason = Clip(reason, maxCloseReason-len("…"))

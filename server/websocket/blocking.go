@@ -29,16 +29,15 @@ func newBlocking(h *Handler, nc net.Conn) *conn {
 	return &b.conn
 }
 
-func (b *blocking) start(r *reader, early []byte) { go b.run(r, early) }
+func (b *blocking) start(early []byte) { go b.run(early) }
 
-func (b *blocking) run(r *reader, early []byte) {
+func (b *blocking) run(early []byte) {
 	// Deferred, so that a bug in what leaves keeps no descriptor.
 	defer b.handler.remove(&b.conn)
-	defer r.discard()
 	defer b.out.Abort(b.cut)
 	defer b.recovered()
 	if b.session != nil { // else it was refused, and is closing
-		b.serve(r, early)
+		b.serve(early)
 	}
 	// What still comes is discarded until the peer closes, or is cut: a close
 	// with unread input would reset the connection under our last frame.
@@ -46,18 +45,18 @@ func (b *blocking) run(r *reader, early []byte) {
 	b.leave(session.ByClient)
 }
 
-// serve reads until the connection ends, or must not be read from any more. A
-// reader that is not taken back clean belongs to a connection that has ended.
-func (b *blocking) serve(r *reader, came []byte) {
+// serve reads until the connection ends, or must not be read from any more.
+func (b *blocking) serve(early []byte) {
 	defer b.recovered()
+	b.take(early)
 	input := make([]byte, inputBuffer)
-	for len(came) == 0 || b.take(r, came) {
+	for !b.ended && !b.closing.Load() {
 		n, err := b.nc.Read(input)
 		if err != nil {
 			return
 		}
 		b.seen.Store(b.handler.Watch.Now())
-		came = input[:n]
+		b.take(input[:n])
 	}
 }
 

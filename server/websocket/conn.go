@@ -1,15 +1,8 @@
 package websocket
 
 import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
-
-	"github.com/coder/websocket"
 
 	"belfry/channels"
 	"belfry/protocol"
@@ -30,13 +23,9 @@ const inputBuffer = 4 << 10
 // never is a deadline that does not come.
 const never = ^keepalive.Time(0)
 
-// forever is for reads: a context that can end costs a timer each.
-var forever = context.Background()
-
 // conn is what both forms of a connection have in common: the session's
-// transport. What the WebSocket library writes are whole control frames, which
-// go through the outbox like everything else and so never end up inside another
-// frame.
+// transport. Control frames go through the outbox like everything else, and so
+// never end up inside another frame.
 type conn struct {
 	handler *Handler
 	socket  socket
@@ -51,14 +40,8 @@ type conn struct {
 	begun atomic.Uint32 // keepalive.Time
 
 	// Owned by the one goroutine that reads.
-	ended      bool        // no message is read any more, bytes are discarded
-	unfinished *unfinished // nil mostly
-}
-
-// unfinished is the beginning of a message whose end has not come yet.
-type unfinished struct {
-	data    []byte
-	scanner scanner
+	ended  bool // no message is read any more, bytes are discarded
+	frames frames
 }
 
 // socket is the part that differs between the forms.
@@ -67,9 +50,8 @@ type socket interface {
 	// cut ends the connection at once, in both directions. It is called under
 	// the outbox's lock, and makes the reader see the end.
 	cut()
-	// start begins reading. r is the reader that the handshake has made, early
-	// are bytes that came with it.
-	start(r *reader, early []byte)
+	// start begins reading. early are bytes that came with the handshake.
+	start(early []byte)
 }
 
 // init prepares a connection. The outbox and the watch need the whole.
@@ -151,57 +133,29 @@ func (c *conn) leave(reason session.Reason) {
 	}
 }
 
-// take handles the whole messages in what came, and keeps the rest. It reports
-// whether the reader may be used for another connection.
-func (c *conn) take(r *reader, came []byte) (clean bool) {
+// take reads what came. It is called by one goroutine.
+func (c *conn) take(came []byte) {
 	if c.ended || c.closing.Load() {
-		return false
-	}
-	data, scan := came, scanner{}
-	if u := c.unfinished; u != nil {
-		u.data = append(u.data, came...)
-		data, scan = u.data, u.scanner
-	}
-	limit := c.session.App().Settings().MaxMessageBytes
-	n, verdict := scan.whole(data, limit)
-	r.lend(c, data[:n], limit)
-	for !c.ended && r.unread() && c.receive(r) {
-	}
-	switch {
-	case c.ended:
-	case verdict == tooBig:
-		c.breach(websocket.StatusMessageTooBig, fmt.Sprintf("message is larger than max_message_bytes %d", limit))
-	case verdict == broken:
-		c.breach(websocket.StatusProtocolError, "protocol error")
-	}
-	if c.ended {
-		c.unfinished = nil
-	} else {
-		c.keep(data[n:], n, scan)
-	}
-	return r.takeBack()
-}
-
-// keep keeps the beginning of a message, behind n bytes of whole ones.
-func (c *conn) keep(rest []byte, n int, scan scanner) {
-	u := c.unfinished
-	switch {
-	case len(rest) == 0:
-		c.unfinished = nil
-		c.begun.Store(0)
 		return
-	case u == nil:
-		u = &unfinished{data: bytes.Clone(rest)}
-		c.unfinished = u
-	case n > 0: // else rest is the whole of what was kept already
-		u.data = append(u.data[:0], rest...)
 	}
-	u.scanner = scan
-	if c.begun.Load() == 0 || n > 0 {
+	before := c.frames.part
+	end := c.frames.push(came, c.session.App().Settings().MaxMessageBytes, c)
+	switch {
+	case end != nil:
+		c.finish(end)
+	case c.frames.part == nil:
+		c.begun.Store(0)
+	case c.frames.part != before:
 		now := c.handler.Watch.Now()
 		c.begun.Store(now)
 		c.handler.Watch.Earlier(c.slot, now+c.messageTimeout())
 	}
+}
+
+// takeEarly is take for what came with the handshake.
+func (c *conn) takeEarly(early []byte) {
+	defer c.recovered()
+	c.take(early)
 }
 
 // messageTimeout is in seconds.
@@ -209,54 +163,28 @@ func (c *conn) messageTimeout() keepalive.Time {
 	return keepalive.Time(c.session.App().Settings().MessageTimeout / time.Second)
 }
 
-// takeEarly is take for what came with the handshake.
-func (c *conn) takeEarly(r *reader, early []byte) (clean bool) {
-	defer c.recovered()
-	return c.take(r, early)
-}
+// text implements handler.
+func (c *conn) text(message []byte) { c.session.Handle(message) }
 
-// receive reads one message and handles it. It returns false when there is none
-// now, or never will be again: see c.ended.
-func (c *conn) receive(r *reader) bool {
-	kind, err := r.receive()
+// binary implements handler.
+func (c *conn) binary(message []byte) { c.session.HandleBinary(len(message)) }
+
+// ping implements handler.
+func (c *conn) ping(payload []byte) { c.out.Send(protocol.ControlPongFrame(payload)) }
+
+// finish closes as RFC 6455 sections 5.5.1 and 7.1.7 have it.
+func (c *conn) finish(e *ending) {
+	c.ended = true
+	c.frames = frames{}
 	switch {
-	case errors.Is(err, errParked):
-		return false
-	case err != nil:
-		c.failed(err)
-		return false
-	case kind == websocket.MessageBinary:
-		c.session.HandleBinary(len(r.message))
-	case !utf8.Valid(r.message):
-		c.breach(websocket.StatusInvalidFramePayloadData, "text is not valid UTF-8")
-		return false
-	default:
-		c.session.Handle(r.message)
-	}
-	return true
-}
-
-// failed is the end of reading: the peer closed, or broke the rules.
-func (c *conn) failed(err error) {
-	c.ended = true
-	if websocket.CloseStatus(err) != -1 {
+	case e.byClient:
 		c.leave(session.ByClient)
-	} else {
-		// The library has sent a close frame for most breaches, in which case
-		// this one is not sent.
-		c.breach(websocket.StatusProtocolError, "protocol error")
+	case e.code == closeTooBig:
+		c.session.Breach(session.TooBig, &protocol.Error{Code: e.code, Message: e.reason})
+	default:
+		c.session.Breach(session.ProtocolError, &protocol.Error{Code: e.code, Message: e.reason})
 	}
-}
-
-// breach closes as RFC 6455 section 7.1.7 has it.
-func (c *conn) breach(code websocket.StatusCode, reason string) {
-	c.ended = true
-	why := session.ProtocolError
-	if code == websocket.StatusMessageTooBig {
-		why = session.TooBig
-	}
-	c.session.Breach(why, &protocol.Error{Code: int(code), Message: reason})
-	c.end(protocol.CloseFrame(int(code), reason))
+	c.end(protocol.CloseFrame(e.code, e.reason))
 }
 
 // recovered is deferred around everything that a client can reach: a bug ends
@@ -275,18 +203,4 @@ func (c *conn) recovered() {
 		}
 	}()
 	c.leave(session.Panic)
-}
-
-// control sends a control frame of the library's.
-func (c *conn) control(frame []byte) {
-	const opcodeClose, header, code = 8, 2, 2
-	switch {
-	case frame[0]&0x0f != opcodeClose:
-		c.out.Send(frame)
-	case len(frame) > header+code && !utf8.Valid(frame[header+code:]):
-		// The library returns a reason as it came.
-		c.end(protocol.CloseFrame(int(websocket.StatusInvalidFramePayloadData), "reason is not valid UTF-8"))
-	default:
-		c.end(frame)
-	}
 }

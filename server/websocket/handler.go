@@ -1,18 +1,19 @@
-// Package websocket serves WebSocket connections (RFC 6455). The library
-// github.com/coder/websocket does the handshake, the reading, the control
-// frames and the close handshake; this package gives it sockets that never
-// block a writer and, on Linux, that need no goroutine while they are idle.
+// Package websocket serves WebSocket connections (RFC 6455) by sockets that never
+// block a writer and, on Linux, need no goroutine while they are idle. The library
+// github.com/coder/websocket verifies the handshake, and is the oracle that this
+// package's reading of frames is tested against.
 //
 // A connection has one of two forms. Parked, on Linux and without TLS: the
-// descriptor is watched by a poller of our own, and whoever finds it readable
-// feeds whole messages to the library's reader. Blocking, elsewhere: a
-// goroutine reads, and another one writes while there is something to write.
+// descriptor is watched by a poller of our own, which reads what comes.
+// Blocking, elsewhere: a goroutine reads, and another one writes while there is
+// something to write. Both push what they read through the same frames.
 package websocket
 
 import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -100,11 +101,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 		}
 	}()
 	hj := &hijacker{ResponseWriter: w, handler: h}
-	ws, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
+	_, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
 		Subprotocols:       subprotocols(r),
 		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
 	})
-	if err != nil {
+	if !errors.Is(err, errHijacked) {
 		h.Admission.Refusals.Add(refusals.Refusal{What: "no WebSocket handshake", Reason: err.Error() + "; a proxy may drop the Upgrade header"},
 			slog.String("remote", r.RemoteAddr))
 		return
@@ -112,20 +113,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	upgraded = true
 	c := hj.conn
 	c.counted = counted
-	hj.reader.ws = ws
 	h.admit(c, refused, admit, hj.response)
-	c.socket.start(hj.reader, hj.early)
+	c.socket.start(hj.early)
 }
 
 // admit answers the handshake, and a client that is refused by that and a
 // reason. A bug in it ends this connection only: the reader finds it cut.
-func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response func() []byte) {
+func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response []byte) {
 	defer c.recovered()
 	c.Hold() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
 		refused = h.guard(c, admit)
 	}
-	c.out.Start(response())
+	c.out.Start(response)
 	due := never
 	if c.session != nil {
 		due = h.Watch.Now()
@@ -148,7 +148,7 @@ func (h *Handler) guard(c *conn, admit func(*conn) *protocol.Error) (refused *pr
 		if p := recover(); p != nil {
 			h.panicked(p)
 			c.session = nil
-			refused = protocol.Errorf(int(websocket.StatusInternalError), "internal error")
+			refused = protocol.Errorf(closeInternalError, "internal error")
 		}
 	}()
 	return admit(c)
@@ -298,35 +298,43 @@ func (h *Handler) conns() []*conn {
 	return conns
 }
 
-// hijacker hands the library a reader of ours in place of the connection, which
-// becomes a conn.
+// errHijacked ends the library's part once the handshake is verified: the rest is
+// ours.
+var errHijacked = errors.New("the connection is taken over")
+
+// hijacker takes the connection over in the place of the library, which verifies
+// the handshake and would read and write by means that need a goroutine for each
+// connection.
 type hijacker struct {
 	http.ResponseWriter
-	handler *Handler
-	conn    *conn
-	reader  *reader
-	early   []byte
+	handler  *Handler
+	conn     *conn
+	response []byte // the server's half of the handshake (RFC 6455 section 4.2.2)
+	early    []byte // what has come behind the request
 }
 
-// WriteHeader implements http.ResponseWriter. A successful handshake is
-// answered with response, not here.
+// WriteHeader implements http.ResponseWriter. A successful handshake is answered
+// with response, not here.
 func (hj *hijacker) WriteHeader(status int) {
-	if status != http.StatusSwitchingProtocols {
+	if hj.conn == nil && status != http.StatusSwitchingProtocols {
 		hj.ResponseWriter.WriteHeader(status)
 	}
 }
 
-// response is the server's half of the handshake (RFC 6455 section 4.2.2).
-func (hj *hijacker) response() []byte {
-	b := bytes.NewBuffer(make([]byte, 0, 512))
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = hj.Header().Write(b) // a buffer takes everything
-	b.WriteString("\r\n")
-	return b.Bytes()
+// Write implements http.ResponseWriter, for the library's errors.
+func (hj *hijacker) Write(p []byte) (int, error) {
+	if hj.conn != nil {
+		return len(p), nil
+	}
+	return hj.ResponseWriter.Write(p)
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. It returns errHijacked if all is well.
 func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	head := bytes.NewBuffer(make([]byte, 0, 512))
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = hj.Header().Write(head) // a buffer takes everything
+	head.WriteString("\r\n")
 	nc, buffered, err := http.NewResponseController(hj.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
@@ -341,7 +349,6 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		nc.Close()
 		return nil, nil, err
 	}
-	hj.reader = new(reader)
-	stream, brw := hj.reader.parts()
-	return stream, brw, nil
+	hj.response = head.Bytes()
+	return nil, nil, errHijacked
 }

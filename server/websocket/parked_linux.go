@@ -47,13 +47,8 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	return &p.conn, nil
 }
 
-func (p *parked) start(r *reader, early []byte) {
-	if len(early) == 0 || p.takeEarly(r, early) {
-		r = p.poller.spare.Swap(r)
-	}
-	if r != nil {
-		r.discard()
-	}
+func (p *parked) start(early []byte) {
+	p.takeEarly(early)
 	var err error
 	p.out.Locked(func() {
 		p.watched = true
@@ -133,21 +128,7 @@ func (p *parked) read(input []byte) {
 		return
 	}
 	p.seen.Store(p.handler.Watch.Now())
-	if p.ended || p.closing.Load() {
-		return // only the end matters now
-	}
-	r, err := p.poller.lend()
-	if err != nil {
-		panic(err) // the library refuses its own handshake
-	}
-	defer func() {
-		if p.poller.reader != r {
-			r.discard()
-		}
-	}()
-	if p.take(r, input[:n]) {
-		p.poller.reader = r
-	}
+	p.take(input[:n])
 }
 
 // gone closes the descriptor: the peer has gone, or was cut.

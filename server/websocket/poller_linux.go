@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -39,13 +38,6 @@ func (p *pollers) close() {
 		one.file.Close()
 	}
 	p.done.Wait()
-	for _, one := range p.all {
-		for _, r := range []*reader{one.reader, one.spare.Load()} {
-			if r != nil {
-				r.discard()
-			}
-		}
-	}
 }
 
 // poller watches descriptors with an epoll of its own, which itself is watched
@@ -57,27 +49,6 @@ type poller struct {
 
 	mu    sync.Mutex // guards conns
 	conns map[int]*parked
-
-	reader *reader                // owned by run; nil: none, or lent
-	spare  atomic.Pointer[reader] // left from a handshake, for when there is none
-}
-
-// lend hands out the reader, or a new one. Whoever gets it gives it back by
-// setting p.reader, if it is clean; else discards it.
-func (p *poller) lend() (*reader, error) {
-	r := p.reader
-	p.reader = nil
-	if r == nil {
-		r = p.spare.Swap(nil)
-	}
-	if r != nil && r.dead.Load() {
-		r.discard()
-		r = nil
-	}
-	if r == nil {
-		return newReader()
-	}
-	return r, nil
 }
 
 func newPoller() (*poller, error) {
