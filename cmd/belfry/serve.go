@@ -39,9 +39,9 @@ func load(f files) (*config.Config, error) {
 
 func environment(f files) (config.Env, error) {
 	if f.env == "" {
-		return os.LookupEnv, nil
+		return config.ProcessEnv(), nil
 	}
-	return config.EnvFile(f.env, os.LookupEnv)
+	return config.EnvFile(f.env, config.ProcessEnv())
 }
 
 func serve(args []string, stdout, stderr io.Writer) error {

@@ -24,14 +24,12 @@ func diff(want, got any) string {
 
 // env makes an Env of NAME=value strings.
 func env(vars ...string) Env {
-	return func(name string) (string, bool) {
-		for _, v := range vars {
-			if n, value, _ := strings.Cut(v, "="); n == name {
-				return value, true
-			}
-		}
-		return "", false
+	e := make(Env)
+	for _, v := range vars {
+		name, value, _ := strings.Cut(v, "=")
+		e[name] = value
 	}
+	return e
 }
 
 func app(id, key, secret string) App {

@@ -2,72 +2,45 @@ package config
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strings"
-
-	"github.com/joho/godotenv"
 )
 
-// maxEnvFileBytes bounds an .env file: a Laravel one is a few KiB.
-const maxEnvFileBytes = 64 << 10
-
-// Env looks up an environment variable, as [os.LookupEnv] does. A nil Env has
+// Env is the environment: values by the name of the variable. A nil Env has
 // none.
-type Env func(name string) (string, bool)
+type Env map[string]string
 
-func (e Env) lookup(name string) (string, bool) {
-	if e == nil {
-		return "", false
+// ProcessEnv returns the environment of the process.
+func ProcessEnv() Env {
+	env := make(Env)
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		env[name] = value
 	}
-	return e(name)
+	return env
 }
 
-// get returns "" for a variable that is not set.
+var outerQuotes = regexp.MustCompile(`\A(?:"(.*)"|'(.*)')\z`)
+
+// get returns a variable as Laravel's env() does: without quotes around it,
+// which docker --env-file leaves, and "" for null. A variable that is not set is
+// "" too.
 func (e Env) get(name string) string {
-	v, _ := e.lookup(name)
-	return v
-}
-
-// EnvFile returns the variables of a Laravel .env file under those of over,
-// which is usually the process environment and wins, even with an empty value.
-// An error never repeats what the file says.
-func EnvFile(path string, over Env) (Env, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the environment file: %w", err)
+	value := e[name]
+	switch strings.ToLower(value) {
+	case "null", "(null)", "empty", "(empty)":
+		return ""
+	case "(true)":
+		return "true"
+	case "(false)":
+		return "false"
 	}
-	if info.Size() > maxEnvFileBytes {
-		return nil, fmt.Errorf("%s: more than %d bytes: give a .env file such as Laravel's", path, maxEnvFileBytes)
+	if m := outerQuotes.FindStringSubmatch(value); m != nil {
+		return m[1] + m[2]
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the environment file: %w", err)
-	}
-	vars, err := godotenv.UnmarshalBytes(data)
-	if err != nil {
-		return nil, Errors{{Name: path, Line: envFileLine(data), Text: "not in the form NAME=value: put a value with spaces, # or quotes in double quotes"}}
-	}
-	return func(name string) (string, bool) {
-		if v, ok := over.lookup(name); ok {
-			return v, true
-		}
-		v, ok := vars[name]
-		return v, ok
-	}, nil
-}
-
-// envFileLine is the line after the longest part of data that can be read. It
-// is found by trying, as godotenv's errors have no line but quote the file.
-func envFileLine(data []byte) int {
-	lines := strings.SplitAfter(string(data), "\n")
-	for n := len(lines) - 1; n > 0; n-- {
-		if _, err := godotenv.Unmarshal(strings.Join(lines[:n], "")); err == nil {
-			return n + 1
-		}
-	}
-	return 1
+	return value
 }
 
 // appPrefixes are the families of app variables, the first one used wins.

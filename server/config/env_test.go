@@ -74,11 +74,11 @@ func TestEnvFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"REVERB_HOST": "b", "EMPTY": "", "OTHER": "c", "APP_NAME": "Laravel"} {
-		if got, ok := e(name); !ok || got != want {
+		if got, ok := e[name]; !ok || got != want {
 			t.Errorf("%s is %q, %v", name, got, ok)
 		}
 	}
-	if _, ok := e("NOT_SET"); ok {
+	if _, ok := e["NOT_SET"]; ok {
 		t.Error("NOT_SET is set")
 	}
 	a, ok, err := AppFromEnv(e)
@@ -88,16 +88,22 @@ func TestEnvFile(t *testing.T) {
 	if e, err = EnvFile(file, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := e("REVERB_HOST"); got != "a" {
+	if got := e["REVERB_HOST"]; got != "a" {
 		t.Errorf("REVERB_HOST is %q", got)
 	}
 }
 
 func TestEnvFileProblems(t *testing.T) {
 	tests := []struct{ name, file, want string }{
-		{"bad name", "A=1\nB=2\nhunter2-x y=hunter2\nC=3\n", ":3: not in the form NAME=value"},
-		{"quote left open", "A=\"x\ny\"\nS=\"hunter2\nB=2\n", ":3: not in the form NAME=value"},
-		{"first line", "hunter2 x\n", ":1: not in the form NAME=value"},
+		{"bad name", "A=1\nB=2\nhunter2-x y=hunter2\nC=3\n", ":3: not in the form NAME=value: give a name of letters, digits, _ and ."},
+		{"no name", "A=1\n=hunter2", ":2: no name before the equals sign: give NAME=value"},
+		{"quote left open", "A=\"x\ny\"\nS=\"hunter2\nB=2\n", ":3: a double quote that begins here is not closed: Laravel would ignore the rest of the file"},
+		{"quote left open in a comment", "# S=\"hunter2\nB=2\n", ":1: a double quote that begins here is not closed"},
+		{"single quote", "A=1\r\nS='hunter2\r\n", ":2: a quote that is not closed: close it, or put"},
+		{"spaces", "# c\n\nA=1\nS=hunter2 hunter2\n", ":4: text after the end of a value: put a value with spaces or quotes in double quotes"},
+		{"escape", "S=\"hunter2\\h\"", ":1: a backslash that is no escape: in double quotes give \\\\ \\\" \\$"},
+		{"doubling", "A=hunter2\n" + strings.Repeat("A=${A}${A}${A}${A}\n", 20), ":10: a value of more than 1048576 bytes"},
+		{"many large values", "A=hunter2\n" + strings.Repeat("A=${A}${A}\n", 14) + strings.Repeat("B=${A}\n", 20), ":23: the values up to here have more than 1048576 bytes"},
 		{"too large", strings.Repeat("#", maxEnvFileBytes+1), ": more than 65536 bytes"},
 	}
 	for _, tt := range tests {

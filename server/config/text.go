@@ -31,7 +31,7 @@ func expand(s string, env Env) (out string, expanded bool, problem string) {
 			return "", expanded, "has a ${ that is not a variable: write ${NAME} or ${NAME:-default}, or $${ for a literal ${"
 		}
 		name, hasDefault := m[1], m[2] != ""
-		value, set := env.lookup(name)
+		value, set := env[name]
 		if !set && !hasDefault {
 			return "", expanded, fmt.Sprintf("needs the environment variable %s, which is not set: set it, or write ${%s:-default}", name, name)
 		}
