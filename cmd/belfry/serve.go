@@ -55,6 +55,7 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	reload.watch(cfg)
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One more than there are cores, for the network poller: see server.New.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
