@@ -1,8 +1,6 @@
 package config
 
 import (
-	"cmp"
-	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -41,69 +39,4 @@ func (e Env) get(name string) string {
 		return m[1] + m[2]
 	}
 	return value
-}
-
-// appPrefixes are the families of app variables, the first one used wins.
-var appPrefixes = []string{"BELFRY_APP_", "REVERB_APP_", "PUSHER_APP_"}
-
-// AppFromEnv returns the app that BELFRY_APP_ID, _KEY and _SECRET define, else
-// REVERB_APP_*, else PUSHER_APP_*: the first family with a variable that is
-// not empty. It returns false if there is none, and [Errors] that name the
-// variables if that family is incomplete or has an impossible value.
-func AppFromEnv(env Env) (App, bool, error) {
-	app, ok, errs := appFromEnv(env)
-	return app, ok, errs.err()
-}
-
-func appFromEnv(env Env) (App, bool, Errors) {
-	for _, prefix := range appPrefixes {
-		a := DefaultApp()
-		a.ID, a.Key, a.Secret = env.get(prefix+"ID"), env.get(prefix+"KEY"), env.get(prefix+"SECRET")
-		if a.ID == "" && a.Key == "" && a.Secret == "" {
-			continue
-		}
-		var errs Errors
-		for _, c := range a.credentials() {
-			name := prefix + strings.ToUpper(c.name)
-			switch {
-			case c.value == "":
-				errs = append(errs, Problem{Name: name, Text: "not set, but other " + prefix + "* variables are: set all of ID, KEY and SECRET"})
-			case c.problem() != "":
-				errs = append(errs, Problem{Name: name, Text: "the value " + c.problem()})
-			}
-		}
-		if len(errs) > 0 {
-			return App{}, false, errs
-		}
-		return a, true, nil
-	}
-	return App{}, false, nil
-}
-
-// listenFromEnv returns the address to listen on, or "" if the environment
-// says nothing of it.
-func listenFromEnv(env Env) (string, Errors) {
-	if v := env.get("BELFRY_LISTEN"); v != "" {
-		return v, envProblem("BELFRY_LISTEN", listenProblem(v))
-	}
-	host, port := env.get("REVERB_SERVER_HOST"), env.get("REVERB_SERVER_PORT")
-	if host == "" && port == "" {
-		return "", nil
-	}
-	// What is not set is as it was with Reverb: 0.0.0.0 and 8080.
-	host, port = cmp.Or(host, "0.0.0.0"), cmp.Or(port, "8080")
-	errs := append(envProblem("REVERB_SERVER_HOST", hostProblem(host)), envProblem("REVERB_SERVER_PORT", portProblem(port))...)
-	return net.JoinHostPort(host, port), errs
-}
-
-func pathFromEnv(env Env) (string, Errors) {
-	path := normalPath(env.get("REVERB_SERVER_PATH"))
-	return path, envProblem("REVERB_SERVER_PATH", pathProblem(path))
-}
-
-func envProblem(name, problem string) Errors {
-	if problem == "" {
-		return nil
-	}
-	return Errors{{Name: name, Text: "the value " + problem}}
 }
