@@ -78,5 +78,6 @@ func (r *reloader) reload() {
 	r.watch(next)
 	r.level.Set(next.Log.Level)
 	r.server.Reload(next)
+	warn(r.log, next, r.config.Warnings)
 	r.config = next
 }
