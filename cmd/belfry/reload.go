@@ -56,6 +56,8 @@ func (r *reloader) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.hangup:
+			r.watched = watch.New() // what is read now is no change any more
+			r.watch(r.config)
 		case <-look.C:
 			if !r.watched.Changed() {
 				continue

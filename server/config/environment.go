@@ -15,12 +15,17 @@ import (
 // environment takes from the environment what the file does not set, and warns
 // of what it does not take.
 func (l *loader) environment(c *Config) {
-	l.listenFrom(c)
-	l.clusterFrom(c)
-	if host, port := l.hostFrom("SOKETI_METRICS_HOST"), l.portFrom("SOKETI_METRICS_SERVER_PORT"); host+port != "" {
-		address := net.JoinHostPort(cmp.Or(host, "0.0.0.0"), cmp.Or(port, "9601"))
-		l.apply(c, variable{name: "SOKETI_METRICS_SERVER_PORT", key: "metrics.listen"}, address)
+	if listen := l.env.get("BELFRY_LISTEN"); listen != "" {
+		l.apply(c, variable{name: "BELFRY_LISTEN", key: "server.listen"}, listen)
 	}
+	l.listenFrom(c, "server.listen", "REVERB_SERVER_HOST", "REVERB_SERVER_PORT", "0.0.0.0", "8080")
+	l.listenFrom(c, "server.listen", "SOKETI_HOST", "SOKETI_PORT", "0.0.0.0", "6001")
+	l.listenFrom(c, "server.listen", "", "PORT", "", "") // a platform's
+	l.listenFrom(c, "metrics.listen", "SOKETI_METRICS_HOST", "SOKETI_METRICS_SERVER_PORT", "0.0.0.0", "9601")
+	if isOn(l.env.get("SOKETI_METRICS_ENABLED")) && !l.isSet("metrics.listen") {
+		l.apply(c, variable{name: "SOKETI_METRICS_ENABLED", key: "metrics.listen"}, "0.0.0.0:9601")
+	}
+	l.clusterFrom(c)
 	var families []string
 	if len(c.Apps) == 0 && !l.bad["apps"] {
 		families = l.appFrom(c)
@@ -56,33 +61,26 @@ func serves(families []string, name string) bool {
 	return len(families) > 0
 }
 
-// apply sets the key of v, which the file and the variables before may have set.
+// apply sets the key of v, unless the file or a variable before has set it.
 func (l *loader) apply(c *Config, v variable, value string) {
 	l.read[v.name] = true
-	path, problem := v.key, ""
+	problem := ""
 	if v.convert != nil {
 		value, problem = v.convert(value)
 	}
-	keys, name := c.keys(), path
+	path, keys, name := v.key, c.keys(), v.key
 	if inner, ok := strings.CutPrefix(path, "apps[]."); ok {
 		path, keys, name = "apps[0]."+inner, c.Apps[0].keys(), inner
 	}
-	at := keys.find(name).(interface {
-		text() string
-		set(string) string
-		is(string) bool
-	})
-	src := l.sources[path]
+	at := keys.find(name).(settable)
 	if now, err := strconv.ParseInt(at.text(), 10, 64); v.raise && err == nil {
 		if wish, err := strconv.ParseInt(value, 10, 64); err == nil && wish <= now {
 			return
 		}
-	} else if src.variable != "" {
-		return
 	}
-	if src.line > 0 {
+	if src := l.sources[path]; src.line > 0 || src.variable != "" && !v.raise {
 		if !at.is(value) {
-			l.warn(fmt.Sprintf("%s is not used: %s sets %s", v.name, l.name, path))
+			l.warn(fmt.Sprintf("%s is not used: %s sets %s", v.name, cmp.Or(src.variable, l.name), path))
 		}
 		return
 	}
@@ -92,47 +90,18 @@ func (l *loader) apply(c *Config, v variable, value string) {
 	}
 }
 
-// listenFrom sets the address to listen on.
-func (l *loader) listenFrom(c *Config) {
-	by := ""
-	for _, from := range []struct{ address, host, port, defaultHost, defaultPort string }{
-		{address: "BELFRY_LISTEN"},
-		{"", "REVERB_SERVER_HOST", "REVERB_SERVER_PORT", "0.0.0.0", "8080"},
-		{"", "SOKETI_HOST", "SOKETI_PORT", "0.0.0.0", "6001"},
-		{"", "", "PORT", "", ""}, // a platform's
-	} {
-		address, name := l.env.get(from.address), cmp.Or(from.address, from.host, from.port)
-		if from.address == "" {
-			host, port := l.hostFrom(from.host), l.portFrom(from.port)
-			if host == "" && port == "" {
-				continue
-			}
-			if host == "" && port != "" {
-				name = from.port
-			}
-			host, port = cmp.Or(host, from.defaultHost), cmp.Or(port, from.defaultPort)
-			address = net.JoinHostPort(host, port)
-			if by == "" && !l.isSet("server.listen") {
-				l.refuseVariable(from.host, hostProblem(cmp.Or(host, "::")))
-				l.refuseVariable(from.port, portProblem(port))
-			}
-		}
-		switch {
-		case address == "":
-		case l.sources["server.listen"].line > 0:
-			if address != c.Server.Listen {
-				l.warn(fmt.Sprintf("%s is not used: %s sets server.listen", name, l.name))
-			}
-		case by != "":
-			if address != c.Server.Listen {
-				l.warn(fmt.Sprintf("%s is not used: %s sets server.listen", name, by))
-			}
-		default:
-			by = name
-			l.sources["server.listen"] = source{variable: name}
-			c.Server.Listen = address
-		}
+// listenFrom sets an address of two variables, if either is set.
+func (l *loader) listenFrom(c *Config, key, hostName, portName, defaultHost, defaultPort string) {
+	host, port := l.hostFrom(hostName), l.portFrom(portName)
+	if host == "" && port == "" {
+		return
 	}
+	name, problem := hostName, hostProblem(cmp.Or(host, "localhost"))
+	if p := portProblem(cmp.Or(port, defaultPort)); host == "" || p != "" && problem == "" {
+		name, problem = portName, p
+	}
+	check := func(address string) (string, string) { return address, problem }
+	l.apply(c, variable{name: name, key: key, convert: check}, net.JoinHostPort(cmp.Or(host, defaultHost), cmp.Or(port, defaultPort)))
 }
 
 // hostFrom takes an IPv6 address with and without brackets.
@@ -150,13 +119,6 @@ func (l *loader) portFrom(name string) string {
 		return port
 	}
 	return ""
-}
-
-func (l *loader) refuseVariable(name, problem string) {
-	if problem != "" {
-		l.errs = append(l.errs, Problem{Name: name, Text: "the value " + problem})
-		l.bad["server.listen"] = true
-	}
 }
 
 // clusterFrom sets up the cluster that Reverb or Soketi is asked for.

@@ -23,6 +23,13 @@ type value interface {
 	text() string                              // as the file would have it
 }
 
+// settable is a value that a variable can set.
+type settable interface {
+	value
+	set(s string) (problem string)
+	is(s string) bool // whether s stands for the present value
+}
+
 // scalar is a value that is one text in the file.
 type scalar[T comparable] struct {
 	at      *T
@@ -49,7 +56,6 @@ func (v *scalar[T]) set(s string) string {
 	return problem
 }
 
-// is says whether s stands for the present value.
 func (v *scalar[T]) is(s string) bool {
 	x, problem := v.parse(s)
 	return problem == "" && x == *v.at

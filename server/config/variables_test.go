@@ -55,6 +55,8 @@ func TestVariables(t *testing.T) {
 				c.Server.MaxOutboxBytes = 2048000 - SendBuffer
 				c.Server.ShutdownGrace, c.Log.Level, c.Metrics.Listen = 3*time.Second, -4, "0.0.0.0:9601"
 			}},
+		{"soketi's metrics", append(soketiApp, "SOKETI_METRICS_ENABLED=true"), func(c *Config, _ *App) { c.Metrics.Listen = "0.0.0.0:9601" }},
+		{"soketi without metrics", append(soketiApp, "SOKETI_METRICS_ENABLED=0"), func(c *Config, _ *App) { c.Metrics.Enabled = false }},
 		{"soketi's adapter", append(soketiApp, "SOKETI_ADAPTER_DRIVER=redis", "SOKETI_DB_REDIS_HOST=redis", "SOKETI_DB_REDIS_USERNAME=u", "SOKETI_DB_REDIS_PASSWORD=p", "SOKETI_ADAPTER_REDIS_PREFIX=x"),
 			func(c *Config, _ *App) {
 				c.Cluster = Cluster{Driver: ClusterRedis, Redis: Redis{URL: "redis://u:p@redis:6379/0", Prefix: "x"}}
@@ -139,6 +141,7 @@ func TestWarnings(t *testing.T) {
 			[]string{"BELFRY_LISTEN is not used: config.yaml sets server.listen", "REVERB_SERVER_PATH is not used: config.yaml sets server.path", "REVERB_MAX_REQUEST_SIZE is not used: config.yaml sets server.max_request_bytes"}},
 		{"the file agrees", oneApp + "server: {listen: '127.0.0.1:1', path: /a, max_request_bytes: 20000}\n", []string{"BELFRY_LISTEN=127.0.0.1:1", "REVERB_SERVER_PATH=a", "REVERB_MAX_REQUEST_SIZE=10000"}, nil},
 		{"one variable beats another", oneApp, []string{"BELFRY_LISTEN=127.0.0.1:1", "PORT=2", "SOKETI_PORT=tcp://x"}, []string{"PORT is not used: BELFRY_LISTEN sets server.listen"}},
+		{"two that set the same", "", append(reverbApp, "SOKETI_PATH_PREFIX=/b", "REVERB_SERVER_PATH=/a"), []string{"SOKETI_PATH_PREFIX is not used: REVERB_SERVER_PATH sets server.path"}},
 		{"metrics for everybody", oneApp + "server: {listen: ':1'}", nil, []string{"anybody who reaches :1 can read the metrics: set metrics.token, or"}},
 		{"metrics for some", oneApp + "server: {listen: ':1'}\nmetrics: {token: t}", nil, nil},
 		{"metrics apart", oneApp + "server: {listen: ':1'}\nmetrics: {listen: 'localhost:2'}", nil, nil},
