@@ -56,12 +56,16 @@ func TestDotenvIsPhpdotenv(t *testing.T) {
 	}
 }
 
+// FuzzDotenv checks that no .env file makes reading it, or a configuration from
+// it, panic, that it cannot grow, and that what is accepted is valid.
 func FuzzDotenv(f *testing.F) {
 	for i, row := range dotenvRows(f) {
 		if i%10 == 0 {
 			f.Add(row.File)
 		}
 	}
+	f.Add("REVERB_APP_ID=1\nREVERB_APP_KEY=k\nREVERB_APP_SECRET=s\nREVERB_APP_MAX_MESSAGE_SIZE=9\nREVERB_SCALING_ENABLED=1\nREDIS_PORT=6379\nREVERB_APP_RATE_LIMITING_ENABLED=1")
+	f.Add("SOKETI_DEFAULT_APP_ID=1\nSOKETI_EVENT_MAX_SIZE_IN_KB=1e9\nSOKETI_HOST=[::1\nPORT=x\nSOKETI_DB_REDIS_URL=tls://\nBROADCAST_CONNECTION=pusher\nPUSHER_APP_ID=1")
 	f.Fuzz(func(t *testing.T, text string) {
 		env, problem := dotenv(text, dotenvProcess)
 		if problem != nil {
@@ -76,6 +80,11 @@ func FuzzDotenv(f *testing.F) {
 		}
 		if size > maxEnvBytes+100 {
 			t.Fatalf("%d bytes of values", size)
+		}
+		if c, err := Load("", env); err == nil {
+			if err := c.Validate(); err != nil {
+				t.Fatalf("accepted, but: %v", err)
+			}
 		}
 	})
 }

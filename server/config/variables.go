@@ -71,7 +71,7 @@ var composed = []struct{ names, key string }{
 // others are variables of Laravel that are for its own side, which need no word.
 var others = []string{
 	"REVERB_HOST", "REVERB_PORT", "REVERB_SCHEME", "REVERB_SERVER", "REVERB_PULSE_INGEST_INTERVAL", "REVERB_TELESCOPE_INGEST_INTERVAL",
-	"PUSHER_HOST", "PUSHER_PORT", "PUSHER_SCHEME", "PUSHER_APP_CLUSTER",
+	"PUSHER_HOST", "PUSHER_PORT", "PUSHER_SCHEME", "PUSHER_APP_CLUSTER", "PUSHER_CLUSTER",
 }
 
 // unequal are variables whose wish is not granted, with what to do instead. A
@@ -85,16 +85,25 @@ var unequal = []struct {
 	{"REVERB_APP_RATE_LIMIT_TERMINATE", isOn, "a client over its rate is never disconnected: its messages are dropped with error 4301"},
 	{"REVERB_APP_ALLOWED_ORIGINS", nil, "set allowed_origins of the app in a configuration file"},
 	{"REVERB_ALLOWED_ORIGINS", nil, "set allowed_origins of the app in a configuration file"},
+	{"REVERB_TLS_*", nil, "set server.tls in a configuration file"},
+	{"PUSHER_KEY", nil, "set PUSHER_APP_KEY, and with it PUSHER_APP_ID and PUSHER_APP_SECRET"},
+	{"PUSHER_SECRET", nil, "set PUSHER_APP_SECRET, and with it PUSHER_APP_ID and PUSHER_APP_KEY"},
+	{"SOKETI_CORS_*", nil, "set allowed_origins of the app in a configuration file"},
 	{"SOKETI_ADAPTER_DRIVER", func(v string) bool { return v != "local" && v != "redis" }, "only local and redis are offered: set cluster.driver: redis for several servers"},
 	{"SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC*", func(v string) bool { return !strings.HasPrefix(v, "-") }, "set api_request_rate of the app in a configuration file"},
 	{"SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC*", func(v string) bool { return !strings.HasPrefix(v, "-") }, "set api_request_rate of the app in a configuration file"},
 	{"SOKETI_DEFAULT_APP_WEBHOOKS", nil, "set webhooks of the app in a configuration file"},
 	{"SOKETI_EVENT_MAX_NAME_LENGTH", nil, "set max_channel_name of the app in a configuration file, which is for both"},
+	{"SOKETI_APP_MANAGER_DRIVER", func(v string) bool { return v != "array" }, "set apps in a configuration file: no database is read"},
 	{"SOKETI_APP_MANAGER_*", nil, "set apps in a configuration file"},
 	{"SOKETI_DB_REDIS_*", nil, "set cluster.redis.url in a configuration file, which may name Sentinels and the nodes of a Redis Cluster"},
 	{"SOKETI_DB_*", nil, "set apps in a configuration file: no database is read"},
 	{"SOKETI_CLUSTER_*", nil, "set cluster.driver: redis in a configuration file for several servers"},
 	{"SOKETI_ADAPTER_NATS_*", nil, "set cluster.driver: redis in a configuration file for several servers"},
+	{"SOKETI_CACHE_*", nil, "set nothing instead: it needs no cache"},
+	{"SOKETI_QUEUE_*", nil, "set nothing instead: it needs no queue; webhooks.spool in a configuration file keeps webhooks over a restart"},
+	{"SOKETI_RATE_LIMITER_*", nil, "set nothing instead: every server counts by itself"},
+	{"SOKETI_WEBHOOKS_BATCHING*", nil, "set nothing instead: webhooks always come in batches"},
 	{"SOKETI_HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD", nil, "set server.max_connections in a configuration file"},
 	{"SOKETI_SSL_*", nil, "set server.tls in a configuration file: the key must have no passphrase, the certificate its chain"},
 }
