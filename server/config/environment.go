@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -42,9 +43,16 @@ func (l *loader) environment(c *Config) {
 			l.apply(c, v, value)
 		}
 	}
+	for _, v := range composed {
+		name, _, _ := strings.Cut(v.names, " ")
+		if strings.HasPrefix(v.key, "apps[].") && isOn(l.env.get(name)) && !serves(families, name) {
+			unused = append(unused, name)
+		}
+	}
 	if len(families) > 0 {
 		l.rateFrom(c, families)
 		l.signinFrom(c, families)
+		l.webhooksFrom(c, families)
 		l.makeRoom(c)
 	}
 	l.warnOfUnused(c, unused, len(families) > 0)
@@ -229,6 +237,32 @@ func (l *loader) signinFrom(c *Config, families []string) {
 			timeout := cmp.Or(l.env.get("SOKETI_USER_AUTHENTICATION_TIMEOUT"), "30000")
 			l.apply(c, variable{name: name, key: "apps[].require_signin", convert: fromMilliseconds}, timeout)
 		}
+	}
+}
+
+// webhooksFrom reads Soketi's list of webhooks.
+func (l *loader) webhooksFrom(c *Config, families []string) {
+	const name = "SOKETI_DEFAULT_APP_WEBHOOKS"
+	value := l.env.get(name)
+	if value == "" || !serves(families, name) {
+		return
+	}
+	l.sources["apps[0].webhooks"] = source{variable: name}
+	var hooks []struct {
+		URL     string            `json:"url"`
+		Events  []string          `json:"event_types"`
+		Headers map[string]string `json:"headers"`
+		Filter  struct {
+			Prefix string `json:"channel_name_starts_with"`
+			Suffix string `json:"channel_name_ends_with"`
+		} `json:"filter"`
+	}
+	if err := json.Unmarshal([]byte(value), &hooks); err != nil {
+		l.refuse("apps[0].webhooks", `is not a list of webhooks: give JSON such as [{"url": "https://app.example/pusher/webhook", "event_types": ["channel_occupied"]}]`)
+	}
+	for _, h := range hooks {
+		filter := WebhookFilter{ChannelPrefix: h.Filter.Prefix, ChannelSuffix: h.Filter.Suffix}
+		c.Apps[0].Webhooks = append(c.Apps[0].Webhooks, Webhook{URL: strings.TrimSpace(h.URL), Events: h.Events, Headers: h.Headers, Filter: filter})
 	}
 }
 

@@ -55,7 +55,7 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 	}
 	l.environment(&c)
 	if len(c.Apps) == 0 && !l.bad["apps"] && !l.bad[""] {
-		l.add(l.line("apps"), "", "there is no app: add one under apps with id, key and secret, "+
+		l.add(l.nearest("apps").line, "", "there is no app: add one under apps with id, key and secret, "+
 			"or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET in the environment")
 	}
 	return l.finish(&c)

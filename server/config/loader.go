@@ -59,43 +59,42 @@ func (l *loader) refuse(path, problem string) {
 		}
 	}
 	l.bad[path] = true
-	src := l.sources[path]
+	src := l.nearest(path)
 	if src.variable != "" {
 		l.errs = append(l.errs, Problem{Name: src.variable, Text: "the value " + problem})
 		return
 	}
-	l.add(l.line(path), path, cmp.Or(src.text, "the value")+" "+problem)
+	l.add(src.line, path, cmp.Or(l.sources[path].text, "the value")+" "+problem)
 }
 
-// checkFilledIn warns of a secret that is the name of a variable: nobody filled
-// it in.
+// checkFilledIn warns of a text that has the name of a variable in it, which
+// nobody filled in, and of one that is still in quotes.
 func (l *loader) checkFilledIn(path, value string) {
+	src, where := l.nearest(path), path
+	instead := "in the configuration file a variable is ${NAME}, with braces"
+	if src.variable != "" {
+		where, instead = src.variable, "set that variable before"
+	} else if src.line > 0 {
+		where = fmt.Sprintf("%s:%d: %s", l.name, src.line, path)
+	}
 	if unfilled.MatchString(value) {
-		l.warn(fmt.Sprintf("%s looks like the name of a variable and is taken as it is: in the configuration file a variable is ${NAME}, with braces", l.place(path)))
+		l.warn(where + " has what looks like a variable, and is taken as it is: " + instead)
 	} else if outerQuotes.MatchString(value) {
-		l.warn(l.place(path) + " has quotes around it that are part of the value: take them out, docker's --env-file keeps them")
+		l.warn(where + " has quotes around it that are part of the value: take them out, docker's --env-file keeps them")
 	}
 }
 
-var unfilled = regexp.MustCompile(`^"?\$\{?[A-Za-z_][A-Za-z0-9_]*\}?"?$|[ :/=]\$[A-Z_][A-Z0-9_]{2,}`)
+// unfilled is a variable alone, or one in capitals in a longer text.
+var unfilled = regexp.MustCompile(`^\$\{?[A-Za-z_][A-Za-z0-9_]*\}?$|(?:^|[ :/=@"])\$\{?[A-Z_][A-Z0-9_]{2,}\}?(?:$|[^A-Za-z0-9_])`)
 
-// place names where the value at path is from.
-func (l *loader) place(path string) string {
-	src := l.sources[path]
-	if src.variable != "" || src.line == 0 {
-		return cmp.Or(src.variable, path)
-	}
-	return fmt.Sprintf("%s:%d: %s", l.name, src.line, path)
-}
-
-// line is where path is set, or the nearest thing around it.
-func (l *loader) line(path string) int {
+// nearest is where path is set, or the nearest thing around it.
+func (l *loader) nearest(path string) source {
 	for ; path != ""; path = parent(path) {
 		if s, ok := l.sources[path]; ok {
-			return s.line
+			return s
 		}
 	}
-	return l.sources[""].line
+	return l.sources[""]
 }
 
 func (l *loader) isSet(path string) bool {

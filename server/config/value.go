@@ -73,7 +73,7 @@ func (v *scalar[T]) check(l *loader, path string) {
 	if problem := v.problem(*v.at); problem != "" {
 		l.refuse(path, problem)
 	}
-	if s, ok := any(*v.at).(string); ok && v.secret {
+	if s, ok := any(*v.at).(string); ok {
 		l.checkFilledIn(path, s)
 	}
 }

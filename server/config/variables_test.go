@@ -55,6 +55,10 @@ func TestVariables(t *testing.T) {
 				c.Server.MaxOutboxBytes = 2048000 - SendBuffer
 				c.Server.ShutdownGrace, c.Log.Level, c.Metrics.Listen = 3*time.Second, -4, "0.0.0.0:9601"
 			}},
+		{"soketi's webhooks", append(soketiApp, `SOKETI_DEFAULT_APP_WEBHOOKS='[{"url":"http://api/hook","event_types":["channel_occupied","cache_miss"],"headers":{"X-A":"b"},"filter":{"channel_name_starts_with":"c"}}]'`),
+			func(_ *Config, a *App) {
+				a.Webhooks = []Webhook{{URL: "http://api/hook", Events: []string{"channel_occupied", "cache_miss"}, Headers: map[string]string{"X-A": "b"}, Filter: WebhookFilter{ChannelPrefix: "c"}}}
+			}},
 		{"soketi's metrics", append(soketiApp, "SOKETI_METRICS_ENABLED=true"), func(c *Config, _ *App) { c.Metrics.Listen = "0.0.0.0:9601" }},
 		{"soketi without metrics", append(soketiApp, "SOKETI_METRICS_ENABLED=0"), func(c *Config, _ *App) { c.Metrics.Enabled = false }},
 		{"soketi's adapter", append(soketiApp, "SOKETI_ADAPTER_DRIVER=redis", "SOKETI_DB_REDIS_HOST=redis", "SOKETI_DB_REDIS_USERNAME=u", "SOKETI_DB_REDIS_PASSWORD=p", "SOKETI_ADAPTER_REDIS_PREFIX=x"),
@@ -106,9 +110,11 @@ func TestBadVariables(t *testing.T) {
 		"REDIS_PORT=hunter2":                         "REDIS_HOST: the value is not usable",
 		"REVERB_SCALING_CHANNEL={hunter2}":           "REVERB_SCALING_CHANNEL: the value has a brace",
 		"REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS=hunter2": "REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS: the value, or that of",
-		"REVERB_APP_RATE_LIMIT_DECAY_SECONDS=0":      "REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS: the value, or that of",
+		"SOKETI_DEFAULT_APP_WEBHOOKS=[{\"url\":\"hunter2\",\"event_types\":[\"cache_miss\"]}]": "SOKETI_DEFAULT_APP_WEBHOOKS: the value is not an absolute http or https URL",
+		"SOKETI_DEFAULT_APP_WEBHOOKS=hunter2":                                                  "SOKETI_DEFAULT_APP_WEBHOOKS: the value is not a list of webhooks: give JSON",
+		"REVERB_APP_RATE_LIMIT_DECAY_SECONDS=0":                                                "REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS: the value, or that of",
 	} {
-		_, err := Load("", env(append(reverbApp, "REVERB_SCALING_ENABLED=true", "REVERB_APP_RATE_LIMITING_ENABLED=true", value)...))
+		_, err := Load("", env(append(reverbApp, "SOKETI_DEFAULT_APP_ID=1", "SOKETI_DEFAULT_APP_KEY=k", "SOKETI_DEFAULT_APP_SECRET=s", "REVERB_SCALING_ENABLED=true", "REVERB_APP_RATE_LIMITING_ENABLED=true", value)...))
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", value, err)
 		}
@@ -131,12 +137,14 @@ func TestWarnings(t *testing.T) {
 		{"settings of another app", "", append(append(reverbApp, pusherApp...), "BROADCAST_CONNECTION=pusher", "REVERB_APP_MAX_CONNECTIONS=1", "REVERB_APP_PING_INTERVAL=1"),
 			[]string{"REVERB_APP_PING_INTERVAL, REVERB_APP_MAX_CONNECTIONS: not used, as these are settings of another app"}},
 		{"settings beside apps of the file", oneApp, append(reverbApp, "REVERB_APP_MAX_CONNECTIONS=1"), []string{"REVERB_APP_MAX_CONNECTIONS: not used, as config.yaml has the apps"}},
+		{"several settings beside apps of the file", oneApp, []string{"REVERB_APP_RATE_LIMITING_ENABLED=true", "SOKETI_DEFAULT_APP_WEBHOOKS=[]", "SOKETI_PRESENCE_MAX_MEMBERS=9"},
+			[]string{"SOKETI_PRESENCE_MAX_MEMBERS, REVERB_APP_RATE_LIMITING_ENABLED, SOKETI_DEFAULT_APP_WEBHOOKS: not used, as config.yaml has the apps"}},
 		{"settings without an app", "", []string{"REVERB_APP_MAX_MESSAGE_SIZE=1"}, []string{"REVERB_APP_MAX_MESSAGE_SIZE: not used, as no app is set"}},
 		{"a variable that the file uses", "apps: [{id: 1, key: k, secret: '${BELFRY_SECRET}'}]", []string{"BELFRY_SECRET=s"}, nil},
 		{"unknown ones", "", append(reverbApp, "REVERB_FOO=hunter2", "BELFRY_APP_NAME=hunter2", "SOKETI_FOO=hunter2", "PUSHER_FOO=hunter2", "REVERB_EMPTY="),
 			[]string{"BELFRY_APP_NAME is not a variable that Belfry reads: see", "PUSHER_FOO is not", "REVERB_FOO is not", "SOKETI_FOO is not"}},
-		{"not offered", "", append(reverbApp, "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM=all", "REVERB_APP_RATE_LIMIT_TERMINATE=true", "SOKETI_ADAPTER_DRIVER=nats", "SOKETI_DEFAULT_APP_WEBHOOKS=[]", "SOKETI_DB_MYSQL_HOST=x"),
-			[]string{"REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM: all is not offered", "REVERB_APP_RATE_LIMIT_TERMINATE: a client", "SOKETI_ADAPTER_DRIVER: only local", "SOKETI_DB_MYSQL_HOST: set apps", "SOKETI_DEFAULT_APP_WEBHOOKS: set webhooks"}},
+		{"not offered", "", append(reverbApp, "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM=all", "REVERB_APP_RATE_LIMIT_TERMINATE=true", "SOKETI_ADAPTER_DRIVER=nats", "SOKETI_DB_MYSQL_HOST=x"),
+			[]string{"REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM: all is not offered", "REVERB_APP_RATE_LIMIT_TERMINATE: a client", "SOKETI_ADAPTER_DRIVER: only local", "SOKETI_DB_MYSQL_HOST: set apps"}},
 		{"the file beats", oneApp + "server: {listen: '127.0.0.1:1', path: /a, max_request_bytes: 20000}\n", []string{"BELFRY_LISTEN=:2", "REVERB_SERVER_PATH=b", "REVERB_MAX_REQUEST_SIZE=30000"},
 			[]string{"BELFRY_LISTEN is not used: config.yaml sets server.listen", "REVERB_SERVER_PATH is not used: config.yaml sets server.path", "REVERB_MAX_REQUEST_SIZE is not used: config.yaml sets server.max_request_bytes"}},
 		{"the file agrees", oneApp + "server: {listen: '127.0.0.1:1', path: /a, max_request_bytes: 20000}\n", []string{"BELFRY_LISTEN=127.0.0.1:1", "REVERB_SERVER_PATH=a", "REVERB_MAX_REQUEST_SIZE=10000"}, nil},
@@ -152,11 +160,13 @@ apps:
   key: k
   secret: $hunter2
   webhooks: [{url: "https://h/?t=$HOOK_TOKEN", headers: {Authorization: Bearer $HOOK_TOKEN}}]
-- {id: 2, key: l, secrets: [s, "$${NAME}", "a$b", "$9", "$ab-c"]}
+- {id: 2, key: l, secrets: [s, "$${NAME}", "a$b", "$ABCdef-g", "$ab-c"]}
+- {id: 3, key: $APP_KEY, secret: s}
+webhooks: {spool: $STATE/hooks}
 `, nil, []string{
-			"config.yaml:5: apps[0].secret looks like the name of a variable and is taken as it is: in the configuration file a variable is ${NAME}",
-			"config.yaml:6: apps[0].webhooks[0].url looks", "config.yaml:6: apps[0].webhooks[0].headers.Authorization looks", "config.yaml:7: apps[1].secrets[1] looks", "config.yaml:1: metrics.token looks"}},
-		{"a variable that nobody filled in", "", []string{"REVERB_APP_ID=1", "REVERB_APP_KEY=k", "REVERB_APP_SECRET=${HUNTER}"}, []string{"REVERB_APP_SECRET looks"}},
+			"config.yaml:5: apps[0].secret has what looks like a variable, and is taken as it is: in the configuration file a variable is ${NAME}",
+			"config.yaml:6: apps[0].webhooks[0].url has what looks", "config.yaml:6: apps[0].webhooks[0].headers.Authorization has what looks", "config.yaml:7: apps[1].secrets[1] has what looks", "config.yaml:8: apps[2].key has", "config.yaml:9: webhooks.spool has", "config.yaml:1: metrics.token has what looks"}},
+		{"a variable that nobody filled in", "", []string{"REVERB_APP_ID=1", "REVERB_APP_KEY=k", "REVERB_APP_SECRET=${HUNTER}"}, []string{"REVERB_APP_SECRET has what looks like a variable, and is taken as it is: set that variable before"}},
 		{"quotes that docker leaves", "apps: [{id: 1, key: k, secret: '${QUOTED}'}]", []string{`QUOTED="hunter2"`}, []string{"config.yaml:1: apps[0].secret has quotes around it"}},
 	}
 	for _, tt := range tests {
