@@ -154,18 +154,11 @@ func (a App) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", a.ID), slog.String("key", a.Key))
 }
 
-// String is %+v of the app with its secrets hidden.
-func (a App) String() string {
-	type plain App // without these methods
+// Format prints the app as fmt does, with its secrets hidden.
+func (a App) Format(f fmt.State, verb rune) {
+	type plain App // without this method
 	a.hideSecrets()
-	return fmt.Sprintf("%+v", plain(a))
-}
-
-// GoString is %#v of the app with its secrets hidden.
-func (a App) GoString() string {
-	type plain App
-	a.hideSecrets()
-	return fmt.Sprintf("%#v", plain(a))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(a))
 }
 
 func (a *App) hideSecrets() {
@@ -181,18 +174,11 @@ func (m Metrics) LogValue() slog.Value {
 	return slog.GroupValue(slog.Bool("enabled", m.Enabled), slog.String("path", m.Path), slog.String("listen", m.Listen))
 }
 
-// String is %+v of the metrics settings with the token hidden.
-func (m Metrics) String() string {
+// Format prints the metrics settings as fmt does, with the token hidden.
+func (m Metrics) Format(f fmt.State, verb rune) {
 	type plain Metrics
 	m.Token = hide(m.Token)
-	return fmt.Sprintf("%+v", plain(m))
-}
-
-// GoString is %#v of the metrics settings with the token hidden.
-func (m Metrics) GoString() string {
-	type plain Metrics
-	m.Token = hide(m.Token)
-	return fmt.Sprintf("%#v", plain(m))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(m))
 }
 
 func hide(secret string) string {
