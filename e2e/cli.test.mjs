@@ -102,16 +102,17 @@ test('address and path are those of Reverb’s variables', async (t) => {
   await works(t, belfry, fromEnvFile, { wsPath: '/ws' });
 });
 
-test('the environment wins over the file, BELFRY_ over REVERB_ over PUSHER_', async (t) => {
+test('the environment wins over the file, BELFRY_ over what BROADCAST_CONNECTION means', async (t) => {
   const cwd = await directory(t, { '.env': laravelEnv('PUSHER') });
   const own = { BELFRY_APP_ID: app.id, BELFRY_APP_KEY: app.key, BELFRY_APP_SECRET: app.secret };
   const reverb = { REVERB_APP_ID: '1', REVERB_APP_KEY: 'reverb-key', REVERB_APP_SECRET: 'reverb-secret' };
   await works(t, await serveFor(t, ['--env-file', '.env'], { cwd, env: { ...own, ...reverb } }), app);
-  await works(t, await serveFor(t, ['--env-file', '.env'], { cwd, env: reverb }), {
+  await works(t, await serveFor(t, ['--env-file', '.env'], { cwd, env: { ...reverb, BROADCAST_CONNECTION: 'reverb' } }), {
     id: '1',
     key: 'reverb-key',
     secret: 'reverb-secret',
   });
+  await works(t, await serveFor(t, ['--env-file', '.env'], { cwd, env: reverb }), fromEnvFile);
   const changed = { ...fromEnvFile, secret: 'changed-secret' };
   await works(
     t,

@@ -8,7 +8,8 @@ import (
 	"belfry/server/config"
 )
 
-// check validates a configuration and prints what it amounts to.
+// check validates a configuration and prints what it amounts to. What serve
+// would warn of goes to stderr.
 func check(args []string, stdout, stderr io.Writer) error {
 	f, err := parseFlags("check", args, stderr)
 	if err != nil {
@@ -17,6 +18,11 @@ func check(args []string, stdout, stderr io.Writer) error {
 	cfg, err := load(f)
 	if err != nil {
 		return err
+	}
+	// TODO(main): return an error of server.Check(cfg) here, which does all that
+	// serve does before it listens.
+	for _, warning := range cfg.Warnings {
+		fmt.Fprintf(stderr, "belfry: warning: %s\n", warning)
 	}
 	name := f.config
 	if name == "" {

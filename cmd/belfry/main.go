@@ -1,7 +1,7 @@
 // Command belfry is a server that speaks the Pusher Channels protocol.
 //
 //	belfry serve [--config FILE] [--env-file FILE]
-//	belfry check --config FILE [--env-file FILE]
+//	belfry check [--config FILE] [--env-file FILE]
 //	belfry version
 package main
 
@@ -88,6 +88,15 @@ func parseFlags(command string, args []string, stderr io.Writer) (f files, err e
 			return f, err
 		}
 		return f, &usageError{err.Error()}
+	}
+	var empty []string
+	flags.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			empty = append(empty, "--"+f.Name)
+		}
+	})
+	if len(empty) > 0 {
+		return f, &usageError{fmt.Sprintf("%s is empty: give a file, or leave it out", empty[0])}
 	}
 	if flags.NArg() > 0 {
 		return f, &usageError{fmt.Sprintf("unexpected argument %q", flags.Arg(0))}

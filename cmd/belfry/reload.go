@@ -5,20 +5,21 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"sync"
+	"slices"
 	"syscall"
+	"time"
 
 	"belfry/server"
 	"belfry/server/config"
 	"belfry/server/config/watch"
 )
 
-// reloader reads the configuration again on SIGHUP and when its files change.
+// reloader reads the configuration again on SIGHUP and when its files change,
+// or those of the certificate that it names.
 type reloader struct {
 	files   files
 	hangup  chan os.Signal
-	watched *watch.Files // nil without files, or when it failed
-	failed  error
+	watched *watch.Files
 
 	// Set before run.
 	server *server.Server
@@ -30,44 +31,37 @@ type reloader struct {
 // newReloader begins to take notice. That is before the first load, so that no
 // change is missed, and from here on SIGHUP does not end the process.
 func newReloader(f files) *reloader {
-	r := &reloader{files: f, hangup: make(chan os.Signal, 1)}
+	r := &reloader{files: f, hangup: make(chan os.Signal, 1), watched: watch.New()}
 	signal.Notify(r.hangup, syscall.SIGHUP)
-	var paths []string
-	for _, path := range []string{f.config, f.env} {
-		if path != "" {
-			paths = append(paths, path)
-		}
-	}
-	if len(paths) > 0 {
-		r.watched, r.failed = watch.New(paths...)
-	}
+	r.watch(&config.Config{})
 	return r
 }
 
-func (r *reloader) close() {
-	signal.Stop(r.hangup)
-	if r.watched != nil {
-		r.watched.Close()
-	}
+// watch is called before what the files of cfg's certificate hold is used, so
+// that no change is missed.
+func (r *reloader) watch(cfg *config.Config) {
+	tls := cfg.Server.TLS
+	paths := []string{r.files.config, r.files.env, tls.CertFile, tls.KeyFile}
+	r.watched.Watch(slices.DeleteFunc(paths, func(path string) bool { return path == "" })...)
 }
+
+func (r *reloader) close() { signal.Stop(r.hangup) }
 
 // run reloads until the context ends.
 func (r *reloader) run(ctx context.Context) {
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	var changes <-chan struct{}
-	if r.watched != nil {
-		changes = r.watched.Changes()
-		watching.Go(func() { r.watched.Run(ctx, r.log) })
-	} else if r.failed != nil {
-		r.log.Warn("changes of files are not noticed: send SIGHUP to reload", "error", r.failed)
-	}
+	look := time.NewTicker(watch.Interval)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.hangup:
-		case <-changes:
+			r.watched = watch.New() // what is read now is no change any more
+			r.watch(r.config)
+		case <-look.C:
+			if !r.watched.Changed() {
+				continue
+			}
 		}
 		r.reload()
 	}
@@ -83,7 +77,9 @@ func (r *reloader) reload() {
 		r.server.ReloadFailed(err)
 		return
 	}
+	r.watch(next)
 	r.level.Set(next.Log.Level)
 	r.server.Reload(next)
+	warn(r.log, next, r.config.Warnings)
 	r.config = next
 }

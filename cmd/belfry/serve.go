@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"belfry/server"
@@ -39,9 +40,9 @@ func load(f files) (*config.Config, error) {
 
 func environment(f files) (config.Env, error) {
 	if f.env == "" {
-		return os.LookupEnv, nil
+		return config.ProcessEnv(), nil
 	}
-	return config.EnvFile(f.env, os.LookupEnv)
+	return config.EnvFile(f.env, config.ProcessEnv())
 }
 
 func serve(args []string, stdout, stderr io.Writer) error {
@@ -55,6 +56,7 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	reload.watch(cfg)
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One more than there are cores, for the network poller: see server.New.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
@@ -69,6 +71,7 @@ func serve(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	announce(log, cfg, s)
+	warn(log, cfg, nil)
 	if cfg.Generated {
 		printPaste(stdout, cfg.Apps[0], s)
 	}
@@ -105,12 +108,25 @@ func announce(log *slog.Logger, cfg *config.Config, s *server.Server) {
 	}
 }
 
+// warn logs the warnings of a configuration that were not known before.
+func warn(log *slog.Logger, cfg *config.Config, known []string) {
+	for _, warning := range cfg.Warnings {
+		if !slices.Contains(known, warning) {
+			log.Warn("configuration: " + warning)
+		}
+	}
+}
+
 // printPaste is for those who start with nothing: an app for this run, as the
 // lines that Laravel wants.
 func printPaste(w io.Writer, app config.App, s *server.Server) {
 	host, port, _ := net.SplitHostPort(s.Addr().String())
 	if net.ParseIP(host).IsUnspecified() {
 		host = "127.0.0.1"
+	}
+	scheme := "http"
+	if s.Secure() {
+		scheme = "https"
 	}
 	fmt.Fprintf(w, `
 No app is configured, so this one was made for this run. Paste into Laravel's .env:
@@ -121,7 +137,7 @@ PUSHER_APP_KEY=%[2]s
 PUSHER_APP_SECRET=%[3]s
 PUSHER_HOST=%[4]s
 PUSHER_PORT=%[5]s
-PUSHER_SCHEME=http
+PUSHER_SCHEME=%[6]s
 PUSHER_APP_CLUSTER=mt1
 
 VITE_PUSHER_APP_KEY="${PUSHER_APP_KEY}"
@@ -133,5 +149,5 @@ VITE_PUSHER_APP_CLUSTER="${PUSHER_APP_CLUSTER}"
 To keep it: set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET, start with
 --env-file /path/to/laravel/.env, or write a configuration (config.example.yaml).
 
-`, app.ID, app.Key, app.Secret, host, port)
+`, app.ID, app.Key, app.Secret, host, port, scheme)
 }

@@ -22,10 +22,11 @@
 //
 // # The environment
 //
-// BELFRY_LISTEN, or else REVERB_SERVER_HOST and REVERB_SERVER_PORT, set
-// server.listen, and REVERB_SERVER_PATH sets server.path, where the file does
-// not. Without apps in the file, [AppFromEnv] gives one; with neither apps nor
-// a file, [GeneratedApp] does. A variable set to nothing counts as unset.
+// Where the file does not say otherwise, variables do: Belfry's own, and those
+// that Laravel Reverb and Soketi read, see [docs/configuration.md]. They set the
+// address, the cluster and, without apps in the file, one app; with neither apps
+// nor a file, [GeneratedApp] makes one up. A variable set to nothing or to null
+// counts as unset. What is set and not heeded is in [Config.Warnings].
 package config
 
 import (
@@ -47,86 +48,90 @@ const (
 // Config is the whole configuration. It is not changed after loading and safe
 // to read concurrently.
 type Config struct {
-	Server   Server   `yaml:"server"`
-	Apps     []App    `yaml:"apps"`
-	Webhooks Webhooks `yaml:"webhooks"`
-	Cluster  Cluster  `yaml:"cluster"`
-	Metrics  Metrics  `yaml:"metrics"`
-	Log      Log      `yaml:"log"`
+	Server   Server
+	Apps     []App
+	Webhooks Webhooks
+	Cluster  Cluster
+	Metrics  Metrics
+	Log      Log
 
 	// Generated says that the only app has credentials made up for this run.
-	Generated bool `yaml:"-"`
+	Generated bool
+
+	// Warnings are what loading found that works, but maybe not as it was meant,
+	// one sentence each and never with a secret.
+	Warnings []string
 }
 
 // Server is what concerns every app.
 type Server struct {
-	Listen          string         `yaml:"listen"`            // host:port; no host: all addresses; port 0: any free one
-	Path            string         `yaml:"path"`              // prefix before /app and /apps: "" or "/x", no trailing slash
-	TLS             TLS            `yaml:"tls"`               // none: plain HTTP
-	TrustedProxies  []netip.Prefix `yaml:"trusted_proxies"`   // whose X-Forwarded-For is believed; masked, never IPv4-mapped
-	MaxRequestBytes int64          `yaml:"max_request_bytes"` // body of one HTTP API request
-	MaxConnections  int            `yaml:"max_connections"`   // of all apps; 0: no limit but the file descriptors
-	MaxOutboxBytes  int            `yaml:"max_outbox_bytes"`  // unsent bytes of one connection before it is closed with 4100
-	ShutdownGrace   time.Duration  `yaml:"shutdown_grace"`    // time to drain after SIGTERM
+	Listen          string         // host:port; no host: all addresses; port 0: any free one
+	Path            string         // prefix before /app and /apps: "" or "/x", no trailing slash
+	TLS             TLS            // none: plain HTTP
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For is believed; masked, never IPv4-mapped
+	MaxRequestBytes int64          // body of one HTTP API request
+	MaxConnections  int            // of all apps; 0: no limit but the file descriptors
+	MaxOutboxBytes  int            // unsent bytes of one connection before it is closed with 4100
+	ShutdownGrace   time.Duration  // time to drain after SIGTERM
 }
 
 // TLS names the certificate and its key: both files or neither.
 type TLS struct {
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	CertFile string
+	KeyFile  string
 }
 
 // App is one application: its credentials and limits.
 type App struct {
-	ID      string   `yaml:"id"`
-	Key     string   `yaml:"key"`
-	Secret  string   `yaml:"secret" json:"-"`
-	Secrets []string `yaml:"secrets" json:"-"` // instead of Secret: all verify, the first signs; at most MaxSecrets
+	ID      string
+	Key     string
+	Secret  string   `json:"-"`
+	Secrets []string `json:"-"` // instead of Secret: all verify, the first signs; at most MaxSecrets
 
-	Enabled         bool          `yaml:"enabled"`           // false: clients are refused with 4003
-	AllowedOrigins  []string      `yaml:"allowed_origins"`   // host patterns in lower case: "*", a host, "*.example.com"
-	ActivityTimeout time.Duration `yaml:"activity_timeout"`  // silence before a ping; whole seconds, told to the client
-	PingInterval    time.Duration `yaml:"ping_interval"`     // silence before a ping if activity_timeout is longer; whole seconds
-	PongTimeout     time.Duration `yaml:"pong_timeout"`      // silence after that ping before 4201; whole seconds
-	ClientEvents    string        `yaml:"client_events"`     // ClientEventsMembers or ClientEventsNone
-	ClientEventRate int           `yaml:"client_event_rate"` // client events a second and connection; 0: no limit
-	MaxConnections  int           `yaml:"max_connections"`   // over it: 4004; 0: no limit
+	Enabled         bool          // false: clients are refused with 4003
+	AllowedOrigins  []string      // host patterns in lower case: "*", a host, "*.example.com"
+	ActivityTimeout time.Duration // silence before a ping; whole seconds, told to the client
+	PingInterval    time.Duration // silence before a ping if activity_timeout is longer; whole seconds
+	PongTimeout     time.Duration // silence after that ping before 4201; whole seconds
+	ClientEvents    string        // ClientEventsMembers or ClientEventsNone
+	ClientEventRate int           // client events a second and connection; 0: no limit
+	MaxConnections  int           // over it: 4004; 0: no limit
 
-	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address"` // open at a time from one network address; over it: 4100; 0: no limit
-	ConnectRatePerAddress    int           `yaml:"connect_rate_per_address"`    // new connections a second from one network address; over it: 4100; 0: no limit
-	MessageRate              int           `yaml:"message_rate"`                // messages a second and connection, over ten seconds; over it: 4301; 0: no limit
-	MessageTimeout           time.Duration `yaml:"message_timeout"`             // from the first byte of a message to its last; whole seconds
-	APIRequestRate           int           `yaml:"api_request_rate"`            // HTTP API requests a second; over it: 429; 0: no limit
+	MaxConnectionsPerAddress int           // open at a time from one network address; over it: 4100; 0: no limit
+	ConnectRatePerAddress    int           // new connections a second from one network address; over it: 4100; 0: no limit
+	MessageRate              int           // messages a second and connection, over ten seconds; over it: 4301; 0: no limit
+	MessageTimeout           time.Duration // from the first byte of a message to its last; whole seconds
+	APIRequestRate           int           // HTTP API requests a second; over it: 429; 0: no limit
 
-	MaxMessageBytes          int           `yaml:"max_message_bytes"`           // one message from a client
-	MaxEventBytes            int           `yaml:"max_event_bytes"`             // data of one event
-	MaxChannelsPerEvent      int           `yaml:"max_channels_per_event"`      // channels that one event names
-	MaxBatchEvents           int           `yaml:"max_batch_events"`            // events of one batch request
-	MaxChannelName           int           `yaml:"max_channel_name"`            // characters; event names likewise
-	MaxChannelsPerConnection int           `yaml:"max_channels_per_connection"` // 0: no limit
-	MaxPresenceMembers       int           `yaml:"max_presence_members"`        // distinct users of one presence channel
-	MaxPresenceUserBytes     int           `yaml:"max_presence_user_bytes"`     // channel_data of one member
-	CacheTTL                 time.Duration `yaml:"cache_ttl"`                   // how long a cache channel keeps its last event
+	MaxMessageBytes          int           // one message from a client
+	MaxEventBytes            int           // data of one event
+	MaxChannelsPerEvent      int           // channels that one event names
+	MaxBatchEvents           int           // events of one batch request
+	MaxChannelName           int           // characters; event names likewise
+	MaxChannelsPerConnection int           // 0: no limit
+	MaxPresenceMembers       int           // distinct users of one presence channel
+	MaxPresenceUserBytes     int           // channel_data of one member
+	CacheTTL                 time.Duration // how long a cache channel keeps its last event
 
-	SubscriptionCount      bool          `yaml:"subscription_count"`       // subscribers are told how many they are
-	RequireSignin          time.Duration `yaml:"require_signin"`           // time to sign in or to join an authorized channel before 4009; whole seconds, 0: for ever
-	TerminateCode          int           `yaml:"terminate_code"`           // close code of terminate_connections
-	TerminatePresenceUsers bool          `yaml:"terminate_presence_users"` // terminate_connections also means members of presence channels
-	Webhooks               []Webhook     `yaml:"webhooks"`                 // who is told what happens
+	SubscriptionCount      bool          // subscribers are told how many they are
+	RequireSignin          time.Duration // time to sign in or to join an authorized channel before 4009; whole seconds, 0: for ever
+	TerminateCode          int           // close code of terminate_connections
+	TerminatePresenceUsers bool          // terminate_connections also means members of presence channels
+	Webhooks               []Webhook     // who is told what happens
 }
 
 // Metrics is the Prometheus endpoint.
 type Metrics struct {
-	Enabled bool   `yaml:"enabled"`
-	Path    string `yaml:"path"`
-	Listen  string `yaml:"listen"`         // host:port of a listener of its own; empty: server.listen
-	Token   string `yaml:"token" json:"-"` // bearer token a scraper has to send; empty: none
+	Enabled bool
+	Path    string
+	Listen  string // host:port of a listener of its own; empty: server.listen
+	Token   string `json:"-"` // bearer token a scraper has to send; empty: none
 }
 
 // Log is what is written to standard error.
 type Log struct {
-	Level  slog.Level `yaml:"level"`
-	Format string     `yaml:"format"` // "text" or "json"
+	Level  slog.Level
+	Format string // "text" or "json"
 }
 
 // The values of [Log.Format].
@@ -149,18 +154,11 @@ func (a App) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", a.ID), slog.String("key", a.Key))
 }
 
-// String is %+v of the app with its secrets hidden.
-func (a App) String() string {
-	type plain App // without these methods
+// Format prints the app as fmt does, with its secrets hidden.
+func (a App) Format(f fmt.State, verb rune) {
+	type plain App // without this method
 	a.hideSecrets()
-	return fmt.Sprintf("%+v", plain(a))
-}
-
-// GoString is %#v of the app with its secrets hidden.
-func (a App) GoString() string {
-	type plain App
-	a.hideSecrets()
-	return fmt.Sprintf("%#v", plain(a))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(a))
 }
 
 func (a *App) hideSecrets() {
@@ -176,18 +174,11 @@ func (m Metrics) LogValue() slog.Value {
 	return slog.GroupValue(slog.Bool("enabled", m.Enabled), slog.String("path", m.Path), slog.String("listen", m.Listen))
 }
 
-// String is %+v of the metrics settings with the token hidden.
-func (m Metrics) String() string {
+// Format prints the metrics settings as fmt does, with the token hidden.
+func (m Metrics) Format(f fmt.State, verb rune) {
 	type plain Metrics
 	m.Token = hide(m.Token)
-	return fmt.Sprintf("%+v", plain(m))
-}
-
-// GoString is %#v of the metrics settings with the token hidden.
-func (m Metrics) GoString() string {
-	type plain Metrics
-	m.Token = hide(m.Token)
-	return fmt.Sprintf("%#v", plain(m))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(m))
 }
 
 func hide(secret string) string {

@@ -49,47 +49,22 @@ const (
 )
 
 // Default returns the configuration of an empty file: no apps.
-func Default() Config {
-	return Config{
-		Server: Server{
-			Listen:          DefaultListen,
-			MaxRequestBytes: DefaultMaxRequestBytes,
-			MaxConnections:  DefaultMaxConnections,
-			MaxOutboxBytes:  DefaultMaxOutboxBytes,
-			ShutdownGrace:   DefaultShutdownGrace,
-		},
-		Cluster: Cluster{Driver: ClusterLocal, Redis: Redis{URL: DefaultRedisURL, Prefix: DefaultRedisPrefix}},
-		Metrics: Metrics{Enabled: true, Path: DefaultMetricsPath},
-		Log:     Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
-	}
+func Default() (c Config) {
+	c.keys().reset()
+	return c
 }
 
 // DefaultApp returns an app with every limit at its default and without id,
 // key and secret.
-func DefaultApp() App {
-	return App{
-		Enabled:                  true,
-		AllowedOrigins:           []string{"*"},
-		ActivityTimeout:          DefaultActivityTimeout,
-		PingInterval:             DefaultPingInterval,
-		PongTimeout:              DefaultPongTimeout,
-		ClientEvents:             DefaultClientEvents,
-		ClientEventRate:          DefaultClientEventRate,
-		MaxConnections:           DefaultMaxAppConnections,
-		MessageRate:              DefaultMessageRate,
-		MessageTimeout:           DefaultMessageTimeout,
-		MaxMessageBytes:          DefaultMaxMessageBytes,
-		MaxEventBytes:            DefaultMaxEventBytes,
-		MaxChannelsPerEvent:      DefaultMaxChannelsPerEvent,
-		MaxBatchEvents:           DefaultMaxBatchEvents,
-		MaxChannelName:           DefaultMaxChannelName,
-		MaxChannelsPerConnection: DefaultMaxChannelsPerConnection,
-		MaxPresenceMembers:       DefaultMaxPresenceMembers,
-		MaxPresenceUserBytes:     DefaultMaxPresenceUserBytes,
-		CacheTTL:                 DefaultCacheTTL,
-		RequireSignin:            DefaultRequireSignin,
-		TerminateCode:            DefaultTerminateCode,
-	}
+func DefaultApp() (a App) {
+	a.keys().reset()
+	return a
+}
+
+// DefaultWebhook returns an endpoint without a URL that is told everything.
+func DefaultWebhook() (w Webhook) {
+	w.keys().reset()
+	return w
 }
 
 // GeneratedApp returns an app with random credentials in the form that

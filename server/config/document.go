@@ -2,10 +2,12 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -34,6 +36,10 @@ func (l *loader) document(data []byte) (*yaml.Node, bool) {
 		return nil, false
 	}
 	docs, err := parseYAML(data)
+	if err != nil && strings.Contains(err.Error(), "escape c") {
+		data = plainEscapes(data)
+		docs, err = parseYAML(data)
+	}
 	if err != nil {
 		l.add(errorLine(data, err), "", syntaxText(err))
 		return nil, false
@@ -77,6 +83,25 @@ func errorLine(data []byte, err error) int {
 		return e != nil && e.Error() == err.Error()
 	})
 	return min(line, len(lines))
+}
+
+var (
+	doubleQuoted = regexp.MustCompile(`"(?:[^"\\\n]|\\.)*"`)
+	jsonEscape   = regexp.MustCompile(`\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|.)`)
+)
+
+// plainEscapes replaces the escapes of JSON that the YAML parser does not know,
+// \/ and pairs of surrogates, by what they stand for.
+func plainEscapes(data []byte) []byte {
+	return doubleQuoted.ReplaceAllFunc(data, func(s []byte) []byte {
+		return jsonEscape.ReplaceAllFunc(s, func(escape []byte) []byte {
+			var r string
+			if len(escape) == 2 && escape[1] != '/' || json.Unmarshal(slices.Concat([]byte{'"'}, escape, []byte{'"'}), &r) != nil {
+				return escape
+			}
+			return []byte(r)
+		})
+	})
 }
 
 var yamlPrefix = regexp.MustCompile(`^(yaml: )?(line \d+: )?`)

@@ -16,7 +16,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(example)
 	f.Add([]byte("apps: [{id: 1, key: k, secrets: [new, \"${TEXT}\"]}]"))
 	located := regexp.MustCompile(`^(fuzz\.yaml:[1-9][0-9]*: .+\n)+$`)
-	vars := env("PORT=6001", "EMPTY=", "TEXT=a: b")
+	vars := env("NUMBER=6001", "EMPTY=", "TEXT=a: b")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("fuzz.yaml", data, vars)
 		if err != nil {

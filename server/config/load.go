@@ -1,11 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strings"
 )
 
 // Load reads the file at path as [Parse] does. With path "" there is no file:
@@ -21,16 +21,21 @@ func Load(path string, env Env) (*Config, error) {
 		}
 		return l.finish(&c)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	data, err := readFile(path, maxFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	return Parse(path, data, env)
+}
+
+// readFile reads at most one byte more than most.
+func readFile(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most+1))
 }
 
 // Parse reads the text of a configuration file; name stands for the file in
@@ -43,53 +48,22 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 		return nil, l.errs
 	}
 	c := Default()
+	l.sources[""] = source{line: 1}
 	if root != nil {
-		l.root(root, &c)
+		l.sources[""] = source{line: root.Line}
+		c.keys().read(l, root, "")
 	}
-	c.Server.Path = normalPath(c.Server.Path)
-	for _, a := range c.Apps {
-		for i, origin := range a.AllowedOrigins {
-			a.AllowedOrigins[i] = strings.ToLower(origin)
-		}
-	}
-
 	l.environment(&c)
 	if len(c.Apps) == 0 && !l.bad["apps"] && !l.bad[""] {
-		l.add(l.line("apps"), "", "there is no app: add one under apps with id, key and secret, "+
+		l.add(l.nearest("apps").line, "", "there is no app: add one under apps with id, key and secret, "+
 			"or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET in the environment")
 	}
 	return l.finish(&c)
 }
 
-// environment takes from the environment what the file does not set.
-func (l *loader) environment(c *Config) {
-	if !l.isSet("server.listen") {
-		listen, errs := listenFromEnv(l.env)
-		l.errs = append(l.errs, errs...)
-		if listen != "" && len(errs) == 0 {
-			c.Server.Listen = listen
-		}
-	}
-	if !l.isSet("server.path") {
-		path, errs := pathFromEnv(l.env)
-		l.errs = append(l.errs, errs...)
-		if len(errs) == 0 {
-			c.Server.Path = path
-		}
-	}
-	if len(c.Apps) == 0 && !l.bad["apps"] {
-		app, ok, errs := appFromEnv(l.env)
-		l.errs = append(l.errs, errs...)
-		l.bad["apps"] = len(errs) > 0
-		if ok {
-			c.Apps = []App{app}
-		}
-	}
-}
-
 // finish checks the values and sorts the problems.
 func (l *loader) finish(c *Config) (*Config, error) {
-	c.validate(l.refuse)
+	c.check(l)
 	slices.SortStableFunc(l.errs, func(a, b Problem) int { return a.Line - b.Line })
 	if len(l.errs) > maxProblems {
 		l.errs = l.errs[:maxProblems]
@@ -98,5 +72,22 @@ func (l *loader) finish(c *Config) (*Config, error) {
 	if err := l.errs.err(); err != nil {
 		return nil, err
 	}
+	c.Warnings = l.warnings
 	return c, nil
+}
+
+var errNoAppLeft = errors.New("there is no app any more: set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET in the environment file")
+
+// Reload is [Load] for a server that runs with c. It makes up no app: where
+// Load would, it keeps the one that was made up for c, or fails.
+func (c *Config) Reload(path string, env Env) (*Config, error) {
+	next, err := Load(path, env)
+	if err != nil || !next.Generated {
+		return next, err
+	}
+	if !c.Generated {
+		return nil, errNoAppLeft
+	}
+	next.Apps = c.Apps
+	return next, nil
 }

@@ -91,12 +91,12 @@ apps:
     key: l
     secret: s
     webhooks:
-      - url: https://u:p@app.example:8443/hook?token=${PORT}
+      - url: https://u:p@app.example:8443/hook?token=${VERSION}
         events: [cache_miss, client_event]
-        headers: {Authorization: "Bearer ${PORT}", X-Version: 2, X-Empty: }
+        headers: {Authorization: "Bearer ${VERSION}", X-Version: 2, X-Empty: }
         filter: {channel_prefix: presence-}
       - {url: "http://127.0.0.1", headers: , filter: {channel_suffix: "-x"}}
-`, env("PORT=6001"), func(c *Config) {
+`, env("VERSION=6001"), func(c *Config) {
 			c.Webhooks.Spool = "/var/spool/belfry"
 			b := app("2", "l", "s")
 			b.Webhooks = []Webhook{{
@@ -125,6 +125,18 @@ apps:
 			a := app("6001", "k${X}$", "${PORT}") // what a variable holds is not expanded
 			a.Enabled, a.AllowedOrigins = false, []string{"a.example", "b.example"}
 			c.Apps = []App{a}
+		}},
+		{"JSON", "{\n\t\"server\": {\"path\": \"\\/ws\", \"max_connections\":5},\n\t\"apps\": [{\"id\":\"1\",\"key\":\"k\\u002d\\\"\\\\\", \"secret\":\"\\ud83d\\ude00\\\\/\", \"enabled\":false}]\n}\n", nil,
+			func(c *Config) {
+				c.Server.Path, c.Server.MaxConnections = "/ws", 5
+				c.Apps = []App{app("1", `k-"\`, "\U0001F600\\/")}
+				c.Apps[0].Enabled = false
+			}},
+		{"escapes of JSON beside other quotes", `apps: [{id: "1", key: 'a"\b"c', secret: "a\/b"}]`, nil, func(c *Config) { c.Apps = []App{app("1", `a"\b"c`, "a/b")} }},
+		{"spaces around a webhook's url", "apps: [{id: 1, key: k, secret: s, webhooks: [{url: ' https://h/x '}]}]", nil, func(c *Config) {
+			w := DefaultWebhook()
+			w.URL = "https://h/x"
+			c.Apps[0].Webhooks = []Webhook{w}
 		}},
 		{"a variable adds no structure", "apps:\n  - id: ${ID}\n    key: k\n    secret: s\n",
 			env("ID={a:,secret:x}#&*!"), func(c *Config) { c.Apps = []App{app("{a:,secret:x}#&*!", "k", "s")} }},

@@ -136,6 +136,10 @@ server:
 		{"host", oneApp + "server: {listen: 'a b:1'}\n", []string{`server.listen: "a b:1" has no valid host`}},
 		{"metrics", oneApp + "server: {path: /x}\nmetrics:\n  path: /x/app/m\n  listen: localhost\n  token: hunter2 hunter2\n", []string{
 			`:4: metrics.path: "/x/app/m" is taken by /x/app: give another`, `:5: metrics.listen: "localhost" is not`, ":6: metrics.token: the value has a space"}},
+		{"path of a route", oneApp + "server: {path: /pusher/app}", []string{`:2: server.path: "/pusher/app" is taken by /pusher: give another prefix such as /ws`}},
+		{"path of the metrics", oneApp + "server: {path: metrics}", []string{`:2: server.path: "metrics" is taken by /metrics`}},
+		{"lone surrogate", oneApp + "log: {level: \"\\ud83d\"}", []string{"config.yaml:2: not valid YAML: found invalid Unicode"}},
+		{"unknown escape", oneApp + "server: {path: \"\\/a\"}\nlog: {level: \"\\q\"}", []string{"config.yaml:3: not valid YAML: found unknown escape"}},
 		{"metrics on the server's address", oneApp + "metrics:\n  path: metrics\n  listen: 127.0.0.1:8080\n", []string{
 			`:3: metrics.path: "metrics" is not a plain path`, `:4: metrics.listen: "127.0.0.1:8080" is the same as server.listen`}},
 		{"log", oneApp + "log:\n  level: INFO\n  format: xml\n", []string{

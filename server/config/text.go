@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-var variable = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?$`)
+var reference = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?$`)
 
 // expand fills in ${NAME} and ${NAME:-default} in s, once: what a variable
-// holds is not looked at again. It says whether there were any, and what is
+// holds is not looked at again. It returns the names that it met, and what is
 // wrong with them without a word of what they hold.
-func expand(s string, env Env) (out string, expanded bool, problem string) {
+func expand(s string, env Env) (out string, names []string, problem string) {
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(s, "${")
 		if !found {
 			b.WriteString(s)
-			return b.String(), expanded, ""
+			return b.String(), names, ""
 		}
 		if literal, ok := strings.CutSuffix(before, "$"); ok {
 			b.WriteString(literal + "${")
@@ -26,20 +26,20 @@ func expand(s string, env Env) (out string, expanded bool, problem string) {
 			continue
 		}
 		inside, after, closed := strings.Cut(rest, "}")
-		m := variable.FindStringSubmatch(inside)
+		m := reference.FindStringSubmatch(inside)
 		if !closed || m == nil || strings.Contains(inside, "${") {
-			return "", expanded, "has a ${ that is not a variable: write ${NAME} or ${NAME:-default}, or $${ for a literal ${"
+			return "", names, "has a ${ that is not a variable: write ${NAME} or ${NAME:-default}, or $${ for a literal ${"
 		}
 		name, hasDefault := m[1], m[2] != ""
-		value, set := env.lookup(name)
+		value, set := env[name]
 		if !set && !hasDefault {
-			return "", expanded, fmt.Sprintf("needs the environment variable %s, which is not set: set it, or write ${%s:-default}", name, name)
+			return "", names, fmt.Sprintf("needs the environment variable %s, which is not set: set it, or write ${%s:-default}", name, name)
 		}
 		if value == "" {
 			value = m[3]
 		}
 		b.WriteString(before + value)
-		s, expanded = after, true
+		s, names = after, append(names, name)
 	}
 }
 

@@ -1,29 +1,12 @@
 package watch
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"github.com/fsnotify/fsnotify"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is how long what must happen may take.
-const patience = 30 * time.Second
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -45,33 +28,20 @@ func directory(t *testing.T) string {
 	return path
 }
 
-// start watches until the test ends.
-func start(t *testing.T, paths ...string) *Files {
-	t.Helper()
-	f, err := New(paths...)
-	must(t, err)
-	var running sync.WaitGroup
-	running.Go(func() { f.Run(t.Context(), slog.New(slog.DiscardHandler)) })
-	t.Cleanup(func() {
-		f.Close()
-		running.Wait()
-	})
-	return f
-}
-
+// expectChange looks until the change is settled: at the second look that finds
+// it, and at no other.
 func expectChange(t *testing.T, f *Files) {
 	t.Helper()
-	select {
-	case <-f.Changes():
-	case <-time.After(patience):
-		t.Fatal("a change was not noticed")
+	for look, want := range []bool{false, true, false, false} {
+		if got := f.Changed(); got != want {
+			t.Fatalf("look %d: changed is %v, want %v", look+1, got, want)
+		}
 	}
 }
 
 // Each is done to a directory with a file c, which then has to be noticed, again
 // and again.
 func TestChangesAreNoticed(t *testing.T) {
-	t.Parallel()
 	tests := []struct {
 		name    string
 		path    string // to watch, c if empty
@@ -136,7 +106,6 @@ func TestChangesAreNoticed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			dir := directory(t)
 			write(t, filepath.Join(dir, "c"), "0")
 			if tt.prepare != nil {
@@ -146,7 +115,7 @@ func TestChangesAreNoticed(t *testing.T) {
 			if path == "" {
 				path = "c"
 			}
-			f := start(t, filepath.Join(dir, filepath.FromSlash(path)))
+			f := New(filepath.Join(dir, filepath.FromSlash(path)))
 			for _, text := range []string{"1", "2", "3"} {
 				tt.change(t, dir, text)
 				expectChange(t, f)
@@ -157,145 +126,78 @@ func TestChangesAreNoticed(t *testing.T) {
 
 // The second file is as good as the first, and one that is gone is a change.
 func TestSeveralFiles(t *testing.T) {
-	t.Parallel()
 	dir, other := directory(t), directory(t)
 	one, two := filepath.Join(dir, "one"), filepath.Join(other, "two")
 	write(t, one, "0")
-	f := start(t, one, two)
+	f := New(one, two)
 	write(t, two, "1")
 	expectChange(t, f)
 	must(t, os.Remove(one))
 	expectChange(t, f)
 }
 
-// bench runs a watch over one file with events and a clock of the test's.
-type bench struct {
-	*Files
-	path   string
-	log    *bytes.Buffer
-	events chan fsnotify.Event
-	errs   chan error
-	stop   context.CancelFunc
-}
-
-func newBench(t *testing.T) *bench {
-	b := &bench{path: filepath.Join(directory(t), "c"), log: new(bytes.Buffer), events: make(chan fsnotify.Event), errs: make(chan error)}
-	write(t, b.path, "0")
-	var err error
-	b.Files, err = New(b.path)
-	must(t, err)
-	b.Close() // nothing comes but what the test sends
-	ctx, stop := context.WithCancel(t.Context())
-	b.stop = stop
-	go b.run(ctx, slog.New(slog.NewTextHandler(b.log, nil)), b.events, b.errs)
-	return b
-}
-
-func (b *bench) event(path string) { b.events <- fsnotify.Event{Name: path, Op: fsnotify.Write} }
-
-func (b *bench) changed() bool {
-	synctest.Wait()
-	select {
-	case <-b.changes:
-		return true
-	default:
-		return false
+func TestTheSameContentsAreNoChange(t *testing.T) {
+	path := filepath.Join(directory(t), "c")
+	write(t, path, "0")
+	f := New(path)
+	write(t, path, "0")
+	for range 3 {
+		if f.Changed() {
+			t.Fatal("the same contents are a change")
+		}
 	}
 }
 
-func TestQuiet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		defer b.stop()
-		// Each write comes before the file was quiet for long enough.
-		for range 10 {
-			write(t, b.path, "half")
-			b.event(b.path)
-			<-time.After(Quiet - 1)
-			if b.changed() {
-				t.Fatal("looked at while it was being written")
-			}
+// What is being written is left alone, and what was written and taken back too.
+func TestOnlySettledContentsAreAChange(t *testing.T) {
+	path := filepath.Join(directory(t), "c")
+	write(t, path, "0")
+	f := New(path)
+	for _, text := range []string{"1", "12", "123", "0", "0", "0", "1"} {
+		write(t, path, text)
+		if f.Changed() {
+			t.Fatalf("%q was taken amid the writing", text)
 		}
-		<-time.After(1)
-		if !b.changed() {
-			t.Fatal("not looked at when it was quiet")
-		}
-		<-time.After(time.Hour)
-		if b.changed() {
-			t.Error("one change was told twice")
-		}
-	})
+	}
+	if !f.Changed() {
+		t.Error("not taken when it was settled")
+	}
 }
 
-func TestNoChange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		defer b.stop()
-		write(t, b.path, "0")
-		b.event(b.path)
-		<-time.After(time.Hour)
-		if b.changed() {
-			t.Error("the same contents are a change")
-		}
-		write(t, b.path, "1")
-		b.event(filepath.Join(filepath.Dir(b.path), "another"))
-		<-time.After(time.Hour)
-		if b.changed() {
-			t.Error("looked at for another file")
-		}
-		b.event(b.path)
-		<-time.After(Quiet)
-		if !b.changed() {
-			t.Error("a change was missed")
-		}
-	})
-}
-
-// When the kernel had to drop events, they may have been those of the file.
-func TestLostEvents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		write(t, b.path, "1")
-		b.errs <- errors.New("overflow")
-		<-time.After(Quiet)
-		if !b.changed() {
-			t.Error("a change was missed")
-		}
-		b.stop()
-		synctest.Wait()
-		if !strings.Contains(b.log.String(), "overflow") {
-			t.Errorf("logged %s", b.log)
-		}
-	})
-}
-
-func TestEntries(t *testing.T) {
+// While one file is still being written, another may belong to it.
+func TestFilesSettleTogether(t *testing.T) {
 	dir := directory(t)
-	must(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o700))
-	write(t, filepath.Join(dir, "a", "b", "c"), "")
-	must(t, os.Symlink("a", filepath.Join(dir, "relative")))
-	must(t, os.Symlink(filepath.Join(dir, "relative", "b"), filepath.Join(dir, "absolute")))
-	must(t, os.Symlink("loop", filepath.Join(dir, "loop")))
-	tests := []struct {
-		path string
-		want []string
-	}{
-		{"a/b/c", []string{"a/b/c"}},
-		{"a/b/missing", []string{"a/b/missing"}},
-		{"a/missing/c", []string{"a/missing"}},
-		{"absolute/c", []string{"absolute", "relative", "a/b/c"}},
-		{"relative", []string{"relative", "a"}},
-		{"loop/c", slices.Repeat([]string{"loop"}, maxLinks+1)},
-	}
-	for _, tt := range tests {
-		var want []string
-		for _, path := range tt.want {
-			want = append(want, filepath.Join(dir, path))
-		}
-		if got := entries(filepath.Join(dir, tt.path)); !slices.Equal(got, want) {
-			t.Errorf("%s: %q, want %q", tt.path, got, want)
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	f := New(one, two)
+	write(t, one, "1")
+	for _, text := range []string{"1", "12", "123"} {
+		write(t, two, text)
+		if f.Changed() {
+			t.Fatal("taken amid the writing of the other")
 		}
 	}
+	if !f.Changed() || f.Changed() {
+		t.Error("not taken once when both were settled")
+	}
+}
+
+func TestOtherFilesAreWatched(t *testing.T) {
+	dir := directory(t)
+	one, two, three := filepath.Join(dir, "one"), filepath.Join(dir, "two"), filepath.Join(dir, "three")
+	f := New(one, two)
+	write(t, one, "1")
+	write(t, two, "1")
+	write(t, three, "1")
+	f.Watch(two, three)
+	expectChange(t, f) // of two: one is not watched any more, three was never otherwise
+	write(t, one, "2")
+	for range 2 {
+		if f.Changed() {
+			t.Error("a change of a file that is not watched any more")
+		}
+	}
+	write(t, three, "2")
+	expectChange(t, f)
 }
 
 // A configuration may come through a pipe, which can be read but once.
@@ -309,9 +211,7 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	w.Close()
 	link := filepath.Join(directory(t), "pipe")
 	must(t, os.Symlink(fmt.Sprintf("/dev/fd/%d", r.Fd()), link))
-	f, err := New(link)
-	must(t, err)
-	f.Close()
+	New(link).Changed()
 	if b, err := io.ReadAll(r); string(b) != "secret" || err != nil {
 		t.Errorf("what was in the pipe is %q, error %v", b, err)
 	}

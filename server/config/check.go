@@ -1,0 +1,194 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"belfry/protocol"
+)
+
+// Bounds that are not obvious from the key.
+const (
+	MinOutboxBytes = 64 << 10 // less would make slow consumers of healthy clients
+	MaxSecrets     = 5        // each costs a forged signature a digest; two are enough to change one
+	maxLimit       = 1 << 30  // of any count or size: fits an int everywhere, sums cannot overflow
+	maxTimeout     = 24 * time.Hour
+	maxGrace       = time.Hour
+	maxCacheTTL    = 30 * 24 * time.Hour
+	maxRedisPrefix = 64 // characters: it is in every key
+	maxWebhooks    = 20 // endpoints of one app
+	maxHeaders     = 50 // extra headers of one endpoint
+)
+
+// SendBuffer bounds, in bytes, what the kernel keeps for a client that does
+// not read, beside the outbox; it would grow to megabytes by itself, uncounted.
+// Linux doubles it for its own bookkeeping.
+const SendBuffer = 128 << 10
+
+// Validate checks every value, as loading does, and returns [Errors] without
+// file and line. It does not ask for an app.
+func (c *Config) Validate() error {
+	l := newLoader("", nil)
+	c.check(l)
+	return l.errs.err()
+}
+
+// check tells what is wrong with the values, and warns of what is likely not
+// meant.
+func (c *Config) check(l *loader) {
+	c.keys().check(l, "")
+	m := c.Metrics
+	listen := m.Listen
+	if listen == "" {
+		listen = c.Server.Listen
+	}
+	if m.Enabled && m.Token == "" && !loopback(listen) {
+		l.warn(fmt.Sprintf("anybody who reaches %s can read the metrics: set metrics.token, or metrics.listen to an address such as 127.0.0.1:9100", listen))
+	}
+}
+
+func loopback(listen string) bool {
+	host, _, _ := net.SplitHostPort(listen)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// checkApps looks at what apps must not share, and at what has to go together
+// with the server's limits.
+func (c *Config) checkApps(l *loader, path string) {
+	ids, keys := make([]string, len(c.Apps)), make([]string, len(c.Apps))
+	for i, a := range c.Apps {
+		at := fmt.Sprintf("%s[%d].", path, i)
+		ids[i], keys[i] = a.ID, a.Key
+		if j := slices.Index(ids, a.ID); j < i && a.ID != "" {
+			l.refuse(at+"id", fmt.Sprintf("is also that of apps[%d]: give every app its own", j))
+		}
+		if j := slices.Index(keys, a.Key); j < i && a.Key != "" {
+			l.refuse(at+"key", fmt.Sprintf("is also that of apps[%d]: give every app its own", j))
+		}
+		c.checkSizes(l, at, i, a)
+	}
+}
+
+// checkSizes keeps one message that the configuration allows from being refused
+// as a request, and from making a slow consumer of a client that reads.
+func (c *Config) checkSizes(l *loader, at string, i int, a App) {
+	request, outbox, event := c.Server.MaxRequestBytes, int64(c.Server.MaxOutboxBytes), int64(a.MaxEventBytes)
+	roster := a.roster()
+	if min(request, event, roster) < 1 || max(request, event) > maxLimit {
+		return // told already
+	}
+	if event > request {
+		l.refuse(at+"max_event_bytes", fmt.Sprintf("does not fit a request: give at most server.max_request_bytes, %d", request))
+	}
+	switch {
+	case outbox < 2*event:
+		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small: give at least twice max_event_bytes of apps[%d], %d", i, 2*event))
+	case outbox+SendBuffer < roster:
+		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small for a list of members: give at least %d, or lower max_presence_members or max_presence_user_bytes of apps[%d]",
+			roster-SendBuffer, i))
+	}
+}
+
+// roster is the size of the largest list of members, in bytes.
+func (a App) roster() int64 { return int64(a.MaxPresenceMembers) * int64(a.MaxPresenceUserBytes) }
+
+// checkSecrets looks at the list that may stand in the place of a secret.
+func (a *App) checkSecrets(l *loader, path string) {
+	switch n := len(a.Secrets); {
+	case a.Secrets == nil:
+		return
+	case a.Secret != "":
+		l.refuse(path, "is given beside secret: give one of the two")
+	case n == 0:
+		l.refuse(path, "is an empty list: give the app's secrets, the newest first")
+	case n > MaxSecrets:
+		l.refuse(path, fmt.Sprintf("is a list of %d: give at most %d, without those that nobody signs with any more", n, MaxSecrets))
+	}
+	for i, s := range a.Secrets {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if first := slices.Index(a.Secrets, s); s == "" {
+			l.refuse(at, "is empty: give a secret, or take the entry out")
+		} else if first < i {
+			l.refuse(at, fmt.Sprintf("is also that of secrets[%d]: give each once", first))
+		}
+	}
+}
+
+func (a *App) checkOrigins(l *loader, path string) {
+	if len(a.AllowedOrigins) == 0 {
+		l.refuse(path, `is an empty list: give host patterns, or ["*"] for any origin`)
+	}
+}
+
+func (a *App) checkWebhooks(l *loader, path string) {
+	if len(a.Webhooks) > maxWebhooks {
+		l.refuse(path, fmt.Sprintf("has more than %d endpoints: give fewer", maxWebhooks))
+	}
+	for i, w := range a.Webhooks {
+		if j := slices.IndexFunc(a.Webhooks, func(o Webhook) bool { return o.URL == w.URL }); j < i && w.URL != "" {
+			l.refuse(fmt.Sprintf("%s[%d].url", path, i), fmt.Sprintf("is also that of webhooks[%d]: give each once, or tell them apart by a query such as ?second", j))
+		}
+	}
+}
+
+func (w *Webhook) checkEvents(l *loader, path string) {
+	if len(w.Events) == 0 {
+		l.refuse(path, "is an empty list: give "+strings.Join(protocol.WebhookEvents(), ", ")+" or some of them, or leave the key out for all")
+	}
+}
+
+func pairProblem(file, other string) string {
+	if file == "" && other != "" {
+		return "is missing or empty: give cert_file and key_file, or neither"
+	}
+	return ""
+}
+
+// ownRoutes are the paths that mean something by themselves.
+var ownRoutes = []string{"/app", "/apps", "/pusher", "/up", "/ready"}
+
+func under(path, route string) bool { return path == route || strings.HasPrefix(path, route+"/") }
+
+func (c *Config) serverPathProblem(p string) string {
+	routes := ownRoutes
+	if m := c.Metrics; m.Enabled && m.Listen == "" && m.Path != "" {
+		routes = append(slices.Clone(routes), m.Path)
+	}
+	for _, route := range routes {
+		if under(p, route) {
+			return "is taken by " + route + ": give another prefix such as /ws"
+		}
+	}
+	return pathProblem(p)
+}
+
+// metricsPathProblem also keeps the path clear of Belfry's other routes, with
+// and without the prefix that they may have.
+func (c *Config) metricsPathProblem(p string) string {
+	if p == "" {
+		return "is empty: give a path such as /metrics"
+	}
+	for _, route := range ownRoutes {
+		for _, r := range []string{route, c.Server.Path + route} {
+			if under(p, r) {
+				return "is taken by " + r + ": give another path such as /metrics"
+			}
+		}
+	}
+	return pathProblem(p)
+}
+
+func (c *Config) metricsListenProblem(s string) string {
+	if s == "" {
+		return ""
+	}
+	if _, port, _ := net.SplitHostPort(s); s == c.Server.Listen && port != "0" {
+		return "is the same as server.listen: leave it empty to share that, or give another"
+	}
+	return listenProblem(s)
+}
