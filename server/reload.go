@@ -2,7 +2,6 @@ package server
 
 import (
 	"log/slog"
-	"slices"
 	"strings"
 
 	"belfry/server/apps"
@@ -41,9 +40,10 @@ func (s *Server) Reload(cfg *config.Config) {
 	s.metrics.Reloaded(true)
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
 		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed), "certificate_changed", renewed)
-	keys := slices.DeleteFunc(s.config.NeedRestart(cfg), func(key string) bool {
-		return strings.HasPrefix(key, "server.tls.") && s.secured() && cfg.Server.TLS.CertFile != ""
-	})
+	keys := s.config.NeedRestart(cfg)
+	if s.secured() != (cfg.Server.TLS.CertFile != "") {
+		keys = append(keys, "server.tls")
+	}
 	if len(keys) > 0 {
 		s.log.Warn("configuration has changes that need a restart", "keys", strings.Join(keys, " "))
 	}

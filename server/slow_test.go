@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -63,7 +64,8 @@ func TestSlowConsumer(t *testing.T) {
 				err    error
 			}
 			results := make(chan result, healthy)
-			for range healthy {
+			var received [healthy]atomic.Int64
+			for i := range healthy {
 				c := s.Connect(t, "1")
 				c.Subscribe("a")
 				go func() {
@@ -75,6 +77,7 @@ func TestSlowConsumer(t *testing.T) {
 						}
 						if err == nil {
 							err = seq.take(f)
+							received[i].Add(1)
 						}
 						if err != nil {
 							results <- result{seq.next, err}
@@ -93,9 +96,12 @@ func TestSlowConsumer(t *testing.T) {
 				if published >= 200 {
 					t.Fatalf("the client that does not read is still there with %d kB waiting", published*len(payload)/1000)
 				}
-				for range 10 {
+				for range 5 { // less than the outbox, for those who read
 					s.Publish(t, "1", "n", fmt.Sprint(published)+payload, "a")
 					published++
+				}
+				for i := range received {
+					servertest.Eventually(t, "who reads has all", func() bool { return received[i].Load() >= int64(published) })
 				}
 			}
 			s.Publish(t, "1", "end", "", "a")

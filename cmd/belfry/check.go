@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"belfry/server"
 	"belfry/server/config"
 )
 
@@ -19,8 +20,9 @@ func check(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// TODO(main): return an error of server.Check(cfg) here, which does all that
-	// serve does before it listens.
+	if err := server.Check(cfg); err != nil {
+		return err
+	}
 	for _, warning := range cfg.Warnings {
 		fmt.Fprintf(stderr, "belfry: warning: %s\n", warning)
 	}

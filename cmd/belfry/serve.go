@@ -6,13 +6,16 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 
 	"belfry/server"
 	"belfry/server/config"
+	"belfry/server/logging"
 )
 
 // version is set by the linker; see the Makefile.
@@ -63,13 +66,18 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	}
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.Level)
-	log := newLogger(cfg.Log.Format, level, stderr)
+	// Without this, a log into a pipe whose reader has gone ends the process.
+	signal.Ignore(syscall.SIGPIPE)
+	lines := logging.NewWriter(stderr)
+	defer lines.Close()
+	log := newLogger(cfg.Log.Format, level, lines)
 	ctx, stop := untilSignal()
 	defer stop()
 	s, err := server.New(cfg, log, build())
 	if err != nil {
 		return err
 	}
+	s.LogLinesDropped(lines.Dropped)
 	announce(log, cfg, s)
 	warn(log, cfg, nil)
 	if cfg.Generated {

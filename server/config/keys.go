@@ -22,9 +22,9 @@ func (c *Config) keys() section {
 			{name: "path", about: "Prefix before /app and /apps, such as /ws. Both work with and without it.",
 				value: changed(text(&s.Path, "", "path", c.serverPathProblem), normalPath)},
 			{name: "tls", about: "Certificate for wss and https: give both files, or none for plain HTTP. Belfry reads them again when they change.", value: section{
-				{name: "cert_file", about: "PEM file of the certificate with its chain.",
+				{name: "cert_file", live: true, about: "PEM file of the certificate with its chain.",
 					value: text(&s.TLS.CertFile, "", "path of a file", func(cert string) string { return pairProblem(cert, s.TLS.KeyFile) })},
-				{name: "key_file", about: "PEM file of the private key.",
+				{name: "key_file", live: true, about: "PEM file of the private key.",
 					value: text(&s.TLS.KeyFile, "", "path of a file", func(key string) string { return pairProblem(key, s.TLS.CertFile) })},
 			}},
 			{name: "trusted_proxies", about: "Proxies whose X-Forwarded-For is believed, such as [10.0.0.0/8].",

@@ -48,12 +48,13 @@ func TestNeedRestart(t *testing.T) {
 		{"apps", func(c *Config) { c.Apps = []App{app("2", "l", "t")} }, nil},
 		{"generated", func(c *Config) { c.Generated = true }, nil},
 		{"level", func(c *Config) { c.Log.Level = slog.LevelDebug }, nil},
+		{"files of the certificate", func(c *Config) { c.Server.TLS = TLS{"a.pem", "b.pem"} }, nil},
 		{"an empty list is none", func(c *Config) { c.Server.TrustedProxies = []netip.Prefix{} }, nil},
 		{"all sections", func(c *Config) {
-			c.Server.Listen, c.Server.TLS.CertFile, c.Server.ShutdownGrace = ":1", "a.pem", time.Minute
+			c.Server.Listen, c.Server.ShutdownGrace = ":1", time.Minute
 			c.Server.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 			c.Metrics.Token, c.Log.Format = "t", LogJSON
-		}, []string{"server.listen", "server.tls.cert_file", "server.trusted_proxies", "server.shutdown_grace", "metrics.token", "log.format"}},
+		}, []string{"server.listen", "server.trusted_proxies", "server.shutdown_grace", "metrics.token", "log.format"}},
 	}
 	for _, tt := range tests {
 		a, b := Default(), Default()
