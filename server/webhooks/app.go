@@ -91,7 +91,7 @@ func (a *App) Close() {
 	a.sender.forget(a)
 	a.mu.Lock()
 	for d, ok := a.grace.pop(time.Time{}, true); ok; d, ok = a.grace.pop(time.Time{}, true) {
-		a.drop(droppedRemoved, d.kind, d.event.Channel)
+		a.drop(metrics.DroppedRemoved, d.kind, d.event.Channel)
 	}
 	a.mu.Unlock()
 	a.Configure(auth.Credentials{}, nil)
@@ -121,7 +121,7 @@ func (a *App) Happened(e protocol.WebhookEvent) {
 	defer a.mu.Unlock()
 	switch {
 	case a.closed:
-		a.drop(droppedShutdown, k, e.Channel)
+		a.drop(metrics.DroppedShutdown, k, e.Channel)
 	case k&departures != 0:
 		a.wait(e)
 	case k&arrivals != 0 && a.grace.cancel(departureKey{k.counterpart(), e.Channel, e.UserID}):

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/metrics"
 )
 
 // How often and for how long a batch is tried. Pusher retries with exponential
@@ -16,13 +17,6 @@ const (
 	firstRetry = time.Second // most that a first retry waits; twice that for each further one
 	maxRetry   = time.Minute
 	giveUp     = 5 * time.Minute // since the batch was made
-)
-
-// Reasons for which events are given up, as the metric has them.
-const (
-	failedStatus   = "status"
-	failedRedirect = "redirect"
-	failedExpired  = "expired"
 )
 
 // quiet is how long an endpoint that goes on failing is not warned of again.
@@ -127,7 +121,7 @@ func (e *endpoint) send(d *delivery) bool {
 			e.fail(d.batches, o.reason(), o, attempt)
 			return true
 		case left <= 0:
-			e.fail(d.batches, failedExpired, o, attempt)
+			e.fail(d.batches, metrics.FailedExpired, o, attempt)
 			return true
 		}
 		pause := min(o.pause(attempt), left)
@@ -193,7 +187,7 @@ func (e *endpoint) done(batches []*batch) {
 // fail gives batches up. An endpoint may refuse 20 times a second: one line
 // tells of all losses of a while.
 func (e *endpoint) fail(batches []*batch, reason string, because any, attempts int) {
-	e.trouble.failing, e.trouble.expired = true, reason == failedExpired
+	e.trouble.failing, e.trouble.expired = true, reason == metrics.FailedExpired
 	n := 0
 	for _, b := range batches {
 		n += len(b.events)
@@ -217,7 +211,7 @@ func (e *endpoint) giveUpWith(now time.Time) {
 	old := slices.Clone(e.batches[:n])
 	e.mu.Unlock()
 	if n > 0 {
-		e.fail(old, failedExpired, fmt.Sprintf("the endpoint has taken nothing for %s", giveUp), 0)
+		e.fail(old, metrics.FailedExpired, fmt.Sprintf("the endpoint has taken nothing for %s", giveUp), 0)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"belfry/server/config"
+	"belfry/server/metrics"
 )
 
 // endpoint is one URL of an application: its queue, a goroutine that collects
@@ -80,7 +81,7 @@ func (e *endpoint) add(event []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.queued >= maxQueued || e.bytes+len(event) > maxQueuedBytes {
-		e.app.counts.Dropped(droppedQueueFull, 1)
+		e.app.counts.Dropped(metrics.DroppedQueueFull, 1)
 		if e.dropped++; e.dropped == 1 {
 			signal(e.arrived) // to tell
 		}
@@ -228,7 +229,7 @@ func (e *endpoint) restore() {
 	}
 	for i, b := range batches {
 		if e.queued+len(b.events) > maxQueued || e.bytes+b.bytes > maxQueuedBytes {
-			e.forget(batches[i:], droppedQueueFull)
+			e.forget(batches[i:], metrics.DroppedQueueFull)
 			e.log.Warn("there is more in the spool of webhooks than the queue takes: the rest is dropped", "batches", len(batches)-i)
 			batches = batches[:i]
 			break
@@ -258,7 +259,7 @@ func (e *endpoint) remove() {
 	e.cancel()
 	close(e.flush)
 	e.running.Wait()
-	if n := e.forget(e.batches, droppedRemoved); n > 0 {
+	if n := e.forget(e.batches, metrics.DroppedRemoved); n > 0 {
 		e.log.Warn("webhooks are dropped: their endpoint is not configured any more", "events", n)
 	}
 	if e.shelf != nil {
@@ -277,7 +278,7 @@ func (e *endpoint) keep() {
 			dropped += len(b.events)
 		}
 	}
-	e.app.counts.Dropped(droppedShutdown, dropped)
+	e.app.counts.Dropped(metrics.DroppedShutdown, dropped)
 	if kept > 0 {
 		e.log.Info("webhooks stay in the spool for the next start", "events", kept)
 	}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"belfry/server/metrics"
 )
 
 // Bounds of one request.
@@ -57,9 +59,9 @@ func (o outcome) mayPass() bool {
 
 func (o outcome) reason() string {
 	if o.status/100 == 3 {
-		return failedRedirect
+		return metrics.FailedRedirect
 	}
-	return failedStatus
+	return metrics.FailedStatus
 }
 
 // String explains a failure.

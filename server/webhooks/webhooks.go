@@ -69,13 +69,6 @@ const (
 	maxWaiting     = 100_000 // events in their grace
 )
 
-// Reasons for which events are dropped, as the metric has them.
-const (
-	droppedQueueFull = "queue_full"
-	droppedRemoved   = "removed"
-	droppedShutdown  = "shutdown"
-)
-
 // Options of a [Sender].
 type Options struct {
 	Spool     string // directory for batches that are not delivered yet; empty: none
