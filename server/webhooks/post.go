@@ -83,7 +83,7 @@ func (o outcome) LogValue() slog.Value { return slog.StringValue(o.String()) }
 func (e *endpoint) post(body []byte) outcome {
 	ctx, cancel := context.WithTimeout(e.ctx, requestTimeout)
 	defer cancel()
-	target, err := url.Parse(e.url)
+	target, err := url.Parse(*e.url.Load())
 	if err != nil {
 		return outcome{err: errors.New("the endpoint has no valid URL")}
 	}

@@ -92,7 +92,7 @@ type Sender struct {
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
 
-	hurry   atomic.Bool   // nothing waits for its grace any more
+	flushed atomic.Bool   // nothing waits for its grace any more
 	waiting chan struct{} // an application has something that waits
 	stop    chan struct{}
 	running sync.WaitGroup
@@ -164,17 +164,17 @@ func (s *Sender) HasEndpoints() bool {
 	return slices.ContainsFunc(s.all(), func(a *App) bool { return len(a.list()) > 0 })
 }
 
-// CheckSpool tells of batches in the spool whose endpoint is not configured any
-// more. They stay there. Call it when all applications have their endpoints.
+// CheckSpool logs batches in the spool whose endpoint is not configured any more.
+// They stay there. Call it when all applications have their endpoints.
 func (s *Sender) CheckSpool() {
 	if s.spool != nil {
-		s.spool.tellOrphans(s.log)
+		s.spool.logUnused(s.log)
 	}
 }
 
-// Hurry ends all graces: from here on nothing waits for its counterpart.
-func (s *Sender) Hurry() {
-	s.hurry.Store(true)
+// FlushGraces ends all graces: from here on nothing waits for its counterpart.
+func (s *Sender) FlushGraces() {
+	s.flushed.Store(true)
 	signal(s.waiting)
 }
 
@@ -183,7 +183,7 @@ func (s *Sender) Hurry() {
 // counted. Later events are dropped and counted, later configurations ignored.
 // It is to be called once.
 func (s *Sender) Close(ctx context.Context) {
-	s.Hurry()
+	s.FlushGraces()
 	close(s.stop)
 	s.running.Wait()
 	s.mu.Lock()
@@ -198,8 +198,7 @@ func (s *Sender) Close(ctx context.Context) {
 		close(e.flush)
 	}
 	for _, e := range endpoints {
-		e.running.Wait()
-		e.keep()
+		e.end(metrics.DroppedShutdown)
 	}
 	s.cancel()
 	s.transport.CloseIdleConnections()

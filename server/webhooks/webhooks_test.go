@@ -113,9 +113,9 @@ func TestConfigure(t *testing.T) {
 		}
 		a.happens("cache_miss:0")
 		a.Configure(credentials, []config.Webhook{to("http://stays"), to("http://goes")})
-		a.happens("cache_miss:1", "channel_vacated:c")
+		a.happens("member_added:c:1", "channel_vacated:c")
 		pass(time.Second)
-		a.happens("cache_miss:2")
+		a.happens("member_added:c:2")
 
 		changed := to("http://stays")
 		changed.Headers = map[string]string{"X-Version": "2"}
@@ -129,7 +129,7 @@ func TestConfigure(t *testing.T) {
 		got := stays.requests()
 		last := got[len(got)-1]
 		all := stays.events(t)
-		if e := all[len(all)-3:]; !slices.Equal(e, []string{"cache_miss:1", "cache_miss:2", "channel_vacated:c"}) {
+		if e := all[len(all)-3:]; !slices.Equal(e, []string{"member_added:c:1", "member_added:c:2", "channel_vacated:c"}) {
 			t.Errorf("stays got %v", all)
 		}
 		if last.header.Get("X-Version") != "2" {
@@ -172,7 +172,7 @@ func TestUnwantedEventsAllocateNothing(t *testing.T) {
 		hook.Events, hook.Filter.ChannelPrefix = []string{"client_event"}, "private-"
 		for _, hooks := range [][]config.Webhook{nil, {hook}} {
 			a := w.application("1", hooks...)
-			e := event("client_event:c")
+			e := happening("client_event:c")
 			if n := testing.AllocsPerRun(100, func() { a.Happened(e) }); n != 0 {
 				t.Errorf("with %d endpoints: %v allocations", len(hooks), n)
 			}
@@ -253,7 +253,7 @@ func BenchmarkHappened(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	a := s.App("1", &metrics.New("", "", "").App("1").Webhooks)
-	e := event("client_event:private-c")
+	e := happening("client_event:private-c")
 	b.Run("none", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
