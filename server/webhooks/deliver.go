@@ -20,7 +20,7 @@ const (
 
 	// freeRefusals is how many requests with parts of refused ones may fail in a
 	// row before the next one waits: enough to find one event among batchEvents.
-	freeRefusals = 8
+	freeRefusals = 10
 )
 
 // waitingTurn follows the lanes of the queue: it is the turn of what has been in
@@ -42,8 +42,7 @@ type delivering struct {
 
 	// Since the last success.
 	failingSince time.Time // zero: nothing has failed
-	unanswered   bool      // a request was
-	alone        int       // events that were refused alone
+	failed       int       // requests, but not those that repeated one event; an unanswered one says more than a refused one
 
 	finished bool      // there will be no more batches
 	flushed  bool      // flush has ended a pause
@@ -124,7 +123,7 @@ func (e *endpoint) await() *delivery {
 // zero if nothing is there.
 func (e *endpoint) choose(now time.Time) (d *delivery, at time.Time) {
 	s := &e.delivering
-	if s.next != nil && !s.retry.until.After(now) {
+	if s.next != nil && s.retry.failures <= freeRefusals && !s.retry.until.After(now) {
 		d, s.next = s.next, nil
 		return d, at
 	}
@@ -132,7 +131,7 @@ func (e *endpoint) choose(now time.Time) (d *delivery, at time.Time) {
 		turn := (s.turn + 1 + i) % turns
 		var ready time.Time
 		if turn == waitingTurn {
-			d, ready = s.largest(now)
+			d, ready = s.due(now)
 		} else {
 			d, ready = e.take(turn, now)
 		}
@@ -145,10 +144,8 @@ func (e *endpoint) choose(now time.Time) (d *delivery, at time.Time) {
 	return nil, at
 }
 
-// largest returns the one with the most events of those that are due, or else
-// when there will be one: an endpoint that refuses single events is soon found
-// to take the others.
-func (s *delivering) largest(now time.Time) (best *delivery, at time.Time) {
+// due returns one of those that wait and are due, or else when there will be one.
+func (s *delivering) due(now time.Time) (best *delivery, at time.Time) {
 	for _, d := range s.waiting {
 		due := d.due
 		if s.retry.until.After(due) {
@@ -156,11 +153,25 @@ func (s *delivering) largest(now time.Time) (best *delivery, at time.Time) {
 		}
 		if due.After(now) {
 			at = earlier(at, due)
-		} else if best == nil || d.n > best.n {
+		} else if best == nil || s.promises(d, best) {
 			best = d
 		}
 	}
 	return best, at
+}
+
+// promises says whether a rather than b is likely to be taken. What was refused
+// alone is least so. The largest goes first, as an endpoint that refuses single
+// events takes the others; but the smallest when many were refused in a row, as
+// it may be free of these.
+func (s *delivering) promises(a, b *delivery) bool {
+	switch {
+	case (a.refusals == 0) != (b.refusals == 0):
+		return a.refusals == 0
+	case s.retry.failures <= freeRefusals:
+		return a.n > b.n
+	}
+	return a.n < b.n
 }
 
 // take makes a delivery of the first batches of a lane, or says when it may.
@@ -181,7 +192,7 @@ func (e *endpoint) take(lane int, now time.Time) (d *delivery, at time.Time) {
 		}
 		for _, ev := range e.queue.pop(lane).events {
 			if waiting := s.held[ev.channel]; waiting != nil {
-				waiting.events = append(waiting.events, ev)
+				waiting.push(ev)
 				continue
 			}
 			d.events = append(d.events, ev)
@@ -215,16 +226,21 @@ func (e *endpoint) try(d *delivery) {
 		e.app.counts.Sent.Add(float64(d.n))
 		e.logRecovery()
 		s.fresh, s.retry = backoff{}, backoff{}
-		s.failingSince, s.unanswered, s.alone = time.Time{}, false, 0
+		s.failingSince, s.failed = time.Time{}, 0
 		e.done(events)
-		s.settle(d)
+		if d.channels != nil {
+			s.settle(d, events)
+		}
 		return
 	}
-	fresh := !d.waits
+	fresh := d.channels == nil
 	s.wait(d)
 	e.logFailure(d, o)
 	if s.failingSince.IsZero() {
 		s.failingSince = now
+	}
+	if d.refusals == 0 {
+		s.failed++
 	}
 	switch {
 	case o.status == 0:
@@ -257,7 +273,7 @@ func body(events []*event) []byte {
 // before it, as it tells nothing of the events.
 func (e *endpoint) unanswered(d *delivery, o outcome, now time.Time) {
 	s := &e.delivering
-	s.unanswered = true
+	s.failed += freeRefusals
 	s.fresh.fail(now, 0)
 	e.giveUp(d, expired(d.events[:d.n], now), metrics.FailedExpired, o)
 	if len(d.events) > 0 {
@@ -276,9 +292,6 @@ func (e *endpoint) refused(d *delivery, o outcome, now time.Time) {
 		return
 	}
 	s.isolate(d)
-	if d.refusals == 0 {
-		s.alone++
-	}
 	first := d.events[0]
 	switch {
 	case !o.mayPass():
@@ -295,12 +308,18 @@ func (e *endpoint) refused(d *delivery, o outcome, now time.Time) {
 	}
 }
 
-// expire gives up all that is too old when the endpoint has taken nothing for
-// that long, and that is not for the sake of a few events: when it comes back, it
-// gets the last five minutes, not the last hours.
+// expire gives up what has waited for too long, tried or not. When the endpoint
+// has taken nothing for that long, and that is not for the sake of a few events,
+// it gives up all that is too old: an endpoint that comes back gets the last five
+// minutes, not the last hours.
 func (e *endpoint) expire() {
 	s, now := &e.delivering, time.Now()
-	if s.failingSince.IsZero() || now.Sub(s.failingSince) <= giveUp || !s.unanswered && s.alone < freeRefusals {
+	for _, d := range slices.Clone(s.waiting) {
+		if now.Sub(d.since) > giveUp {
+			e.giveUp(d, expired(d.events[:d.n], now), metrics.FailedExpired, nil)
+		}
+	}
+	if s.failingSince.IsZero() || now.Sub(s.failingSince) <= giveUp || s.failed <= freeRefusals {
 		return
 	}
 	because := fmt.Sprintf("it has taken nothing for %s", giveUp)
@@ -337,7 +356,7 @@ func (e *endpoint) giveUp(d *delivery, events []*event, reason string, because a
 	if len(events) > 0 {
 		e.lose(reason, len(events), because)
 		e.done(events)
-		e.delivering.settle(d)
+		e.delivering.settle(d, events)
 	}
 }
 

@@ -14,39 +14,56 @@ type delivery struct {
 	tried    bool     // they have been in one
 	refusals int      // of the first alone
 	due      time.Time
-	waits    bool // it is one of those that wait
+	since    time.Time      // when they were first in one that failed
+	channels map[string]int // how many of the events each has; nil: it does not wait
 }
 
 // wait puts a delivery among those that wait.
 func (s *delivering) wait(d *delivery) {
-	if d.waits {
+	if d.channels != nil {
 		return
 	}
-	d.waits = true
+	if d.since.IsZero() {
+		d.since = time.Now()
+	}
 	s.waiting = append(s.waiting, d)
+	s.hold(d)
+}
+
+// hold makes later events of its channels wait in a delivery.
+func (s *delivering) hold(d *delivery) {
+	d.channels = make(map[string]int)
 	for _, ev := range d.events {
+		d.channels[ev.channel]++
 		s.held[ev.channel] = d
 	}
 }
 
-// settle takes out of a delivery what is done, which ends it if nothing is left.
-func (s *delivering) settle(d *delivery) {
-	var left []*event
-	for _, ev := range d.events {
-		if ev.done {
+// push lets an event wait in a delivery.
+func (d *delivery) push(ev *event) {
+	d.events = append(d.events, ev)
+	d.channels[ev.channel]++
+}
+
+// settle takes events that are done out of a delivery that waits, which ends it
+// if nothing is left.
+func (s *delivering) settle(d *delivery, done []*event) {
+	for _, ev := range done {
+		if d.channels[ev.channel]--; d.channels[ev.channel] == 0 {
+			delete(d.channels, ev.channel)
 			delete(s.held, ev.channel)
-		} else {
-			left = append(left, ev)
 		}
 	}
+	first := 0
+	for first < len(d.events) && d.events[first].done {
+		first++
+	}
+	left := d.events[first:]
+	if first < len(done) {
+		left = slices.DeleteFunc(left, func(ev *event) bool { return ev.done })
+	}
 	n, _ := fitting(left)
-	*d = delivery{events: left, n: n, waits: d.waits}
-	if !d.waits {
-		return
-	}
-	for _, ev := range left {
-		s.held[ev.channel] = d
-	}
+	*d = delivery{events: left, n: n, since: time.Now(), channels: d.channels}
 	if len(left) == 0 {
 		s.waiting = slices.DeleteFunc(s.waiting, func(other *delivery) bool { return other == d })
 		if s.next == d {
@@ -91,6 +108,9 @@ func (s *delivering) isolate(d *delivery) {
 // request.
 func (s *delivering) part(d *delivery, n int, channels map[string]bool) {
 	rest := &delivery{n: d.n - n, tried: n < d.n}
+	if rest.tried {
+		rest.since = d.since
+	}
 	var kept []*event
 	for _, ev := range d.events {
 		if channels[ev.channel] {
@@ -99,9 +119,11 @@ func (s *delivering) part(d *delivery, n int, channels map[string]bool) {
 			rest.events = append(rest.events, ev)
 		}
 	}
-	if d.events, d.n = kept, n; len(rest.events) == 0 {
+	if len(rest.events) == 0 {
 		return
 	}
+	d.events, d.n = kept, n
+	s.hold(d)
 	if rest.n == 0 {
 		rest.n, _ = fitting(rest.events)
 	}

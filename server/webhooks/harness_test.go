@@ -81,6 +81,19 @@ func (w *world) end() {
 	}
 }
 
+// sum adds up the series whose names begin so.
+func (w *world) sum(prefix string) (sum int) {
+	r := httptest.NewRecorder()
+	w.metrics.Handler().ServeHTTP(r, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(r.Body.String()) {
+		if strings.HasPrefix(line, "belfry_webhooks_"+prefix) {
+			n, _ := strconv.Atoi(strings.TrimSpace(line[strings.LastIndex(line, " "):]))
+			sum += n
+		}
+	}
+	return sum
+}
+
 // checkLosses holds the log against the metrics: the events in its lines add up,
 // and nobody is left in a queue's books without an event in it.
 func (w *world) checkLosses(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 // Shares of a queue, in bytes of events that are not delivered yet. What is over
 // a share takes the bulk lane.
 const (
-	sourceShare = 2 << 10 // of the events that one connection has caused: about 20
-	minorShare  = 1 << 20 // of client events, cache misses and counts in the prompt lane
+	sourceShare = 2 << 10  // of the events that one connection has caused: about 20
+	minorShare  = 16 << 10 // of client events, cache misses and counts in the prompt lane
 
 	maxBulk      = maxQueued / 2 // events in the bulk lane; over it, what is over a share is dropped
 	maxBulkBytes = maxQueuedBytes / 2
