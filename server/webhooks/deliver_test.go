@@ -188,8 +188,8 @@ func TestOrder(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			within(t, func(t *testing.T, w *world) {
 				random, luck := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // ours, and the endpoint's
-				taken := make(map[string][]int) // numbers of events, by channel
-				var fails atomic.Int32          // one of so many
+				taken := make(map[string][]int)                                                // numbers of events, by channel
+				var fails atomic.Int32                                                         // one of so many
 				h := w.host("backend", nil)
 				h.answers(func(n int, w http.ResponseWriter, r *http.Request) {
 					events := h.requests()[n].events(t)
