@@ -46,9 +46,9 @@ func (t *target) wants(k kinds, channel string) bool {
 
 // Configure replaces the credentials and the endpoints, whose URLs are distinct.
 // An endpoint keeps its queue with its URL, or when the URL changes only in user
-// information or query and tells which one it was. One that is new finds in the
-// spool what was not delivered before. What is queued for one that is gone stays
-// in the spool, or is dropped without one.
+// information or query and no other one could be meant. A new endpoint finds in
+// the spool what was not delivered before. What is queued for one that is gone
+// stays in the spool, or is dropped without one.
 //
 // It reads the spool, and waits for requests that it ends.
 func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
@@ -155,8 +155,8 @@ func (a *App) list() []target {
 	return nil
 }
 
-// Happened tells the endpoints that want to know, in a while. It does not
-// block; of one channel, events are told in the order of its calls. The event's
+// Happened delivers an event to the endpoints that want it, in a while. It does
+// not block; events of one channel are delivered in the order of its calls. The event's
 // data is not kept.
 func (a *App) Happened(e protocol.WebhookEvent) {
 	targets := a.list()
@@ -268,7 +268,7 @@ const (
 
 	arrivals   = occupied | added
 	departures = vacated | removed
-	minor      = clientEvent | cacheMiss | subscriptionCount // tell neither of a channel nor of a member
+	minor      = clientEvent | cacheMiss | subscriptionCount // about neither a channel nor a member itself
 )
 
 func kind(name string) kinds {

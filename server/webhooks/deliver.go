@@ -42,7 +42,7 @@ type delivering struct {
 
 	// Since the last success.
 	failingSince time.Time // zero: nothing has failed
-	failed       int       // requests, but not those that repeated one event; an unanswered one says more than a refused one
+	failed       int       // requests; not those that repeated one event, and an unanswered one counts for many
 
 	finished bool      // there will be no more batches
 	flushed  bool      // flush has ended a pause
@@ -174,7 +174,7 @@ func (s *delivering) promises(a, b *delivery) bool {
 	return a.n < b.n
 }
 
-// take makes a delivery of the first batches of a lane, or says when it may.
+// take makes a delivery of the first batches of a lane, or returns when it may.
 // Events behind one that waits wait with it.
 func (e *endpoint) take(lane int, now time.Time) (d *delivery, at time.Time) {
 	s := &e.delivering
@@ -269,8 +269,8 @@ func body(events []*event) []byte {
 	return protocol.WebhookBody(timeMS, texts)
 }
 
-// unanswered deals with a request that got no answer: nothing else is tried
-// before it, as it tells nothing of the events.
+// unanswered deals with a request that got no answer. That is not about the
+// events, so the same request is tried again before anything else.
 func (e *endpoint) unanswered(d *delivery, o outcome, now time.Time) {
 	s := &e.delivering
 	s.failed += freeRefusals
@@ -314,8 +314,8 @@ func (e *endpoint) refused(d *delivery, o outcome, now time.Time) {
 // minutes, not the last hours.
 func (e *endpoint) expire() {
 	s, now := &e.delivering, time.Now()
-	for _, d := range slices.Clone(s.waiting) {
-		if now.Sub(d.since) > giveUp {
+	for i := len(s.waiting) - 1; i >= 0; i-- { // as it may be removed
+		if d := s.waiting[i]; now.Sub(d.since) > giveUp {
 			e.giveUp(d, expired(d.events[:d.n], now), metrics.FailedExpired, nil)
 		}
 	}
@@ -333,7 +333,8 @@ func (e *endpoint) expire() {
 	e.mu.Unlock()
 	e.lose(metrics.FailedExpired, len(old), because)
 	e.done(old)
-	for _, d := range slices.Clone(s.waiting) {
+	for i := len(s.waiting) - 1; i >= 0; i-- {
+		d := s.waiting[i]
 		e.giveUp(d, expired(d.events, now), metrics.FailedExpired, because)
 	}
 }
@@ -362,22 +363,21 @@ func (e *endpoint) giveUp(d *delivery, events []*event, reason string, because a
 
 // done takes events off the queue, and out of the spool.
 func (e *endpoint) done(events []*event) {
+	batches := make(map[*batch]bool)
 	e.mu.Lock()
 	for _, ev := range events {
 		e.queue.done(ev)
+		batches[ev.batch] = true
 	}
 	e.mu.Unlock()
-	seen := make(map[*batch]bool)
-	for _, ev := range events {
-		b := ev.batch
-		if b.file == "" || seen[b] {
-			continue
-		}
-		seen[b] = true
-		if b.left == 0 {
+	for b := range batches {
+		b.events = slices.DeleteFunc(b.events, func(ev *event) bool { return ev.done })
+		switch {
+		case b.file == "":
+		case len(b.events) == 0:
 			e.unsave(b)
-		} else {
-			e.save(b, slices.DeleteFunc(slices.Clone(b.events), func(ev *event) bool { return ev.done }))
+		default:
+			e.save(b)
 		}
 	}
 }

@@ -242,7 +242,7 @@ func TestOrder(t *testing.T) {
 }
 
 // An endpoint that refuses everything is in the log, but does not fill it.
-func TestFailuresAreToldOnceAMinute(t *testing.T) {
+func TestLossesAreLoggedOnceAMinute(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		w.host("backend", status(404))
 		a := w.application("1", to("http://backend"))

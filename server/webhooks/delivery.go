@@ -14,7 +14,7 @@ type delivery struct {
 	tried    bool     // they have been in one
 	refusals int      // of the first alone
 	due      time.Time
-	since    time.Time      // when they were first in one that failed
+	since    time.Time      // when they were first in one that failed, or became the first ones
 	channels map[string]int // how many of the events each has; nil: it does not wait
 }
 
@@ -58,8 +58,9 @@ func (s *delivering) settle(d *delivery, done []*event) {
 	for first < len(d.events) && d.events[first].done {
 		first++
 	}
-	left := d.events[first:]
-	if first < len(done) {
+	left, others := d.events[first:], first < len(done)
+	clear(d.events[:first]) // and their memory; done may be the same
+	if others {
 		left = slices.DeleteFunc(left, func(ev *event) bool { return ev.done })
 	}
 	n, _ := fitting(left)

@@ -145,7 +145,7 @@ func (e *endpoint) cut(rest bool) {
 			return
 		}
 		if e.spool != nil {
-			e.save(b, b.events)
+			e.save(b)
 		}
 		e.mu.Lock()
 		e.queue.lanes[l].batches = append(e.queue.lanes[l].batches, b)
@@ -154,9 +154,9 @@ func (e *endpoint) cut(rest bool) {
 	}
 }
 
-// save writes events of a batch to its file in the spool.
-func (e *endpoint) save(b *batch, events []*event) {
-	if err := e.spool.write(b, events); err != nil {
+// save writes a batch to the spool.
+func (e *endpoint) save(b *batch) {
+	if err := e.spool.write(b); err != nil {
 		e.logSpool("webhooks cannot be written to the spool; they are only in memory", err)
 	} else if e.spoolFailed.CompareAndSwap(true, false) {
 		e.log.Info("the spool of webhooks works again")
@@ -214,8 +214,8 @@ func (e *endpoint) remove() {
 	}
 }
 
-// end waits for the goroutines, which were told to end. What was not delivered
-// stays in the spool, or is lost.
+// end waits for the goroutines, whose end has begun. What was not delivered stays
+// in the spool, or is lost.
 func (e *endpoint) end(reason string) {
 	e.running.Wait()
 	kept, lost := 0, 0

@@ -89,8 +89,8 @@ func TestGraceForOneOfAPair(t *testing.T) {
 	}
 }
 
-// Over their bound, the oldest departures go early, in order, and that is told
-// once.
+// Over their bound, the oldest departures go early, in order, and that is
+// logged once.
 func TestGraceIsBounded(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		h := w.host("backend", nil)

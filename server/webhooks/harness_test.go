@@ -304,7 +304,7 @@ func status(codes ...int) func(int, http.ResponseWriter, *http.Request) {
 // stall answers nothing until the request is given up.
 func stall(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// endpoint is that of a host, told everything.
+// to is the endpoint of a host, which gets everything.
 func to(url string) config.Webhook {
 	w := config.DefaultWebhook()
 	w.URL = url
@@ -317,7 +317,7 @@ func happening(s string) protocol.WebhookEvent {
 	return protocol.WebhookEvent{Name: parts[0], Channel: parts[1], UserID: parts[2], Event: "client-e", Data: []byte(`"x"`)}
 }
 
-// happens tells of events, name:channel:user each.
+// happens makes events happen, name:channel:user each.
 func (a *App) happens(events ...string) {
 	for _, e := range events {
 		a.Happened(happening(e))

@@ -34,7 +34,7 @@ type losses struct {
 // loss is what was lost for one reason since it was last written.
 type loss struct {
 	events  int
-	because any // of the last one; nil: the reason says it all
+	because any // of the last one; nil: nothing to add to the reason
 	written time.Time
 }
 
@@ -74,8 +74,8 @@ func (l *losses) add(reason string, events int, because any) {
 	}
 }
 
-// write logs what was not logged for a minute, and returns a channel that tells
-// when there is more to log; nil if nothing is left.
+// write logs what was not logged for a minute, and returns a channel that
+// fires when there is more to log; nil if nothing is left.
 func (l *losses) write(log *slog.Logger) (due <-chan time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

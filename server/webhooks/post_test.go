@@ -226,7 +226,7 @@ func TestNothingTellsSecrets(t *testing.T) {
 				a.happens("cache_miss:c")
 				w.end()
 				if w.log.lines("http://backend/shown") == 0 || w.log.lines("http://nowhere/shown") == 0 {
-					t.Errorf("the endpoints are not told:\n%s", w.log)
+					t.Errorf("the endpoints are not named:\n%s", w.log)
 				}
 				if w.log.lines("hunter2") != 0 || w.log.lines("signature") != 0 {
 					t.Errorf("log:\n%s", w.log)

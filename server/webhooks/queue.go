@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"slices"
 	"time"
 
 	"belfry/protocol"
@@ -21,7 +22,7 @@ type event struct {
 	json    []byte
 	channel string
 	source  protocol.SocketID // the connection that caused it; zero if it is not known
-	minor   bool              // it tells neither of a channel nor of a member
+	minor   bool              // about neither a channel nor a member itself
 	bulk    bool              // it has taken the bulk lane
 	done    bool              // delivered or given up
 	batch   *batch            // nil: in none yet
@@ -30,10 +31,9 @@ type event struct {
 // batch is what the spool has in one file. Its events are delivered together, or
 // in parts when the endpoint refuses some of them.
 type batch struct {
-	number uint64 // later batches have higher ones
-	events []*event
-	bytes  int
-	left   int // events that are not done
+	number uint64   // later batches have higher ones
+	events []*event // that are not done
+	bytes  int      // of all
 	made   time.Time
 	timeMS int64  // when it was made; made is when it was found, for one of the spool
 	file   string // in the spool; empty: it is not there
@@ -133,7 +133,6 @@ func (q *queue) count(ev *event) {
 // done takes the event out of all counts.
 func (q *queue) done(ev *event) {
 	ev.done = true
-	ev.batch.left--
 	q.events--
 	q.bytes -= len(ev.json)
 	if ev.source != (protocol.SocketID{}) {
@@ -172,7 +171,7 @@ func (q *queue) cut(rest bool, now time.Time) *batch {
 	}
 	n, bytes := fitting(l.events)
 	q.last++
-	b := &batch{number: q.last, events: append([]*event(nil), l.events[:n]...), bytes: bytes, left: n, made: now, timeMS: now.UnixMilli()}
+	b := &batch{number: q.last, events: slices.Clone(l.events[:n]), bytes: bytes, made: now, timeMS: now.UnixMilli()}
 	for _, ev := range b.events {
 		ev.batch = b
 	}

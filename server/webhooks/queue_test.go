@@ -2,10 +2,12 @@ package webhooks
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"belfry/protocol"
@@ -110,4 +112,53 @@ func TestBulkLeavesRoom(t *testing.T) {
 			t.Errorf("members' events: %v", next)
 		}
 	})
+}
+
+// The order of a channel holds through both lanes, and through a restart.
+func TestSpoolKeepsTheOrderOfLanes(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				random := rand.New(rand.NewPCG(seed, 0))
+				spool := t.TempDir()
+				w := newWorld(t, spool)
+				h := w.host("backend", slow)
+				a := w.application("1", to("http://backend"))
+				const events = 4000
+				for i := range events {
+					connection := random.IntN(5) // of which two cause most
+					if connection > 1 && random.IntN(20) > 0 {
+						connection %= 2
+					}
+					a.Happened(by(connection, fmt.Sprintf("member_added:%d:%d", random.IntN(200), i)))
+					if random.IntN(40) == 0 {
+						pass(time.Duration(random.IntN(int(30 * time.Millisecond))))
+					}
+				}
+				pass(2 * batchDelay) // all of it is in the spool, most of it in the bulk lane
+				if len(h.requests()) == 0 || a.Queued() < events/4 {
+					t.Fatalf("%d requests, and %d events are queued", len(h.requests()), a.Queued())
+				}
+				after := newWorld(t, crashed(t, spool))
+				again := after.host("backend", nil)
+				after.application("1", to("http://backend"))
+				pass(time.Minute)
+
+				for _, part := range [][]string{h.events(t), again.events(t)} {
+					last := make(map[string]int)
+					for _, e := range part {
+						var channel, n int
+						fmt.Sscanf(e, "member_added:%d:%d", &channel, &n)
+						if n < last[fmt.Sprint(channel)] {
+							t.Fatalf("channel %d: %d comes after %d", channel, n, last[fmt.Sprint(channel)])
+						}
+						last[fmt.Sprint(channel)] = n
+					}
+				}
+				if n := len(again.events(t)); n < events/4 {
+					t.Errorf("%d events came after the restart", n)
+				}
+			})
+		})
+	}
 }

@@ -210,7 +210,7 @@ func TestSpoolOfARefusedEvent(t *testing.T) {
 			t.Errorf("after a crash: %v", got)
 		}
 
-		// A file that cannot be replaced is told like one that cannot be written.
+		// A file that cannot be replaced is logged like one that cannot be written.
 		dir := a.endpoints["http://backend"].spool.dir
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)

@@ -17,8 +17,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"belfry/protocol"
 )
 
 // ErrSpoolInUse: another process has the spool.
@@ -225,7 +223,7 @@ func parseBatch(data []byte) (*batch, error) {
 	if len(body.Events) == 0 {
 		return nil, errors.New("it has no events")
 	}
-	b := &batch{timeMS: body.TimeMS, left: len(body.Events)}
+	b := &batch{timeMS: body.TimeMS}
 	for _, text := range body.Events {
 		var of struct {
 			Channel string `json:"channel"`
@@ -239,9 +237,9 @@ func parseBatch(data []byte) (*batch, error) {
 	return b, nil
 }
 
-// write saves events of a batch in its file, in place of what is there. Without
-// an error, the batch has a file.
-func (s *spoolDir) write(b *batch, events []*event) error {
+// write saves a batch in its file, in place of what is there. Without an error,
+// the batch has a file.
+func (s *spoolDir) write(b *batch) error {
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		if info, statErr := os.Lstat(s.dir); statErr != nil {
 			return err
@@ -251,15 +249,11 @@ func (s *spoolDir) write(b *batch, events []*event) error {
 	}
 	path := filepath.Join(s.dir, batchName(b.number))
 	half := strings.TrimSuffix(path, batchFile) + halfFile
-	texts := make([][]byte, len(events))
-	for i, ev := range events {
-		texts[i] = ev.json
-	}
 	f, err := os.OpenFile(half, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(protocol.WebhookBody(b.timeMS, texts))
+	_, err = f.Write(body(b.events))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(half, path)
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,152 +158,6 @@ func TestSpoolOfAnApplicationThatGoes(t *testing.T) {
 	})
 }
 
-// An endpoint whose user information or query changes goes on with its queue, at
-// a reload as at a restart. Two with the same address are told apart.
-func TestSpoolOfAnEndpointWhoseSecretChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, spool := range []string{"", t.TempDir()} {
-			w := newWorld(t, spool)
-			h := w.host("backend", status(500))
-			a := w.application("1", to("http://backend/hook?token=1"))
-			a.happens("cache_miss:c")
-			pass(time.Second)
-			a.Configure(credentials, []config.Webhook{to("http://user:pass@backend/hook?token=2")})
-			a.happens("cache_miss:d")
-			pass(time.Second)
-			w.expect(t, `dropped_total{app="1",reason="removed"}`, "0", `queue_length{app="1"}`, "2")
-			if spool == "" {
-				h.answers(nil)
-				pass(time.Minute)
-				if all := h.events(t); !slices.Equal(all[len(all)-2:], []string{"cache_miss:c", "cache_miss:d"}) &&
-					!slices.Equal(all[len(all)-2:], []string{"cache_miss:d", "cache_miss:c"}) || h.requests()[len(all)-1].url != "/hook?token=2" {
-					t.Errorf("got %v", all)
-				}
-				continue
-			}
-			w.end()
-			after := newWorld(t, spool)
-			h = after.host("backend", nil)
-			after.application("1", to("http://backend/hook?token=3"))
-			after.CheckSpool()
-			pass(time.Second)
-			if got := h.events(t); !slices.Equal(got, []string{"cache_miss:c", "cache_miss:d"}) || after.log.lines("level=WARN") != 0 {
-				t.Errorf("after a restart got %v; log:\n%s", got, after.log)
-			}
-		}
-	})
-}
-
-func TestSuccessors(t *testing.T) {
-	tests := []struct {
-		name, before, after string
-		want                string // which of before each of after is, - for none
-	}{
-		{"the same", "http://a http://b", "http://b http://a", "http://b http://a"},
-		{"another query", "http://a?1 http://b", "http://a?2 http://b", "http://a?1 http://b"},
-		{"another user", "http://u@a?1", "http://v@a?1", "http://u@a?1"},
-		{"another path", "http://a/x", "http://a/y", "-"},
-		{"one more", "http://a?1", "http://a?1 http://a?2", "http://a?1 -"},
-		{"one less", "http://a?1 http://a?2", "http://a?2", "http://a?2"},
-		{"one of two", "http://a?1 http://a?2", "http://a?1 http://a?3", "http://a?1 http://a?2"},
-		{"both of two", "http://a?1 http://a?2", "http://a?3 http://a?4", "- -"},
-		{"one for two", "http://a?1 http://a?2", "http://a?3", "-"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			before := make(map[string]*endpoint)
-			names := map[*endpoint]string{nil: "-"}
-			for url := range strings.FieldsSeq(tt.before) {
-				before[url] = new(endpoint)
-				names[before[url]] = url
-			}
-			var after []config.Webhook
-			for url := range strings.FieldsSeq(tt.after) {
-				after = append(after, to(url))
-			}
-			next := successors(before, after)
-			var got []string
-			for _, w := range after {
-				got = append(got, names[next[w.URL]])
-			}
-			if strings.Join(got, " ") != tt.want {
-				t.Errorf("%v go on, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
-// Only regular files are read: the others neither stop the start nor are
-// followed, and each is named once.
-func TestSpoolWithOtherKindsOfFiles(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		spool := t.TempDir()
-		w := newWorld(t, spool)
-		a := w.application("1", to("http://backend"))
-		a.happens("cache_miss:c")
-		pass(time.Second)
-		w.end()
-		dir := a.endpoints["http://backend"].spool.dir
-		secret := filepath.Join(t.TempDir(), "secret")
-		if err := os.WriteFile(secret, []byte(`{"time_ms":1,"events":[{"name":"cache_miss","channel":"secret"}]}`), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		paths := []string{
-			filepath.Join(dir, batchName(2)), filepath.Join(dir, batchName(3)), filepath.Join(dir, batchName(4)), filepath.Join(dir, batchName(5)),
-			filepath.Join(dir, "0.tmp"), filepath.Join(dir, "pipe"), filepath.Join(spool, "probe.tmp"), filepath.Join(spool, "1-"+strings.Repeat("0", 32)),
-		}
-		err := errors.Join(
-			syscall.Mkfifo(paths[0], 0o600),
-			os.Symlink(secret, paths[1]),
-			os.Mkdir(paths[2], 0o700),
-			os.Symlink("/dev/zero", paths[3]),
-			os.Symlink(secret, paths[4]),
-			syscall.Mkfifo(paths[5], 0o600),
-			syscall.Mkfifo(paths[6], 0o600),
-			os.Symlink(filepath.Dir(secret), paths[7]),
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		after := newWorld(t, spool)
-		h := after.host("backend", nil)
-		after.application("1", to("http://backend")).happens("cache_miss:new")
-		after.CheckSpool()
-		pass(time.Second)
-		if got := h.events(t); !slices.Equal(got, []string{"cache_miss:c", "cache_miss:new"}) {
-			t.Errorf("got %v", got)
-		}
-		for _, path := range paths {
-			if n := strings.Count(after.log.String(), path+" is "); n != 1 {
-				t.Errorf("%s is named %d times", path, n)
-			}
-			if _, err := os.Lstat(path); err != nil {
-				t.Error(err)
-			}
-		}
-		if t.Failed() {
-			t.Logf("log:\n%s", after.log)
-		}
-		after.end()
-
-		// Neither a pipe in place of the lock nor a link in place of the directory.
-		if err := errors.Join(os.Remove(filepath.Join(spool, lockFile)), syscall.Mkfifo(filepath.Join(spool, lockFile), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := openSpool(spool); err == nil || !strings.Contains(err.Error(), "is a pipe") {
-			t.Errorf("with a pipe as the lock: %v", err)
-		}
-		linked := &spoolDir{dir: paths[7]}
-		if _, err := linked.load(func(b *batch) { t.Errorf("read %v", b.events) }); err == nil {
-			t.Error("no error for a directory that is a link")
-		}
-		if err := linked.write(&batch{number: 1}, nil); err == nil {
-			t.Error("wrote to a directory that is a link")
-		}
-	})
-}
-
 // A file that is too large is not read.
 func TestSpoolReadsAreBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), batchName(1))
@@ -383,8 +236,9 @@ func TestSpoolIsBounded(t *testing.T) {
 		w.end()
 		dir := a.endpoints["http://backend"].spool
 		for i := range 20 {
-			ev := &event{json: []byte(`{"data":"` + strings.Repeat("x", 1<<20) + `"}`)}
-			if err := dir.write(&batch{number: uint64(i + 1)}, []*event{ev}); err != nil {
+			b := &batch{number: uint64(i + 1)}
+			b.events = []*event{{json: []byte(`{"data":"` + strings.Repeat("x", 1<<20) + `"}`), batch: b}}
+			if err := dir.write(b); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -398,7 +252,7 @@ func TestSpoolIsBounded(t *testing.T) {
 	})
 }
 
-// A directory that cannot be written stops no delivery, and is told once.
+// A directory that cannot be written stops no delivery, and is logged once.
 func TestSpoolThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := t.TempDir()
@@ -438,7 +292,7 @@ func TestSpoolThatFails(t *testing.T) {
 	})
 }
 
-// What was delivered but cannot be removed is told, and goes out again.
+// What was delivered but cannot be removed is logged, and goes out again.
 func TestSpoolThatKeepsFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := t.TempDir()
@@ -487,7 +341,7 @@ func TestSpoolInUse(t *testing.T) {
 	}
 }
 
-// Names on disk are safe, tell the application, and not the URL.
+// Names on disk are safe, and show the application, but not the URL.
 func TestSpoolNames(t *testing.T) {
 	s, err := openSpool(t.TempDir())
 	if err != nil {

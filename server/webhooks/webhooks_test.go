@@ -219,9 +219,9 @@ func TestConcurrently(t *testing.T) {
 	}
 	a := s.App("1", &metrics.New("", "", "").App("1").Webhooks)
 	a.Configure(credentials, []config.Webhook{to(server.URL)})
-	var telling sync.WaitGroup
+	var running sync.WaitGroup
 	for c := range channels {
-		telling.Go(func() {
+		running.Go(func() {
 			for n := range events {
 				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(n)})
 				if n%100 == 0 {
@@ -231,7 +231,7 @@ func TestConcurrently(t *testing.T) {
 			}
 		})
 	}
-	telling.Wait()
+	running.Wait()
 	select {
 	case <-complete:
 	case <-time.After(time.Minute):
