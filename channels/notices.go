@@ -47,31 +47,41 @@ func (c *channel) told() *notices {
 	return c.notices
 }
 
-// happened tells the application's backend. mu is held.
+// happened tells the application's backend of what no known connection caused.
+// mu is held.
 func (c *channel) happened(name, userID string) {
+	c.happenedBy(protocol.SocketID{}, name, userID)
+}
+
+// happenedBy tells the application's backend of what a connection caused. mu is
+// held.
+func (c *channel) happenedBy(by protocol.SocketID, name, userID string) {
 	if c.app.listener != nil && c.kind != protocol.User {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID})
+		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, SocketID: by})
 	}
 }
 
-func (c *channel) happenedCount(n int) {
+func (c *channel) happenedCount(n int) { c.happenedCountBy(protocol.SocketID{}, n) }
+
+func (c *channel) happenedCountBy(by protocol.SocketID, n int) {
 	if c.app.listener != nil {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: n})
+		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: n, SocketID: by})
 	}
 }
 
-// missed tells the backend that a cache channel has no last event. mu is held.
-func (c *channel) missed(now time.Time) {
+// missed tells the backend that a cache channel has no last event for the
+// connection that subscribes. mu is held.
+func (c *channel) missed(by protocol.SocketID, now time.Time) {
 	if n := c.told(); now.Sub(n.missed) >= missInterval {
 		n.missed = now
-		c.happened(protocol.WebhookCacheMiss, "")
+		c.happenedBy(by, protocol.WebhookCacheMiss, "")
 	}
 }
 
 // countChanged tells how many subscribers there are now, or later if there are
-// many and that was told a moment ago. idle is as of [channel.append]. mu is
-// held.
-func (c *channel) countChanged() (idle []*shard) {
+// many and that was told a moment ago. by is the connection that came or left,
+// if one is known. idle is as of [channel.append]. mu is held.
+func (c *channel) countChanged(by protocol.SocketID) (idle []*shard) {
 	if c.kind.IsPresence() || c.kind == protocol.User || !c.app.limits.Load().SubscriptionCount {
 		return nil
 	}
@@ -85,7 +95,7 @@ func (c *channel) countChanged() (idle []*shard) {
 		return nil
 	}
 	n.counted, n.count = now, c.count
-	c.happenedCount(int(c.count))
+	c.happenedCountBy(by, int(c.count))
 	return c.append(pending{frame: protocol.SubscriptionCountFrame(c.name, int(c.count)), at: now})
 }
 
@@ -95,7 +105,7 @@ func (c *channel) countLate() {
 	c.notices.counting = false
 	var idle []*shard
 	if c.count != c.notices.count {
-		idle = c.countChanged()
+		idle = c.countChanged(protocol.SocketID{})
 	}
 	count := c.count
 	c.mu.Unlock()

@@ -17,12 +17,14 @@ type backend struct {
 
 	mu  sync.Mutex
 	got []string
+	by  []protocol.SocketID // who caused each of all
 }
 
 func (b *backend) Happened(e protocol.WebhookEvent) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))
+	b.by = append(b.by, e.SocketID)
 }
 
 func (b *backend) Grace() time.Duration { return b.grace }
@@ -214,4 +216,30 @@ func TestSubscriptionCountOfALargeChannel(t *testing.T) {
 		expect(t, "one of many", one, count(countedAlways+1))
 		a.broker.Close()
 	})
+}
+
+// Each event names the connection that caused it.
+func TestListenerIsToldWhoCausedAnEvent(t *testing.T) {
+	a, b := newListened(t, Limits{SubscriptionCount: true})
+	_, one := subscribe(t, a, "cache-c") // occupied, counted, missed
+	_, two := subscribe(t, a, "cache-c") // counted
+	a.Unsubscribe(one)                   // counted
+	a.Unsubscribe(two)                   // counted, vacated
+	if want := []protocol.SocketID{one.id, one.id, one.id, two.id, one.id, two.id, two.id}; !slices.Equal(b.by, want) {
+		t.Errorf("a channel: %q were caused by %v, want %v", b.take(), b.by, want)
+	}
+	b.by = nil
+	join := func(user string) *Subscription {
+		s, _, err := a.Subscribe(newRecorder(), "presence-c", &protocol.Member{UserID: user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	one, two = join("1"), join("2") // occupied, added; added
+	a.Unsubscribe(one)              // removed
+	a.Unsubscribe(two)              // removed, vacated
+	if want := []protocol.SocketID{one.id, one.id, two.id, one.id, two.id, two.id}; !slices.Equal(b.by, want) {
+		t.Errorf("a presence channel: %q were caused by %v, want %v", b.take(), b.by, want)
+	}
 }

@@ -51,22 +51,22 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	if c.count++; c.count == 1 {
 		a.occupied[c.kind].Add(1)
 		if c.remote == nil {
-			c.happened(protocol.WebhookChannelOccupied, "")
+			c.happenedBy(s.id, protocol.WebhookChannelOccupied, "")
 		}
 	}
 	a.subscriptions.Add(1)
 	var idle []*shard
 	if first {
-		c.happened(protocol.WebhookMemberAdded, s.member.UserID)
+		c.happenedBy(s.id, protocol.WebhookMemberAdded, s.member.UserID)
 		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, s.member.Member), at: time.Now()})
 	}
 	c.shard(sub).add(s) // behind that: nobody is told of itself
 	if m == nil && c.remote == nil {
-		idle = c.countChanged()
+		idle = c.countChanged(s.id)
 	}
 	joined := c.joined()
 	if c.kind.IsCache() && joined.Last == nil {
-		c.missed(time.Now())
+		c.missed(s.id, time.Now())
 	}
 	if c.remote != nil {
 		joined.Count = c.countHeard()
@@ -115,13 +115,13 @@ func (a *App) Unsubscribe(s *Subscription) {
 		}
 		c.kick()
 	case s.member == nil:
-		idle = c.countChanged()
+		idle = c.countChanged(s.id)
 	case c.members.leave(s.member):
-		c.happened(protocol.WebhookMemberRemoved, s.member.UserID)
+		c.happenedBy(s.id, protocol.WebhookMemberRemoved, s.member.UserID)
 		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.UserID), at: time.Now()})
 	}
 	if c.count == 0 && c.remote == nil {
-		c.happened(protocol.WebhookChannelVacated, "")
+		c.happenedBy(s.id, protocol.WebhookChannelVacated, "")
 	}
 	c.removeIfUnused()
 	count := c.count

@@ -161,19 +161,41 @@ test('a receiver that fails, asks for time, redirects and comes back gets everyt
       return true;
     },
   });
-  const { belfry } = await start(t, receiver, 'events: [channel_occupied]');
-  const client = await connect(t, belfry);
-  const names = Array.from({ length: 10 }, (_, i) => `c-${i}`);
-  for (const name of names) {
-    await subscribe(client, name);
+  const { belfry, backend } = await start(t, receiver, 'events: [client_event]');
+  const client = await connect(t, belfry, { channelAuthorization: authorizer(backend, ann) });
+  await subscribe(client, 'private-room');
+  const numbers = Array.from({ length: 10 }, (_, i) => i);
+  for (const i of numbers) {
+    client.channel('private-room').trigger('client-count', i);
   }
-  const told = (await receiver.events.take(10)).map(({ channel }) => channel);
-  assert.deepEqual(told, names);
+  const told = (await receiver.events.take(10)).map(({ data }) => Number(data));
+  assert.deepEqual(told, numbers);
   assert.deepEqual(
     receiver.requests.slice(0, 4).map(({ url }) => url),
     ['/webhook', '/webhook', '/webhook', '/elsewhere'],
   );
-  assert.equal(new Set(receiver.requests.slice(0, 4).map(({ rawBody }) => rawBody)).size, 1, 'the same body each time');
+});
+
+test('a receiver that refuses one event gets all others', async (t) => {
+  const receiver = await receive({
+    answer: (request, response) => {
+      const refused = receiver.requests.at(-1).rawBody.includes('private-encrypted-');
+      if (refused) {
+        response.writeHead(500).end();
+      }
+      return refused;
+    },
+  });
+  const { belfry, backend } = await start(t, receiver, 'events: [channel_occupied]');
+  const client = await connect(t, belfry, { channelAuthorization: authorizer(backend, ann) });
+  const names = Array.from({ length: 20 }, (_, i) => (i % 5 === 3 ? `private-encrypted-${i}` : `room-${i}`));
+  for (const name of names) {
+    client.subscribe(name);
+  }
+  const others = names.filter((name) => name.startsWith('room-'));
+  const told = (await receiver.events.take(others.length)).map(({ channel }) => channel);
+  assert.deepEqual(told.sort(), others.sort());
+  assert.ok(receiver.requests.some(({ rawBody }) => rawBody.includes('private-encrypted-')));
 });
 
 test('a redirect to another host is not followed, and said so in the log', async (t) => {

@@ -31,10 +31,13 @@ type WebhookEvent struct {
 	Channel string
 	UserID  string // of member_added and member_removed, and of a client event on a presence channel
 
-	// Of client_event only.
-	Event    string
-	Data     []byte // JSON text of a string
+	// SocketID is the connection that caused the event, zero if it is not known.
+	// Only a client_event's JSON has it.
 	SocketID SocketID
+
+	// Of client_event only.
+	Event string
+	Data  []byte // JSON text of a string
 
 	// Of subscription_count only.
 	Count int

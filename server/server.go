@@ -287,7 +287,7 @@ func (s *Server) drain() {
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
 	if s.config.Cluster.Driver == config.ClusterLocal {
-		s.webhooks.Hurry() // nobody can come back here
+		s.webhooks.FlushGraces() // nobody can come back here
 		s.drainClients(ctx)
 	} else {
 		s.drainClients(ctx)

@@ -94,8 +94,8 @@ func New(version, revision, goVersion string) *Metrics {
 	m.limitsMet = counter("limits_met_total", "How often a limit of the configuration kept something from happening, by its key.", "app", "limit")
 	m.webhooks = webhooks{
 		sent:     counter("webhooks_sent_total", "Webhook events delivered, one per event and endpoint.", "app"),
-		failed:   counter("webhooks_failed_total", "Webhook events given up, by reason: the endpoint refused (status, redirect) or did not take them in time (expired).", "app", "reason"),
-		retried:  counter("webhooks_retried_total", "Webhook requests that repeated one that had failed.", "app"),
+		failed:   counter("webhooks_failed_total", "Webhook events given up, by reason: the endpoint refused them (status, redirect), or they were not delivered in time (expired).", "app", "reason"),
+		retried:  counter("webhooks_retried_total", "Webhook requests with events of one that had failed.", "app"),
 		dropped:  counter("webhooks_dropped_total", "Webhook events not tried to the end, by reason: queue_full, removed (the endpoint is not configured any more), shutdown.", "app", "reason"),
 		unsaved:  counter("webhooks_spool_errors_total", "Reads, writes and removals in the spool that failed; delivery goes on without.", "app"),
 		duration: histogram("webhooks_request_duration_seconds", "Time from a webhook request to the end of its answer.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "app"),

@@ -45,9 +45,10 @@ func (t *target) wants(k kinds, channel string) bool {
 }
 
 // Configure replaces the credentials and the endpoints, whose URLs are distinct.
-// An endpoint with the URL of one before keeps its queue, one that is new finds
-// in the spool what was not delivered to its URL. What is queued for one that is
-// gone is dropped.
+// An endpoint keeps its queue with its URL, or when the URL changes only in user
+// information or query and no other one could be meant. A new endpoint finds in
+// the spool what was not delivered before. What is queued for one that is gone
+// stays in the spool, or is dropped without one.
 //
 // It reads the spool, and waits for requests that it ends.
 func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
@@ -58,15 +59,18 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 	}
 	a.credentials.Store(&c)
 	before := a.endpoints
-	a.endpoints = make(map[string]*endpoint, len(webhooks))
+	a.endpoints = successors(before, webhooks)
+	kept := make(map[*endpoint]bool, len(webhooks))
 	var targets []target
 	for _, w := range webhooks {
-		e := before[w.URL]
+		e := a.endpoints[w.URL]
 		if e == nil {
-			e = newEndpoint(a, w)
+			e = newEndpoint(a, w, a.directory(w, webhooks))
+			a.endpoints[w.URL] = e
+		} else {
+			e.configure(w)
 		}
-		e.headers.Store(&w.Headers)
-		a.endpoints[w.URL] = e
+		kept[e] = true
 		t := target{endpoint: e, prefix: w.Filter.ChannelPrefix, suffix: w.Filter.ChannelSuffix}
 		for _, name := range w.Events {
 			t.kinds |= kind(name)
@@ -78,26 +82,72 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 	a.targets.Store(&targets)
 	a.mu.Unlock()
 
-	for url, e := range before {
-		if a.endpoints[url] == nil {
+	for _, e := range before {
+		if !kept[e] {
 			e.remove()
 		}
 	}
 }
 
+// successors are the endpoints that go on, by their URL from here on: those that
+// have it already, and those that are the only ones to go while only one comes
+// with the same address.
+func successors(before map[string]*endpoint, webhooks []config.Webhook) map[string]*endpoint {
+	next := make(map[string]*endpoint, len(webhooks))
+	gone := make(map[string][]*endpoint) // by address
+	come := make(map[string][]string)    // URLs, by address
+	for _, w := range webhooks {
+		if e := before[w.URL]; e != nil {
+			next[w.URL] = e
+		} else {
+			come[w.Endpoint()] = append(come[w.Endpoint()], w.URL)
+		}
+	}
+	for url, e := range before {
+		if next[url] == nil {
+			address := config.Webhook{URL: url}.Endpoint()
+			gone[address] = append(gone[address], e)
+		}
+	}
+	for address, urls := range come {
+		if endpoints := gone[address]; len(urls) == 1 && len(endpoints) == 1 {
+			next[urls[0]] = endpoints[0]
+		}
+	}
+	return next
+}
+
+// directory is what an endpoint has in the spool, by its address, or by its URL
+// if another one has that address; nil without a spool.
+func (a *App) directory(w config.Webhook, webhooks []config.Webhook) *spoolDir {
+	if a.sender.spool == nil {
+		return nil
+	}
+	name, same := w.Endpoint(), 0
+	for _, other := range webhooks {
+		if other.Endpoint() == name {
+			same++
+		}
+	}
+	if same > 1 {
+		name = w.URL
+	}
+	return a.sender.spool.use(a.id, name)
+}
+
 // Close ends the webhooks of an application that is not served any more. What
-// is queued is dropped.
+// is queued stays in the spool, or is dropped without one.
 func (a *App) Close() {
 	a.sender.forget(a)
 	a.mu.Lock()
-	for d, ok := a.grace.pop(time.Time{}, true); ok; d, ok = a.grace.pop(time.Time{}, true) {
-		a.drop(droppedRemoved, d.kind, d.event.Channel)
+	for d, ok := a.grace.pop(); ok; d, ok = a.grace.pop() {
+		a.drop(metrics.DroppedRemoved, d.kind, d.event.Channel)
 	}
 	a.mu.Unlock()
 	a.Configure(auth.Credentials{}, nil)
 }
 
-// list are the endpoints, and what they want.
+// list returns the endpoints, and what they want.
 func (a *App) list() []target {
 	if targets := a.targets.Load(); targets != nil {
 		return *targets
@@ -105,8 +155,8 @@ func (a *App) list() []target {
 	return nil
 }
 
-// Happened tells the endpoints that want to know, in a while. It does not
-// block; of one channel, events are told in the order of its calls. The event's
+// Happened delivers an event to the endpoints that want it, in a while. It does
+// not block; events of one channel are delivered in the order of its calls. The event's
 // data is not kept.
 func (a *App) Happened(e protocol.WebhookEvent) {
 	targets := a.list()
@@ -121,7 +171,7 @@ func (a *App) Happened(e protocol.WebhookEvent) {
 	defer a.mu.Unlock()
 	switch {
 	case a.closed:
-		a.drop(droppedShutdown, k, e.Channel)
+		a.drop(metrics.DroppedShutdown, k, e.Channel)
 	case k&departures != 0:
 		a.wait(e)
 	case k&arrivals != 0 && a.grace.cancel(departureKey{k.counterpart(), e.Channel, e.UserID}):
@@ -162,7 +212,7 @@ func (a *App) send(k kinds, e protocol.WebhookEvent) {
 			if encoded == nil {
 				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
 			}
-			t.add(encoded)
+			t.add(k, e.SocketID, e.Channel, encoded)
 		}
 	}
 }
@@ -171,13 +221,13 @@ func (a *App) send(k kinds, e protocol.WebhookEvent) {
 func (a *App) drop(reason string, k kinds, channel string) {
 	for _, t := range a.list() {
 		if t.wants(k, channel) {
-			a.counts.Dropped(reason, 1)
+			t.lose(reason, 1, nil)
 		}
 	}
 }
 
-// refuse lets no more events in and those go that wait, and returns the
-// endpoints, which do not change any more.
+// refuse lets no more events in, ends all graces, and returns the endpoints,
+// which do not change any more.
 func (a *App) refuse() []*endpoint {
 	a.configuring.Lock()
 	defer a.configuring.Unlock()
@@ -218,6 +268,7 @@ const (
 
 	arrivals   = occupied | added
 	departures = vacated | removed
+	minor      = clientEvent | cacheMiss | subscriptionCount // about neither a channel nor a member itself
 )
 
 func kind(name string) kinds {

@@ -8,234 +8,392 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/metrics"
 )
 
-// How often and for how long a batch is tried. Pusher retries with exponential
+// How often and for how long an event is tried. Pusher retries with exponential
 // backoff for five minutes.
 const (
 	firstRetry = time.Second // most that a first retry waits; twice that for each further one
 	maxRetry   = time.Minute
-	giveUp     = 5 * time.Minute // since the batch was made
+	giveUp     = 5 * time.Minute // since the event's batch was made
+
+	// freeRefusals is how many requests with parts of refused ones may fail in a
+	// row before the next one waits: enough to find one event among batchEvents.
+	freeRefusals = 10
 )
 
-// Reasons for which events are given up, as the metric has them.
+// waitingTurn follows the lanes of the queue: it is the turn of what has been in
+// a request that failed.
 const (
-	failedStatus   = "status"
-	failedRedirect = "redirect"
-	failedExpired  = "expired"
+	waitingTurn = lanes
+	turns       = lanes + 1
 )
 
-// quiet is how long an endpoint that goes on failing is not warned of again.
-const quiet = time.Minute
+// delivering is what deliver remembers.
+type delivering struct {
+	turn    int // that was last
+	waiting []*delivery
+	held    map[string]*delivery // those of waiting, by each channel of their events
+	next    *delivery            // one of waiting that goes first, whosever turn it is
 
-// trouble is what deliver remembers of an endpoint's failures.
-type trouble struct {
-	failing  bool      // the last request was not answered as it should
-	expired  bool      // the last batch was given up for its age
-	warned   bool      // of what began when failing was last set
+	fresh, retry backoff   // of the lanes, and of waiting
+	asked        time.Time // until when the endpoint does not want any request
+
+	// Since the last success.
+	failingSince time.Time // zero: nothing has failed
+	failed       int       // requests; not those that repeated one event, and an unanswered one counts for many
+
+	finished bool      // there will be no more batches
+	flushed  bool      // flush has ended a pause
+	warned   bool      // of a failure since the last success
 	warnedAt time.Time // of a failure
-	lost     int       // events given up and not told of
-	toldAt   time.Time // of a loss
-	hurried  bool      // flush has ended a pause
 }
 
-// delivery is the body of one request: one batch, or several that have piled up.
-type delivery struct {
-	batches []*batch
-	events  int
-	body    []byte
-	expires time.Time
+// backoff is the pause after failures in a row.
+type backoff struct {
+	failures int
+	until    time.Time // no request before
 }
 
-// deliver posts batches until there will be no more, or its context ends.
+// fail makes the next request wait, but for the first failures, which are free.
+func (b *backoff) fail(now time.Time, free int) {
+	if b.failures++; b.failures > free {
+		b.until = now.Add(pause(b.failures - free))
+	}
+}
+
+// pause is how long to wait after failures in a row, one at least.
+func pause(failures int) time.Duration {
+	most := maxRetry
+	if failures < 7 {
+		most = min(most, firstRetry<<(failures-1))
+	}
+	return rand.N(most) + 1 // never nothing
+}
+
+// deliver posts what is queued until there will be no more, or its context ends.
 func (e *endpoint) deliver() {
-	for {
-		d := e.await()
-		if d == nil || !e.send(d) {
-			return
-		}
+	for d := e.await(); d != nil; d = e.await() {
+		e.try(d)
 	}
 }
 
 // await returns what is to be delivered next, nil at the end.
 func (e *endpoint) await() *delivery {
-	for collected := false; ; {
-		if e.ctx.Err() != nil {
-			return nil
-		}
-		if e.trouble.expired {
-			e.giveUpWith(time.Now())
-		}
-		if d := e.take(); d != nil || collected {
+	s := &e.delivering
+	for e.ctx.Err() == nil {
+		e.expire()
+		d, at := e.choose(time.Now())
+		if d != nil {
 			return d
 		}
+		if at.IsZero() && s.finished {
+			return nil
+		}
+		var due <-chan time.Time
+		flush, collected := e.flush, e.collected
+		if !at.IsZero() {
+			due = time.After(time.Until(at))
+		}
+		if at.IsZero() || s.flushed {
+			flush = nil
+		}
+		if s.finished {
+			collected = nil
+		}
 		select {
+		case <-due:
+		case <-flush: // a server that stops cuts one pause short, unless the endpoint has asked for it
+			s.flushed = true
+			s.fresh.until, s.retry.until = s.asked, s.asked
+			for _, d := range s.waiting {
+				d.due = time.Time{}
+			}
 		case <-e.ready:
-		case <-e.collected:
-			collected = true
+		case <-collected:
+			s.finished = true
 		case <-e.ctx.Done():
 		}
 	}
+	return nil
 }
 
-// take makes a delivery of the first batches. They stay where they are.
-func (e *endpoint) take() *delivery {
+// choose returns what may be delivered now, or else when there will be something;
+// zero if nothing is there.
+func (e *endpoint) choose(now time.Time) (d *delivery, at time.Time) {
+	s := &e.delivering
+	if s.next != nil && s.retry.failures <= freeRefusals && !s.retry.until.After(now) {
+		d, s.next = s.next, nil
+		return d, at
+	}
+	for i := range turns {
+		turn := (s.turn + 1 + i) % turns
+		var ready time.Time
+		if turn == waitingTurn {
+			d, ready = s.due(now)
+		} else {
+			d, ready = e.take(turn, now)
+		}
+		if d != nil {
+			s.turn = turn
+			return d, at
+		}
+		at = earlier(at, ready)
+	}
+	return nil, at
+}
+
+// due returns one of those that wait and are due, or else when there will be one.
+func (s *delivering) due(now time.Time) (best *delivery, at time.Time) {
+	for _, d := range s.waiting {
+		due := d.due
+		if s.retry.until.After(due) {
+			due = s.retry.until
+		}
+		if due.After(now) {
+			at = earlier(at, due)
+		} else if best == nil || s.promises(d, best) {
+			best = d
+		}
+	}
+	return best, at
+}
+
+// promises says whether a rather than b is likely to be taken. What was refused
+// alone is least so. The largest goes first, as an endpoint that refuses single
+// events takes the others; but the smallest when many were refused in a row, as
+// it may be free of these.
+func (s *delivering) promises(a, b *delivery) bool {
+	switch {
+	case (a.refusals == 0) != (b.refusals == 0):
+		return a.refusals == 0
+	case s.retry.failures <= freeRefusals:
+		return a.n > b.n
+	}
+	return a.n < b.n
+}
+
+// take makes a delivery of the first batches of a lane, or returns when it may.
+// Events behind one that waits wait with it.
+func (e *endpoint) take(lane int, now time.Time) (d *delivery, at time.Time) {
+	s := &e.delivering
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.batches) == 0 {
-		return nil
-	}
-	d := &delivery{expires: e.batches[0].made.Add(giveUp)}
+	d = new(delivery)
 	bytes := 0
-	for _, b := range e.batches {
-		if !fits(d.events, bytes, len(b.events), b.bytes) {
+	for e.queue.waits(lane) {
+		if s.fresh.until.After(now) {
+			return nil, s.fresh.until
+		}
+		b := e.queue.lanes[lane].batches[0]
+		if len(d.events) > 0 && (len(d.events)+len(b.events) > batchEvents || bytes+b.bytes > batchBytes) {
 			break
 		}
-		d.batches = append(d.batches, b)
-		d.events += len(b.events)
-		bytes += b.bytes
+		for _, ev := range e.queue.pop(lane).events {
+			if waiting := s.held[ev.channel]; waiting != nil {
+				waiting.push(ev)
+				continue
+			}
+			d.events = append(d.events, ev)
+			bytes += len(ev.json)
+		}
 	}
-	events := make([][]byte, 0, d.events)
-	for _, b := range d.batches {
-		events = append(events, b.events...)
+	if len(d.events) == 0 {
+		return nil, at
 	}
-	d.body = protocol.WebhookBody(d.batches[len(d.batches)-1].timeMS, events)
-	return d
+	d.n = len(d.events)
+	return d, at
 }
 
-// send tries until the delivery is taken or given up. It returns false when the
-// endpoint ends before.
-func (e *endpoint) send(d *delivery) bool {
-	for attempt := 1; ; attempt++ {
-		if attempt > 1 {
-			e.app.counts.Retried.Inc()
-		}
-		start := time.Now()
-		o := e.post(d.body)
-		if !o.delivered() && e.ctx.Err() != nil {
-			return false // it has ended the request
-		}
-		e.app.counts.Duration.Observe(time.Since(start).Seconds())
-		left := time.Until(d.expires)
-		switch {
-		case o.delivered():
-			e.app.counts.Sent.Add(float64(d.events))
-			e.tellRecovery(attempt)
-			e.done(d.batches)
-			return true
-		case !o.mayPass():
-			e.fail(d.batches, o.reason(), o, attempt)
-			return true
-		case left <= 0:
-			e.fail(d.batches, failedExpired, o, attempt)
-			return true
-		}
-		pause := min(o.pause(attempt), left)
-		e.tellFailure(d, o, attempt, pause)
-		if !e.pause(pause, o.retryAfter > 0) {
-			return false
-		}
+// try makes one request, and does with the events as it is answered.
+func (e *endpoint) try(d *delivery) {
+	s := &e.delivering
+	if d.tried {
+		e.app.counts.Retried.Inc()
 	}
-}
-
-// pause waits, and reports whether it was not the endpoint's end that ended it.
-// A server that stops cuts one pause short, unless the endpoint has asked for it.
-func (e *endpoint) pause(d time.Duration, asked bool) bool {
-	flush := e.flush
-	if asked || e.trouble.hurried {
-		flush = nil
+	d.tried = true
+	events := d.events[:d.n]
+	start := time.Now()
+	o := e.post(body(events))
+	now := time.Now()
+	if !o.delivered() && e.ctx.Err() != nil {
+		s.wait(d)
+		return // the endpoint's end has ended the request
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-flush:
-		e.trouble.hurried = true
-	case <-e.ctx.Done():
-		return false
+	e.app.counts.Duration.Observe(now.Sub(start).Seconds())
+	if o.delivered() {
+		e.app.counts.Sent.Add(float64(d.n))
+		e.logRecovery()
+		s.fresh, s.retry = backoff{}, backoff{}
+		s.failingSince, s.failed = time.Time{}, 0
+		e.done(events)
+		if d.channels != nil {
+			s.settle(d, events)
+		}
+		return
 	}
-	return true
-}
-
-// pause is how long to wait after an attempt, the first being 1.
-func (o outcome) pause(attempt int) time.Duration {
+	fresh := d.channels == nil
+	s.wait(d)
+	e.logFailure(d, o)
+	if s.failingSince.IsZero() {
+		s.failingSince = now
+	}
+	if d.refusals == 0 {
+		s.failed++
+	}
+	switch {
+	case o.status == 0:
+		e.unanswered(d, o, now)
+		return
+	case !fresh:
+		s.retry.fail(now, freeRefusals)
+	case o.mayPass():
+		s.fresh.fail(now, 0)
+	}
 	if o.retryAfter > 0 {
-		return o.retryAfter
+		s.asked = now.Add(o.retryAfter)
+		s.fresh.until, s.retry.until = s.asked, s.asked
 	}
-	most := maxRetry
-	if attempt < 7 {
-		most = min(most, firstRetry<<(attempt-1))
-	}
-	return rand.N(most) + 1 // never nothing
+	e.refused(d, o, now)
 }
 
-// done takes batches, which are the first ones, off the queue.
-func (e *endpoint) done(batches []*batch) {
-	e.mu.Lock()
-	e.batches = slices.Delete(e.batches, 0, len(batches))
-	for _, b := range batches {
-		e.queued -= len(b.events)
-		e.bytes -= b.bytes
+// body is that of a request with these events, the same each time.
+func body(events []*event) []byte {
+	texts := make([][]byte, len(events))
+	var timeMS int64
+	for i, ev := range events {
+		texts[i] = ev.json
+		timeMS = max(timeMS, ev.batch.timeMS)
 	}
-	dropped := 0
-	if e.queued <= maxQueued/2 && e.bytes <= maxQueuedBytes/2 {
-		dropped, e.dropped, e.toldFull = e.dropped, 0, false
+	return protocol.WebhookBody(timeMS, texts)
+}
+
+// unanswered deals with a request that got no answer. That is not about the
+// events, so the same request is tried again before anything else.
+func (e *endpoint) unanswered(d *delivery, o outcome, now time.Time) {
+	s := &e.delivering
+	s.failed += freeRefusals
+	s.fresh.fail(now, 0)
+	e.giveUp(d, expired(d.events[:d.n], now), metrics.FailedExpired, o)
+	if len(d.events) > 0 {
+		s.next = d
+		s.fresh.until = earlier(s.fresh.until, d.events[0].expires())
+	}
+	s.retry.until = s.fresh.until
+}
+
+// refused deals with a request that was answered, but not with a 2xx.
+func (e *endpoint) refused(d *delivery, o outcome, now time.Time) {
+	s := &e.delivering
+	if d.n > 1 {
+		s.split(d)
+		s.next = d
+		return
+	}
+	s.isolate(d)
+	first := d.events[0]
+	switch {
+	case !o.mayPass():
+		e.giveUp(d, d.events[:1], o.reason(), o)
+	case !first.expires().After(now):
+		e.giveUp(d, d.events[:1], metrics.FailedExpired, o)
+	default:
+		d.refusals++
+		wait := o.retryAfter
+		if wait == 0 {
+			wait = pause(d.refusals)
+		}
+		d.due = earlier(now.Add(wait), first.expires())
+	}
+}
+
+// expire gives up what has waited for too long, tried or not. When the endpoint
+// has taken nothing for that long, and that is not for the sake of a few events,
+// it gives up all that is too old: an endpoint that comes back gets the last five
+// minutes, not the last hours.
+func (e *endpoint) expire() {
+	s, now := &e.delivering, time.Now()
+	for i := len(s.waiting) - 1; i >= 0; i-- { // as it may be removed
+		if d := s.waiting[i]; now.Sub(d.since) > giveUp {
+			e.giveUp(d, expired(d.events[:d.n], now), metrics.FailedExpired, nil)
+		}
+	}
+	if s.failingSince.IsZero() || now.Sub(s.failingSince) <= giveUp || s.failed <= freeRefusals {
+		return
+	}
+	because := fmt.Sprintf("it has taken nothing for %s", giveUp)
+	var old []*event
+	e.mu.Lock()
+	for lane := range lanes {
+		for len(e.queue.lanes[lane].batches) > 0 && !e.queue.lanes[lane].batches[0].events[0].expires().After(now) {
+			old = append(old, e.queue.pop(lane).events...)
+		}
 	}
 	e.mu.Unlock()
-	for _, b := range batches {
-		e.unsave(b)
-	}
-	if dropped > 0 {
-		e.log.Warn("the queue of webhooks has room again", "dropped", dropped)
+	e.lose(metrics.FailedExpired, len(old), because)
+	e.done(old)
+	for i := len(s.waiting) - 1; i >= 0; i-- {
+		d := s.waiting[i]
+		e.giveUp(d, expired(d.events, now), metrics.FailedExpired, because)
 	}
 }
 
-// fail gives batches up. An endpoint may refuse 20 times a second: one line
-// tells of all losses of a while.
-func (e *endpoint) fail(batches []*batch, reason string, because any, attempts int) {
-	e.trouble.failing, e.trouble.expired = true, reason == failedExpired
-	n := 0
-	for _, b := range batches {
-		n += len(b.events)
+// expires is when an event is tried for the last time.
+func (ev *event) expires() time.Time { return ev.batch.made.Add(giveUp) }
+
+// expired are those events that are too old.
+func expired(events []*event, now time.Time) (old []*event) {
+	for _, ev := range events {
+		if !ev.expires().After(now) {
+			old = append(old, ev)
+		}
 	}
-	e.app.counts.Failed(reason, n)
-	e.trouble.lost += n
-	if now := time.Now(); now.Sub(e.trouble.toldAt) >= quiet {
-		e.log.Warn("webhooks are given up", "because", because, "attempts", attempts, "events", e.trouble.lost)
-		e.trouble.warned, e.trouble.toldAt, e.trouble.lost = true, now, 0
-	}
-	e.done(batches)
+	return old
 }
 
-// giveUpWith gives up what has become too old behind a batch that was.
-func (e *endpoint) giveUpWith(now time.Time) {
+// giveUp loses some of the events of a delivery that waits.
+func (e *endpoint) giveUp(d *delivery, events []*event, reason string, because any) {
+	if len(events) > 0 {
+		e.lose(reason, len(events), because)
+		e.done(events)
+		e.delivering.settle(d, events)
+	}
+}
+
+// done takes events off the queue, and out of the spool.
+func (e *endpoint) done(events []*event) {
+	batches := make(map[*batch]bool)
 	e.mu.Lock()
-	n := 0
-	for n < len(e.batches) && !now.Before(e.batches[n].made.Add(giveUp)) {
-		n++
+	for _, ev := range events {
+		e.queue.done(ev)
+		batches[ev.batch] = true
 	}
-	old := slices.Clone(e.batches[:n])
 	e.mu.Unlock()
-	if n > 0 {
-		e.fail(old, failedExpired, fmt.Sprintf("the endpoint has taken nothing for %s", giveUp), 0)
+	for b := range batches {
+		b.events = slices.DeleteFunc(b.events, func(ev *event) bool { return ev.done })
+		switch {
+		case b.file == "":
+		case len(b.events) == 0:
+			e.unsave(b)
+		default:
+			e.save(b)
+		}
 	}
 }
 
-// tellFailure warns of the first failure, unless there was a warning just now.
-func (e *endpoint) tellFailure(d *delivery, o outcome, attempt int, pause time.Duration) {
-	level, t, now := slog.LevelDebug, &e.trouble, time.Now()
-	if !t.failing && now.Sub(t.warnedAt) >= quiet {
-		level, t.warned, t.warnedAt = slog.LevelWarn, true, now
+// logFailure warns of the first failure, unless there was a warning just now.
+func (e *endpoint) logFailure(d *delivery, o outcome) {
+	level, s, now := slog.LevelDebug, &e.delivering, time.Now()
+	if s.failingSince.IsZero() && now.Sub(s.warnedAt) >= quiet {
+		level, s.warned, s.warnedAt = slog.LevelWarn, true, now
 	}
-	t.failing = true
-	e.log.Log(e.ctx, level, "webhooks are not taken", "because", o, "attempt", attempt, "events", d.events, "next_try_in", pause)
+	e.log.Log(e.ctx, level, "webhooks are not taken", "because", o, "events", d.n)
 }
 
-func (e *endpoint) tellRecovery(attempts int) {
-	t := &e.trouble
-	if t.warned {
-		e.log.Info("webhooks are taken again", "attempts", attempts, "given_up_meanwhile", t.lost)
-		t.lost = 0
+func (e *endpoint) logRecovery() {
+	if s := &e.delivering; s.warned {
+		e.log.Info("webhooks are taken again", "after", time.Since(s.failingSince).Round(time.Millisecond))
+		s.warned = false
 	}
-	t.failing, t.expired, t.warned = false, false, false
 }

@@ -15,22 +15,31 @@ const (
 	settleAgain  = time.Second           // until a cluster that could not be reached is asked again
 )
 
+// graceShare is how many departures one connection may have caused of those that
+// wait, once half of maxWaiting do.
+const graceShare = 100
+
 // grace holds departures until nobody can come back in time: first in, first
 // out, as all wait for the same time. The lock is App.mu.
 type grace struct {
-	queue list.List // of departure
-	index map[departureKey]*list.Element
+	queue list.List // of *departure
+	index map[departureKey]*departure
+	// sources has the queue's departures once more, by the connection that caused
+	// them; those of an unknown one are not in it.
+	sources map[protocol.SocketID]*list.List // of *departure
 	// settling: some were taken out of the queue, and it is being asked whether
 	// they have lasted.
 	settling bool
 	early    int  // events let go before their time, since the queue was empty
-	told     bool // that there were
+	logged   bool // that there were
 }
 
 type departure struct {
 	kind  kinds
 	event protocol.WebhookEvent
 	due   time.Time
+
+	inQueue, inSource *list.Element // inSource is nil if the source is not known
 }
 
 type departureKey struct {
@@ -42,54 +51,94 @@ func (d *departure) key() departureKey {
 	return departureKey{d.kind, d.event.Channel, d.event.UserID}
 }
 
-func (g *grace) push(d departure) {
+func (g *grace) push(d *departure) {
 	g.cancel(d.key()) // whose counterpart nobody wanted to know
 	if g.index == nil {
-		g.index = make(map[departureKey]*list.Element)
+		g.index = make(map[departureKey]*departure)
+		g.sources = make(map[protocol.SocketID]*list.List)
 	}
-	g.index[d.key()] = g.queue.PushBack(d)
+	g.index[d.key()] = d
+	d.inQueue = g.queue.PushBack(d)
+	if id := d.event.SocketID; id != (protocol.SocketID{}) {
+		if g.sources[id] == nil {
+			g.sources[id] = list.New()
+		}
+		d.inSource = g.sources[id].PushBack(d)
+	}
 }
 
-// pop returns the oldest departure if it is due.
-func (g *grace) pop(now time.Time, anyway bool) (d departure, ok bool) {
+// pop takes out the oldest departure.
+func (g *grace) pop() (d *departure, ok bool) { return g.popDue(time.Time{}, true) }
+
+// popDue is pop if the oldest departure is due, or anyway. It returns the one
+// that it leaves too.
+func (g *grace) popDue(now time.Time, anyway bool) (d *departure, ok bool) {
 	front := g.queue.Front()
 	if front == nil {
-		return d, false
+		return nil, false
 	}
-	if d = front.Value.(departure); !anyway && d.due.After(now) {
+	if d = front.Value.(*departure); !anyway && d.due.After(now) {
 		return d, false
 	}
 	g.cancel(d.key())
 	return d, true
 }
 
-// cancel takes a departure back, and reports whether it was there.
-func (g *grace) cancel(key departureKey) bool {
-	e, ok := g.index[key]
-	if ok {
-		g.queue.Remove(e)
-		delete(g.index, key)
+// dueTime is zero if there is no departure.
+func (d *departure) dueTime() time.Time {
+	if d == nil {
+		return time.Time{}
 	}
-	if ok && g.queue.Len() == 0 {
-		g.index, g.early, g.told = nil, 0, false
-	}
-	return ok
+	return d.due
 }
 
-// wait gives a departure its grace. When too many wait, the oldest goes before
-// its time: that keeps the order and loses nothing. The caller holds a.mu.
+// popSurplus takes out a departure if there is no room for another one that the
+// connection has caused: the oldest of the same connection if that has more than
+// its share, so that it pushes nobody else's out.
+func (g *grace) popSurplus(id protocol.SocketID) (d *departure, ok bool) {
+	if same := g.sources[id]; g.queue.Len() >= maxWaiting/2 && same != nil && same.Len() >= graceShare {
+		d = same.Front().Value.(*departure)
+		g.cancel(d.key())
+		return d, true
+	}
+	if g.queue.Len() >= maxWaiting {
+		return g.pop()
+	}
+	return nil, false
+}
+
+// cancel takes a departure back, and reports whether it was there.
+func (g *grace) cancel(key departureKey) bool {
+	d, ok := g.index[key]
+	if !ok {
+		return false
+	}
+	g.queue.Remove(d.inQueue)
+	delete(g.index, key)
+	if id := d.event.SocketID; d.inSource != nil {
+		if g.sources[id].Remove(d.inSource); g.sources[id].Len() == 0 {
+			delete(g.sources, id)
+		}
+	}
+	if g.queue.Len() == 0 {
+		g.index, g.sources, g.early, g.logged = nil, nil, 0, false
+	}
+	return true
+}
+
+// wait gives a departure its grace. When too many wait, one goes before its
+// time: that keeps the order and loses nothing. The caller holds a.mu.
 func (a *App) wait(e protocol.WebhookEvent) {
-	if a.grace.queue.Len() >= maxWaiting {
-		oldest, _ := a.grace.pop(time.Time{}, true)
-		a.send(oldest.kind, oldest.event)
+	if d, ok := a.grace.popSurplus(e.SocketID); ok {
+		a.send(d.kind, d.event)
 		if a.grace.early++; a.grace.early == 1 {
-			signal(a.sender.waiting) // to tell
+			signal(a.sender.waiting) // to log it
 		}
 	}
 	if a.grace.queue.Len() == 0 {
 		signal(a.sender.waiting)
 	}
-	a.grace.push(departure{kind(e.Name), e, time.Now().Add(Grace)})
+	a.grace.push(&departure{kind: kind(e.Name), event: e, due: time.Now().Add(Grace)})
 }
 
 // endGraces lets go what has waited until now, and returns when the next one is
@@ -97,10 +146,10 @@ func (a *App) wait(e protocol.WebhookEvent) {
 // channels a chance in between.
 func (a *App) endGraces(now time.Time) (next time.Time) {
 	a.mu.Lock()
-	tell := a.grace.early > 0 && !a.grace.told
-	a.grace.told = a.grace.told || tell
+	early := a.grace.early > 0 && !a.grace.logged
+	a.grace.logged = a.grace.logged || early
 	a.mu.Unlock()
-	if tell {
+	if early {
 		a.log.Warn("more channels and members have left than can wait to come back: the oldest of their webhooks go out early", "most", maxWaiting)
 	}
 	for more := true; more; {
@@ -116,9 +165,9 @@ func (a *App) endSomeGraces(now time.Time) (more bool, next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for range releaseBatch {
-		d, ok := a.grace.pop(now, a.sender.hurry.Load())
+		d, ok := a.grace.popDue(now, a.sender.flushed.Load())
 		if !ok {
-			return false, d.due
+			return false, d.dueTime()
 		}
 		a.send(d.kind, d.event)
 	}
@@ -128,13 +177,13 @@ func (a *App) endSomeGraces(now time.Time) (more bool, next time.Time) {
 // settleSome is endSomeGraces on a node of a cluster, which is asked what has
 // lasted. While it cannot be, departures wait on: nobody can come back either.
 func (a *App) settleSome(now time.Time) (more bool, next time.Time) {
-	hurry := a.sender.hurry.Load()
-	var due []departure
+	flushed := a.sender.flushed.Load()
+	var due []*departure
 	a.mu.Lock()
 	for len(due) < releaseBatch {
-		d, ok := a.grace.pop(now, hurry)
+		d, ok := a.grace.popDue(now, flushed)
 		if !ok {
-			next = d.due
+			next = d.dueTime()
 			break
 		}
 		due = append(due, d)
@@ -152,10 +201,10 @@ func (a *App) settleSome(now time.Time) (more bool, next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.grace.settling = false
-	if err != nil && !hurry {
-		for i := range due {
-			due[i].due = now.Add(settleAgain)
-			a.grace.push(due[i])
+	if err != nil && !flushed {
+		for _, d := range due {
+			d.due = now.Add(settleAgain)
+			a.grace.push(d)
 		}
 		return false, now.Add(settleAgain)
 	}

@@ -89,8 +89,8 @@ func TestGraceForOneOfAPair(t *testing.T) {
 	}
 }
 
-// Over their bound, the oldest departures go early, in order, and that is told
-// once.
+// Over their bound, the oldest departures go early, in order, and that is
+// logged once.
 func TestGraceIsBounded(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		h := w.host("backend", nil)
@@ -130,4 +130,41 @@ func TestGraceOfSeveralApplications(t *testing.T) {
 			t.Errorf("in the end: %v", got)
 		}
 	})
+}
+
+// A connection that leaves more channels than can wait pushes out only its own
+// departures: those of others have all of their grace, and end in time.
+func TestGraceOfOthersDuringAFlood(t *testing.T) {
+	for _, connections := range []int{1, 100} {
+		t.Run(fmt.Sprint(connections), func(t *testing.T) {
+			within(t, func(t *testing.T, w *world) {
+				h := w.host("backend", nil)
+				hook := to("http://backend")
+				hook.Filter.ChannelPrefix = "presence-"
+				a := w.application("1", hook, to("http://nowhere"))
+				flood := func(from int) {
+					for i := range maxWaiting {
+						a.Happened(by(i%connections, fmt.Sprint("channel_vacated:", from+i)))
+					}
+				}
+				flood(0)
+				a.Happened(by(1000, "member_removed:presence-c:stays away"))
+				a.Happened(by(1001, "member_removed:presence-c:comes back"))
+				a.Happened(by(1001, "channel_vacated:presence-d"))
+				flood(maxWaiting)
+				pass(Grace - time.Millisecond)
+				a.Happened(by(1002, "member_added:presence-c:comes back"))
+				if got := h.events(t); len(got) != 0 {
+					t.Errorf("early: %v", got)
+				}
+				pass(2*batchDelay + time.Millisecond)
+				if got := h.events(t); !slices.Equal(got, []string{"member_removed:presence-c:stays away", "channel_vacated:presence-d"}) {
+					t.Errorf("got %v", got)
+				}
+				if a.grace.queue.Len() != 0 || len(a.grace.index) != 0 || len(a.grace.sources) != 0 {
+					t.Errorf("%d wait, of %d and %d", a.grace.queue.Len(), len(a.grace.index), len(a.grace.sources))
+				}
+			})
+		})
+	}
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +62,7 @@ func newWorld(t *testing.T, spool string) *world {
 	w.Sender = s
 	t.Cleanup(func() {
 		w.end()
+		w.checkLosses(t)
 		for _, h := range w.hosts {
 			h.server.Close()
 		}
@@ -76,6 +80,58 @@ func (w *world) end() {
 		w.Close(ctx)
 	}
 }
+
+// sum adds up the series whose names begin so.
+func (w *world) sum(prefix string) (sum int) {
+	r := httptest.NewRecorder()
+	w.metrics.Handler().ServeHTTP(r, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(r.Body.String()) {
+		if strings.HasPrefix(line, "belfry_webhooks_"+prefix) {
+			n, _ := strconv.Atoi(strings.TrimSpace(line[strings.LastIndex(line, " "):]))
+			sum += n
+		}
+	}
+	return sum
+}
+
+// checkLosses holds the log against the metrics: the events in its lines add up,
+// and nobody is left in a queue's books without an event in it.
+func (w *world) checkLosses(t *testing.T) {
+	t.Helper()
+	logged := make(map[string]int) // by series
+	for line := range strings.Lines(w.log.String()) {
+		if m := lossLine.FindStringSubmatch(line); m != nil {
+			n, _ := strconv.Atoi(m[3])
+			logged[fmt.Sprintf("{app=%q,reason=%q} ", m[1], m[2])] += n
+		}
+	}
+	r := httptest.NewRecorder()
+	w.metrics.Handler().ServeHTTP(r, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(r.Body.String()) {
+		for _, name := range []string{"belfry_webhooks_failed_total", "belfry_webhooks_dropped_total"} {
+			if series, ok := strings.CutPrefix(line, name); ok {
+				labels, value, _ := strings.Cut(strings.TrimSpace(series), "} ")
+				if n := strconv.Itoa(logged[labels+"} "]); n != value {
+					t.Errorf("%s%s} is %s, the log says %s", name, labels, value, n)
+				}
+			}
+		}
+	}
+	for _, a := range w.all() {
+		for _, e := range a.list() {
+			q := &e.queue
+			if n := len(e.undelivered()); n != q.events {
+				t.Errorf("%d events are undelivered, the queue counts %d", n, q.events)
+			}
+			if q.events == 0 && (q.bytes != 0 || len(q.sources) != 0 || q.minor != 0 || q.bulkEvents != 0 || q.bulkBytes != 0 || len(q.bulkChannels) != 0 ||
+				len(e.delivering.held) != 0 || len(e.delivering.waiting) != 0 || e.delivering.next != nil) {
+				t.Errorf("an empty queue counts %+v, and there are %d waiting for %d channels", q, len(e.delivering.waiting), len(e.delivering.held))
+			}
+		}
+	}
+}
+
+var lossLine = regexp.MustCompile(`app=(\S+) .* reason=(\w+) events=(\d+)`)
 
 func (w *world) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	w.mu.Lock()
@@ -248,23 +304,23 @@ func status(codes ...int) func(int, http.ResponseWriter, *http.Request) {
 // stall answers nothing until the request is given up.
 func stall(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// endpoint is that of a host, told everything.
+// to is the endpoint of a host, which gets everything.
 func to(url string) config.Webhook {
 	w := config.DefaultWebhook()
 	w.URL = url
 	return w
 }
 
-// event is the reverse of host.events.
-func event(s string) protocol.WebhookEvent {
+// happening is the reverse of host.events.
+func happening(s string) protocol.WebhookEvent {
 	parts := strings.Split(s+"::", ":")
 	return protocol.WebhookEvent{Name: parts[0], Channel: parts[1], UserID: parts[2], Event: "client-e", Data: []byte(`"x"`)}
 }
 
-// happens tells of events, name:channel:user each.
+// happens makes events happen, name:channel:user each.
 func (a *App) happens(events ...string) {
 	for _, e := range events {
-		a.Happened(event(e))
+		a.Happened(happening(e))
 	}
 }
 

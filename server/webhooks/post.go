@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"belfry/server/metrics"
 )
 
 // Bounds of one request.
@@ -57,9 +59,9 @@ func (o outcome) mayPass() bool {
 
 func (o outcome) reason() string {
 	if o.status/100 == 3 {
-		return failedRedirect
+		return metrics.FailedRedirect
 	}
-	return failedStatus
+	return metrics.FailedStatus
 }
 
 // String explains a failure.
@@ -81,7 +83,7 @@ func (o outcome) LogValue() slog.Value { return slog.StringValue(o.String()) }
 func (e *endpoint) post(body []byte) outcome {
 	ctx, cancel := context.WithTimeout(e.ctx, requestTimeout)
 	defer cancel()
-	target, err := url.Parse(e.url)
+	target, err := url.Parse(*e.url.Load())
 	if err != nil {
 		return outcome{err: errors.New("the endpoint has no valid URL")}
 	}

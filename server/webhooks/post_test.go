@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,30 +80,41 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// What stays refused is not sent again, and does not hold up the next.
+// A refused batch is halved; the event that stays refused is not sent again, and
+// holds up nothing.
 func TestFinalFailures(t *testing.T) {
 	for _, code := range []int{300, 301, 302, 303, 304, 400, 401, 403, 404, 410, 413, 422, 600} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			within(t, func(t *testing.T, w *world) {
-				h := w.host("backend", func(n int, w http.ResponseWriter, r *http.Request) {
+				h := w.host("backend", nil)
+				h.answers(func(n int, w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Location", "/elsewhere")
-					status(code, 204)(n, w, r)
+					if slices.Contains(h.requests()[n].events(t), "cache_miss:a") {
+						w.WriteHeader(code)
+					}
 				})
 				a := w.application("1", to("http://backend"))
-				a.happens("cache_miss:a", "cache_miss:b")
+				a.happens("cache_miss:a", "cache_miss:b", "client_event:a")
 				pass(2 * batchDelay)
 				a.happens("cache_miss:c")
 				pass(time.Hour)
-				got := h.requests()
-				if len(got) != 2 || got[1].url != "/" {
-					t.Fatalf("%d requests, the last one to %s", len(got), got[len(got)-1].url)
+				var got []string
+				for _, r := range h.requests() {
+					if r.url != "/" {
+						t.Errorf("a request to %s", r.url)
+					}
+					got = append(got, strings.Join(r.events(t), " "))
+				}
+				if want := []string{"cache_miss:a cache_miss:b client_event:a", "cache_miss:a client_event:a", "cache_miss:a", "cache_miss:b", "client_event:a", "cache_miss:c"}; !slices.Equal(got, want) &&
+					!slices.Equal(got, append(want[:3:3], "client_event:a", "cache_miss:b", "cache_miss:c")) {
+					t.Errorf("requests %q", got)
 				}
 				reason := "status"
 				if code < 400 {
 					reason = "redirect"
 				}
-				w.expect(t, `failed_total{app="1",reason="`+reason+`"}`, "2", `sent_total{app="1"}`, "1", `retried_total{app="1"}`, "0")
-				if w.log.lines("webhooks are given up") != 1 || w.log.lines(fmt.Sprint("status ", code)) != 1 {
+				w.expect(t, `failed_total{app="1",reason="`+reason+`"}`, "1", `sent_total{app="1"}`, "3")
+				if w.log.lines("webhooks are given up") != 1 || w.log.lines(fmt.Sprint("status ", code)) < 2 {
 					t.Errorf("log:\n%s", w.log)
 				}
 			})
@@ -214,7 +226,7 @@ func TestNothingTellsSecrets(t *testing.T) {
 				a.happens("cache_miss:c")
 				w.end()
 				if w.log.lines("http://backend/shown") == 0 || w.log.lines("http://nowhere/shown") == 0 {
-					t.Errorf("the endpoints are not told:\n%s", w.log)
+					t.Errorf("the endpoints are not named:\n%s", w.log)
 				}
 				if w.log.lines("hunter2") != 0 || w.log.lines("signature") != 0 {
 					t.Errorf("log:\n%s", w.log)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -16,8 +17,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"belfry/protocol"
 )
 
 // ErrSpoolInUse: another process has the spool.
@@ -31,13 +30,13 @@ const (
 	brokenFile = ".bad"  // a batch that cannot be read
 )
 
-// spool is a directory with one for each endpoint, a shelf.
+// spool is a directory that has one of its own for each endpoint.
 type spool struct {
 	dir  string
 	lock *os.File
 
-	mu      sync.Mutex      // guards shelves
-	shelves map[string]bool // in use, by name
+	mu   sync.Mutex      // guards used
+	used map[string]bool // directories of endpoints, by name
 }
 
 // openSpool makes the directory if it is not there, and takes it for this
@@ -46,13 +45,20 @@ func openSpool(dir string) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockDirectory(filepath.Join(dir, lockFile))
+	path := filepath.Join(dir, lockFile)
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, notRegular(path, info.Mode())
+	}
+	lock, err := lockDirectory(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &spool{dir: dir, lock: lock, shelves: make(map[string]bool)}
-	probe := filepath.Join(dir, "probe"+halfFile)
-	if err := errors.Join(os.WriteFile(probe, nil, 0o600), os.Remove(probe)); err != nil {
+	s := &spool{dir: dir, lock: lock, used: make(map[string]bool)}
+	probe, err := os.CreateTemp(dir, "probe-*"+halfFile)
+	if err == nil {
+		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}
@@ -61,25 +67,31 @@ func openSpool(dir string) (*spool, error) {
 
 func (s *spool) close() { s.lock.Close() }
 
-// shelf is the part of one endpoint. Its name tells the application, and not
-// the URL.
-func (s *spool) shelf(app, url string) *shelf {
-	sum := sha256.Sum256([]byte(app + "\x00" + url))
+// use returns the directory of one endpoint, which is nobody else's until it is
+// released. Its name shows the application, and not the URL, of which name is
+// all or a part.
+func (s *spool) use(app, name string) *spoolDir {
 	plain := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
 			return r
 		}
 		return '_'
 	}, app)
-	name := plain[:min(len(plain), 40)] + "-" + hex.EncodeToString(sum[:16])
 	s.mu.Lock()
-	s.shelves[name] = true
-	s.mu.Unlock()
-	return &shelf{spool: s, name: name, dir: filepath.Join(s.dir, name)}
+	defer s.mu.Unlock()
+	for key := app + "\x00" + name; ; key += "\x00" {
+		sum := sha256.Sum256([]byte(key))
+		file := plain[:min(len(plain), 40)] + "-" + hex.EncodeToString(sum[:16])
+		if !s.used[file] {
+			s.used[file] = true
+			return &spoolDir{spool: s, name: file, dir: filepath.Join(s.dir, file)}
+		}
+	}
 }
 
-// tellOrphans logs batches on shelves that are not in use.
-func (s *spool) tellOrphans(log *slog.Logger) {
+// logUnused logs batches in directories that are not in use, and what is no
+// directory.
+func (s *spool) logUnused(log *slog.Logger) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		log.Warn("the spool of webhooks cannot be listed", "error", err)
@@ -87,83 +99,109 @@ func (s *spool) tellOrphans(log *slog.Logger) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, entry := range entries {
-		dir := filepath.Join(s.dir, entry.Name())
-		if !entry.IsDir() || !shelfName.MatchString(entry.Name()) || s.shelves[entry.Name()] || os.Remove(dir) == nil { // it was empty
+		path := filepath.Join(s.dir, entry.Name())
+		if !entry.IsDir() && !entry.Type().IsRegular() {
+			log.Warn("the spool of webhooks has a file that is not read", "error", notRegular(path, entry.Type()))
+		}
+		if !entry.IsDir() || !dirName.MatchString(entry.Name()) || s.used[entry.Name()] || os.Remove(path) == nil { // it was empty
 			continue
 		}
-		files, _ := os.ReadDir(dir)
+		files, _ := os.ReadDir(path)
 		log.Warn("webhooks in the spool are for an endpoint that is not configured: configure it again, or delete them",
-			"directory", dir, "files", len(files))
+			"directory", path, "files", len(files))
 	}
 }
 
-var shelfName = regexp.MustCompile(`^[A-Za-z0-9_-]+-[0-9a-f]{32}$`)
+var dirName = regexp.MustCompile(`^[A-Za-z0-9_-]+-[0-9a-f]{32}$`)
 
-// shelf holds the batches of one endpoint, each in a file named by its number.
-// load comes first; write and remove may then be called concurrently with each
-// other.
-type shelf struct {
+// notRegular is the error of what is neither read nor followed.
+func notRegular(path string, mode fs.FileMode) error {
+	what := "a device or a socket"
+	switch {
+	case mode.IsDir():
+		what = "a directory"
+	case mode&fs.ModeSymlink != 0:
+		what = "a link"
+	case mode&fs.ModeNamedPipe != 0:
+		what = "a pipe"
+	case mode.IsRegular():
+		what = "a file"
+	}
+	return fmt.Errorf("%s is %s, which the spool does not use", path, what)
+}
+
+// spoolDir holds the batches of one endpoint, each in a file named by its number.
+// load comes first; write and remove may then be called concurrently, but not for
+// one batch.
+type spoolDir struct {
 	spool *spool
 	name  string
 	dir   string
-	last  uint64 // number of a batch; owned by write
 }
 
-// close forgets the shelf, which is empty unless something went wrong.
-func (s *shelf) close() {
-	_ = os.Remove(s.dir)
+// release lets somebody else use the directory.
+func (s *spoolDir) release() {
+	_ = os.Remove(s.dir) // if it is empty
 	s.spool.mu.Lock()
-	delete(s.spool.shelves, s.name)
+	delete(s.spool.used, s.name)
 	s.spool.mu.Unlock()
 }
 
-// load returns the batches in their order, with a fresh time to be delivered
-// in, and removes what a crash has left half written. The error tells of what
-// could not be read; batches are returned all the same.
-func (s *shelf) load() (batches []*batch, err error) {
+// load hands over the batches in their order, with a fresh time to be delivered
+// in, and removes what a crash has left half written. It returns the highest
+// number in use; the error names what could not be read.
+func (s *spoolDir) load(add func(*batch)) (last uint64, err error) {
+	if info, err := os.Lstat(s.dir); err == nil && !info.IsDir() {
+		return 0, notRegular(s.dir, info.Mode())
+	}
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return 0, nil
 	}
-	var errs []error
-	if err != nil {
-		errs = append(errs, err)
-	}
+	errs := []error{err}
 	for _, entry := range entries {
 		path := filepath.Join(s.dir, entry.Name())
-		if strings.HasSuffix(entry.Name(), halfFile) {
-			errs = append(errs, os.Remove(path))
-			continue
-		}
 		number, err := strconv.ParseUint(strings.TrimSuffix(entry.Name(), batchFile), 10, 64)
-		if err != nil || entry.Name() != batchName(number) {
-			continue
+		isBatch := err == nil && entry.Name() == batchName(number)
+		if isBatch {
+			last = max(last, number)
 		}
-		s.last = max(s.last, number)
-		b, err := readBatch(path, entry)
-		if err != nil {
+		switch {
+		case !entry.Type().IsRegular():
+			errs = append(errs, notRegular(path, entry.Type()))
+		case strings.HasSuffix(entry.Name(), halfFile):
+			errs = append(errs, os.Remove(path))
+		case isBatch:
+			b, err := readBatch(path)
 			errs = append(errs, err)
-			continue
+			if err == nil {
+				b.number = number
+				add(b)
+			}
 		}
-		batches = append(batches, b)
 	}
-	return batches, errors.Join(errs...)
+	return last, errors.Join(errs...)
 }
 
 func batchName(number uint64) string { return fmt.Sprintf("%020d%s", number, batchFile) }
 
-// readBatch reads a file. One that is no batch is put aside.
-func readBatch(path string, entry fs.DirEntry) (*batch, error) {
-	info, err := entry.Info()
+// maxBatchFile is what is read of one file: the largest queue in one batch, with
+// room for what is around its events.
+const maxBatchFile = 2 * maxQueuedBytes
+
+// readBatch reads a regular file. One that is no batch is put aside.
+func readBatch(path string) (*batch, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > 2*maxQueuedBytes {
-		return nil, fmt.Errorf("%s has %d bytes", path, info.Size())
-	}
-	data, err := os.ReadFile(path)
+	data, err := io.ReadAll(io.LimitReader(f, maxBatchFile+1))
+	f.Close()
 	if err != nil {
 		return nil, err
+	}
+	if len(data) > maxBatchFile {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxBatchFile)
 	}
 	b, err := parseBatch(data)
 	if err != nil {
@@ -186,26 +224,37 @@ func parseBatch(data []byte) (*batch, error) {
 		return nil, errors.New("it has no events")
 	}
 	b := &batch{timeMS: body.TimeMS}
-	for _, event := range body.Events {
-		if !bytes.HasPrefix(event, []byte("{")) {
-			return nil, errors.New("an event is not an object")
+	for _, text := range body.Events {
+		var of struct {
+			Channel string `json:"channel"`
 		}
-		b.events = append(b.events, event)
-		b.bytes += len(event)
+		if !bytes.HasPrefix(text, []byte("{")) || json.Unmarshal(text, &of) != nil {
+			return nil, errors.New("an event is not an object with a channel")
+		}
+		b.events = append(b.events, &event{json: text, channel: of.Channel, batch: b})
+		b.bytes += len(text)
 	}
 	return b, nil
 }
 
-// write saves a batch as the last one. Without an error, the batch has a file.
-func (s *shelf) write(b *batch) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+// write saves a batch in its file, in place of what is there. Without an error,
+// the batch has a file.
+func (s *spoolDir) write(b *batch) error {
+	if err := os.Mkdir(s.dir, 0o700); err != nil {
+		if info, statErr := os.Lstat(s.dir); statErr != nil {
+			return err
+		} else if !info.IsDir() {
+			return notRegular(s.dir, info.Mode())
+		}
+	}
+	path := filepath.Join(s.dir, batchName(b.number))
+	half := strings.TrimSuffix(path, batchFile) + halfFile
+	f, err := os.OpenFile(half, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
 		return err
 	}
-	s.last++
-	path := filepath.Join(s.dir, batchName(s.last))
-	half := strings.TrimSuffix(path, batchFile) + halfFile
-	err := os.WriteFile(half, protocol.WebhookBody(b.timeMS, b.events), 0o600)
-	if err == nil {
+	_, err = f.Write(body(b.events))
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(half, path)
 	}
 	if err != nil {
@@ -217,7 +266,7 @@ func (s *shelf) write(b *batch) error {
 }
 
 // remove deletes a batch's file. That somebody else has is no error.
-func (s *shelf) remove(b *batch) error {
+func (s *spoolDir) remove(b *batch) error {
 	if err := os.Remove(b.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -105,26 +105,68 @@ func TestSpooledBatches(t *testing.T) {
 	})
 }
 
-// Without a spool nothing is written, with one a batch that is given up or whose
-// endpoint goes leaves nothing behind.
-func TestSpoolIsCleaned(t *testing.T) {
+// What is given up leaves nothing behind. What an endpoint has not taken when it
+// goes stays, and is logged with its directory; it goes out when the endpoint
+// comes back.
+func TestSpoolOfAnEndpointThatGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := t.TempDir()
 		w := newWorld(t, spool)
 		w.host("refusing", status(404))
-		w.host("stalled", stall)
+		h := w.host("stalled", stall)
 		a := w.application("1", to("http://refusing"), to("http://stalled"))
 		a.happens("cache_miss:c")
 		pass(time.Second)
+		a.happens("cache_miss:d") // in no batch yet
 		if left := files(t, spool); len(left) != 1 {
 			t.Errorf("in the spool: %v", left)
 		}
+		dir := a.endpoints["http://stalled"].spool.dir
 		a.Configure(credentials, []config.Webhook{to("http://refusing")})
 		pass(time.Second)
-		if left := files(t, spool); len(left) != 0 {
-			t.Errorf("left in the spool: %v", left)
+		if left, _ := os.ReadDir(dir); len(left) != 2 || w.log.lines("directory="+dir+" events=2") != 1 {
+			t.Errorf("%d files are left; log:\n%s", len(left), w.log)
+		}
+		w.expect(t, `dropped_total{app="1",reason="removed"}`, "0", `failed_total{app="1",reason="status"}`, "2")
+		h.answers(nil)
+		tried := len(h.requests())
+		a.Configure(credentials, []config.Webhook{to("http://stalled")})
+		pass(time.Second)
+		if got := h.events(t)[tried:]; !slices.Equal(got, []string{"cache_miss:c", "cache_miss:d"}) || len(files(t, spool)) != 0 {
+			t.Errorf("then it got %v; left in the spool: %v", got, files(t, spool))
 		}
 	})
+}
+
+// An application that goes leaves what it has in the spool, too.
+func TestSpoolOfAnApplicationThatGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := t.TempDir()
+		w := newWorld(t, spool)
+		w.application("1", to("http://backend")).happens("cache_miss:c")
+		pass(time.Second)
+		w.apps["1"].Close()
+		if left := files(t, spool); len(left) != 1 || w.log.lines("directory=") != 1 {
+			t.Errorf("left in the spool: %v; log:\n%s", left, w.log)
+		}
+		h := w.host("backend", nil)
+		w.application("1", to("http://backend"))
+		pass(time.Second)
+		if got := h.events(t); !slices.Equal(got, []string{"cache_miss:c"}) {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
+// A file that is too large is not read.
+func TestSpoolReadsAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), batchName(1))
+	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)); err != nil {
+		t.Skip("no sparse files here:", err)
+	}
+	if _, err := readBatch(path); err == nil || !strings.Contains(err.Error(), "has more than") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // What a crash or somebody else has left there does no harm.
@@ -136,7 +178,7 @@ func TestSpoolWithOtherFiles(t *testing.T) {
 		a.happens("cache_miss:c")
 		pass(time.Second)
 		w.end()
-		shelf := a.endpoints["http://backend"].shelf.dir
+		dir := a.endpoints["http://backend"].spool.dir
 		for name, text := range map[string]string{
 			"00000000000000000007.json": `{"time_ms":1,"events":[{"name":"cache_miss","channel":"later"}]}`,
 			"00000000000000000003.json": ``,
@@ -145,7 +187,7 @@ func TestSpoolWithOtherFiles(t *testing.T) {
 			"8.json":                    `{"time_ms":1,"events":[{"name":"cache_miss","channel":"not ours"}]}`,
 			"notes.txt":                 `x`,
 		} {
-			if err := os.WriteFile(filepath.Join(shelf, name), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -176,7 +218,7 @@ func TestSpoolWithOtherFiles(t *testing.T) {
 			t.Errorf("left in the spool: %v", left)
 		}
 		dirs, _ := filepath.Glob(filepath.Join(spool, "*"))
-		if len(dirs) != 4 { // the lock, our shelf, the orphan and what is none
+		if len(dirs) != 4 { // the lock, ours, the orphan and what is none
 			t.Errorf("directories %v", dirs)
 		}
 		if after.log.lines("cannot all be read") != 1 || after.log.lines(orphan) != 1 || after.log.lines("is not configured") != 1 {
@@ -192,31 +234,33 @@ func TestSpoolIsBounded(t *testing.T) {
 		w := newWorld(t, spool)
 		a := w.application("1", to("http://backend"))
 		w.end()
-		shelf := a.endpoints["http://backend"].shelf
-		for range 20 {
-			b := &batch{events: [][]byte{[]byte(`{"data":"` + strings.Repeat("x", 1<<20) + `"}`)}}
-			if err := shelf.write(b); err != nil {
+		dir := a.endpoints["http://backend"].spool
+		for i := range 20 {
+			b := &batch{number: uint64(i + 1)}
+			b.events = []*event{{json: []byte(`{"data":"` + strings.Repeat("x", 1<<20) + `"}`), batch: b}}
+			if err := dir.write(b); err != nil {
 				t.Fatal(err)
 			}
 		}
 		after := newWorld(t, spool)
 		after.application("1", to("http://backend"))
+		pass(0)
 		after.expect(t, `queue_length{app="1"}`, "15", `dropped_total{app="1",reason="queue_full"}`, "5")
-		if left := files(t, spool); len(left) != 15 || after.log.lines("the rest is dropped") != 1 {
+		if left := files(t, spool); len(left) != 15 || after.log.lines("there is more in the spool than the queue takes") != 1 {
 			t.Errorf("%d files are left; log:\n%s", len(left), after.log)
 		}
 	})
 }
 
-// A directory that cannot be written stops no delivery, and is told once.
+// A directory that cannot be written stops no delivery, and is logged once.
 func TestSpoolThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := t.TempDir()
 		w := newWorld(t, spool)
 		h := w.host("backend", nil)
 		a := w.application("1", to("http://backend"))
-		shelf := a.endpoints["http://backend"].shelf.dir
-		if err := os.WriteFile(shelf, nil, 0o600); err != nil { // where there was to be a directory
+		dir := a.endpoints["http://backend"].spool.dir
+		if err := os.WriteFile(dir, nil, 0o600); err != nil { // where there was to be a directory
 			t.Fatal(err)
 		}
 		for range 3 {
@@ -224,7 +268,7 @@ func TestSpoolThatFails(t *testing.T) {
 			pass(time.Second)
 		}
 		w.expect(t, `sent_total{app="1"}`, "3", `spool_errors_total{app="1"}`, "3")
-		if err := os.Remove(shelf); err != nil {
+		if err := os.Remove(dir); err != nil {
 			t.Fatal(err)
 		}
 		a.happens("cache_miss:d")
@@ -234,10 +278,10 @@ func TestSpoolThatFails(t *testing.T) {
 		}
 
 		// What is not in the spool at the end is dropped.
-		if err := os.RemoveAll(shelf); err != nil {
+		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(shelf, nil, 0o600); err != nil {
+		if err := os.WriteFile(dir, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		h.answers(stall)
@@ -248,7 +292,7 @@ func TestSpoolThatFails(t *testing.T) {
 	})
 }
 
-// What was delivered but cannot be removed is told, and goes out again.
+// What was delivered but cannot be removed is logged, and goes out again.
 func TestSpoolThatKeepsFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := t.TempDir()
@@ -257,7 +301,7 @@ func TestSpoolThatKeepsFiles(t *testing.T) {
 		a := w.application("1", to("http://backend"))
 		a.happens("cache_miss:c")
 		pass(batchDelay)
-		file := filepath.Join(a.endpoints["http://backend"].shelf.dir, batchName(1))
+		file := filepath.Join(a.endpoints["http://backend"].spool.dir, batchName(1))
 		if err := errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "x"), 0o700)); err != nil {
 			t.Fatal(err)
 		}
@@ -290,18 +334,15 @@ func TestSpoolInUse(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(spool, "probe.tmp"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range []string{file, filepath.Join(file, "below"), spool} {
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
 		if _, err := New(Options{Spool: dir, Log: slog.New(slog.DiscardHandler)}); err == nil || errors.Is(err, ErrSpoolInUse) {
 			t.Errorf("%s: error %v", dir, err)
 		}
 	}
 }
 
-// Names on disk are safe, tell the application, and not the URL.
-func TestShelves(t *testing.T) {
+// Names on disk are safe, and show the application, but not the URL.
+func TestSpoolNames(t *testing.T) {
 	s, err := openSpool(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -309,9 +350,9 @@ func TestShelves(t *testing.T) {
 	defer s.close()
 	seen := make(map[string]bool)
 	for _, app := range []string{"1", "..", ".", "a:b", "é", "A", "a", strings.Repeat("x", 1000)} {
-		for _, url := range []string{"http://a", "http://a/?hunter2"} {
-			name := s.shelf(app, url).name
-			if !shelfName.MatchString(name) || len(name) > 80 || seen[strings.ToLower(name)] {
+		for _, url := range []string{"http://a", "http://a/?hunter2", "http://a"} { // one is in use
+			name := s.use(app, url).name
+			if !dirName.MatchString(name) || len(name) > 80 || seen[strings.ToLower(name)] {
 				t.Errorf("%s of %s has the name %s", url, app, name)
 			}
 			seen[strings.ToLower(name)] = true

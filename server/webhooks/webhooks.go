@@ -1,5 +1,5 @@
-// Package webhooks tells an application's backend what happens: it collects
-// events into batches, signs them, and posts them until they are taken (Pusher
+// Package webhooks delivers an application's events to its backend: it collects
+// them into batches, signs these, and posts them until they are taken (Pusher
 // Channels documentation, "Webhooks").
 //
 // # The way of one event
@@ -11,27 +11,39 @@
 //
 // An endpoint has two goroutines. One collects events into batches: a batch is
 // closed 50 ms after its first event, or at 100 events or 512 KiB. The other
-// posts batches, one request at a time, which keeps the order. What has piled
-// up behind a slow endpoint is joined, up to the size of one batch. Endpoints
-// share nothing but the pool of connections: one that stalls delays no other.
+// posts batches, one request at a time. What has piled up behind a slow endpoint
+// is joined, up to the size of one batch. Endpoints share nothing but the pool of
+// connections: one that stalls delays no other.
+//
+// The queue has two lanes, which take turns. Events go to the bulk lane while the
+// connection that caused them has more than its share undelivered, so a flood
+// delays and drops its own events, not those of others. Each channel keeps its
+// order through both lanes.
 //
 // # Failures
 //
-// A batch is tried again after a connection error, a timeout (10 s), 408, 429
-// or 5xx, for five minutes after it was made, with exponential backoff and full
-// jitter, or when the endpoint's Retry-After says. Any other status is final. A
-// batch is tried once at least, unless it has become five minutes old behind
-// one that was given up for that: a dead endpoint does not keep hours of them.
+// A request without an answer (connection error, 10 s) is repeated before
+// anything else. A request that is refused is halved by channels until the
+// refused event is alone. That event is given up, or tried again for five minutes
+// after 408, 429 or 5xx; only later events of its channel wait behind it. Pauses
+// grow exponentially, with full jitter, with the failures in a row, whatever was
+// in the requests: one counter is for what is new, one for what was refused. So an
+// endpoint that refuses everything gets about twice the requests of one batch that
+// is repeated, and one that refuses single events gets all others at once.
+//
+// An event is tried once at least, unless the endpoint has taken nothing for five
+// minutes: a dead endpoint does not keep hours of them.
 //
 // # The spool
 //
-// With a spool, a batch is a file from when it is closed until it was delivered
-// or given up. A file of its own is written under a temporary name and renamed,
-// so it is there as a whole or not at all; there is nothing to compact, to
-// repair or to migrate, and an operator reads and deletes batches with cat and
-// rm. An embedded store would do the same with a dependency, and a log with a
-// compaction. It costs a create, a rename and an unlink a batch, that is at
-// most 20 a second and endpoint, or one for every 100 events.
+// With a spool, a batch is a file from when it is closed until its events were
+// delivered or given up. A file is written under a temporary name and renamed,
+// so it is there as a whole or not at all, and written anew when a part of its
+// events is done. There is nothing to compact, to repair or to migrate, and an
+// operator reads and deletes batches with cat and rm. An embedded store would do
+// the same with a dependency, and a log with a compaction. It costs a create, a
+// rename and an unlink a batch, that is at most 20 a second and endpoint, or one
+// for every 100 events.
 //
 // It survives the end of the process, kill -9 included. Files are not synced,
 // which would cost a disk's round trip a batch: a power failure may take the
@@ -69,13 +81,6 @@ const (
 	maxWaiting     = 100_000 // events in their grace
 )
 
-// Reasons for which events are dropped, as the metric has them.
-const (
-	droppedQueueFull = "queue_full"
-	droppedRemoved   = "removed"
-	droppedShutdown  = "shutdown"
-)
-
 // Options of a [Sender].
 type Options struct {
 	Spool     string // directory for batches that are not delivered yet; empty: none
@@ -99,7 +104,7 @@ type Sender struct {
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
 
-	hurry   atomic.Bool   // nothing waits for its grace any more
+	flushed atomic.Bool   // nothing waits for its grace any more
 	waiting chan struct{} // an application has something that waits
 	stop    chan struct{}
 	running sync.WaitGroup
@@ -171,17 +176,17 @@ func (s *Sender) HasEndpoints() bool {
 	return slices.ContainsFunc(s.all(), func(a *App) bool { return len(a.list()) > 0 })
 }
 
-// CheckSpool tells of batches in the spool whose endpoint is not configured any
-// more. They stay there. Call it when all applications have their endpoints.
+// CheckSpool logs batches in the spool whose endpoint is not configured any more.
+// They stay there. Call it when all applications have their endpoints.
 func (s *Sender) CheckSpool() {
 	if s.spool != nil {
-		s.spool.tellOrphans(s.log)
+		s.spool.logUnused(s.log)
 	}
 }
 
-// Hurry ends all graces: from here on nothing waits for its counterpart.
-func (s *Sender) Hurry() {
-	s.hurry.Store(true)
+// FlushGraces ends all graces: from here on nothing waits for its counterpart.
+func (s *Sender) FlushGraces() {
+	s.flushed.Store(true)
 	signal(s.waiting)
 }
 
@@ -190,7 +195,7 @@ func (s *Sender) Hurry() {
 // counted. Later events are dropped and counted, later configurations ignored.
 // It is to be called once.
 func (s *Sender) Close(ctx context.Context) {
-	s.Hurry()
+	s.FlushGraces()
 	close(s.stop)
 	s.running.Wait()
 	s.mu.Lock()
@@ -205,8 +210,7 @@ func (s *Sender) Close(ctx context.Context) {
 		close(e.flush)
 	}
 	for _, e := range endpoints {
-		e.running.Wait()
-		e.keep()
+		e.end(metrics.DroppedShutdown)
 	}
 	s.cancel()
 	s.transport.CloseIdleConnections()
