@@ -94,9 +94,9 @@ for (const name of names) {
             await backend.trigger(channel.name, 'posted', { i, text: 'Grüße 🎉' });
             assert.deepEqual(await events.next(), ['posted', { i, text: 'Grüße 🎉' }]);
           }
-          // Libraries differ in whether they encode a name. A proxy that rewrites a path decodes it.
-          const paths = [channel.name, ...(options.prefix === 'strip' ? [] : [encodeURIComponent(channel.name)])];
-          for (const path of paths) {
+          // Libraries differ in whether they encode a name. Some proxies decode a path that they rewrite.
+          const decodes = options.prefix === 'strip' && ['nginx', 'apache'].includes(name);
+          for (const path of decodes ? [channel.name] : [channel.name, encodeURIComponent(channel.name)]) {
             const response = await backend.get({ path: `/channels/${path}`, params: { info: 'user_count' } });
             assert.deepEqual(await response.json(), { occupied: true, user_count: 1 });
           }
@@ -104,6 +104,23 @@ for (const name of names) {
         }
       });
     }
+
+    test('passes on a stream at once to a client that takes it compressed', async (t) => {
+      const proxy = await startReverseProxy(t, name, belfry);
+      const stream = new AbortController();
+      const response = await fetch(
+        `${proxy.url}/pusher/app/${app.key}/1/${name}/xhr_streaming?protocol=7&client=js&version=8.6.0`,
+        { method: 'POST', headers: { 'Accept-Encoding': 'gzip, deflate, br' }, signal: stream.signal },
+      );
+      assert.equal(response.status, 200);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      const established = async () => {
+        for (let text = ''; !text.includes('connection_established'); text += (await reader.read()).value);
+      };
+      await within(established(), () => 'the first message of the stream');
+      await reader.cancel();
+      stream.abort();
+    });
 
     test('shows browsers nothing but what they need, and tells their address', async (t) => {
       const proxy = await startReverseProxy(t, name, belfry);
