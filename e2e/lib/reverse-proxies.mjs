@@ -1,8 +1,9 @@
 // The proxies of docs/proxies.md, each started with a block of that page on a
 // free port of 127.0.0.1, without root and outside of /etc.
 
-import { access, readFile, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 import { directory } from './belfry.mjs';
@@ -39,22 +40,24 @@ const accepts = (port) =>
     socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
   });
 
-/**
- * Makes a certificate for 127.0.0.1, by the program that comes with Go:
- * ws.example.com.pem, with its key in it as HAProxy wants it, and .key.
- */
-async function makeCertificate(made) {
-  const { stdout: root } = await run('go', ['env', 'GOROOT']);
-  const generator = path.join(root.trim(), 'src', 'crypto', 'tls', 'generate_cert.go');
-  const args = ['run', generator, '--host', '127.0.0.1', '--ecdsa-curve', 'P256'];
-  const { code, stderr } = await run('go', args, { cwd: made, timeout: 120_000 });
-  if (code !== 0) {
-    throw new Error(`no certificate: ${stderr}`);
+/** A certificate for 127.0.0.1 and its key, made by the program that comes with Go. */
+async function makeCertificate() {
+  const made = await mkdtemp(path.join(tmpdir(), 'belfry-certificate-'));
+  try {
+    const { stdout: root } = await run('go', ['env', 'GOROOT']);
+    const generator = path.join(root.trim(), 'src', 'crypto', 'tls', 'generate_cert.go');
+    const args = ['run', generator, '--host', '127.0.0.1', '--ecdsa-curve', 'P256'];
+    const { code, stderr } = await run('go', args, { cwd: made, timeout: 120_000 });
+    if (code !== 0) {
+      throw new Error(`no certificate: ${stderr}`);
+    }
+    return await Promise.all(['cert.pem', 'key.pem'].map((file) => readFile(path.join(made, file))));
+  } finally {
+    await rm(made, { recursive: true });
   }
-  const [certificate, key] = await Promise.all(['cert.pem', 'key.pem'].map((file) => readFile(path.join(made, file))));
-  await writeFile(path.join(made, 'ws.example.com.pem'), Buffer.concat([certificate, key]));
-  await writeFile(path.join(made, 'ws.example.com.key'), key);
 }
+
+let certificate; // of all proxies
 
 const apacheModules = [
   ...['mpm_event', 'authz_core', 'authz_host', 'filter', 'deflate', 'mime', 'reqtimeout', 'rewrite'],
@@ -87,18 +90,19 @@ const proxies = {
     args: (made, file) => ['-p', made, '-c', file, '-e', 'stderr'],
     ready: /start worker process/,
   },
-  // For ws.example.com it would ask an authority for a certificate.
   caddy: {
     program: 'caddy',
     language: 'caddyfile',
-    withoutTLS: true,
     above: '{\n',
-    configuration: (block, { port }) => `
+    // It gets certificates by itself, but not for an address.
+    configuration: (block, { port, made }) => `
       {
         admin off
+        auto_https disable_redirects
         grace_period 1ms # it would wait for streams to end
       }
-      ${block.replace('ws.example.com', `http://127.0.0.1:${port}`)}`,
+      ${block.replace('ws.example.com {', `https://127.0.0.1:${port} {
+        tls ${made}/ws.example.com.pem ${made}/ws.example.com.key`)}`,
     args: (made, file) => ['run', '--adapter', 'caddyfile', '--config', file],
     ready: /serving initial configuration/,
   },
@@ -136,7 +140,7 @@ export const names = Object.keys(proxies);
 
 /**
  * Starts a proxy in front of Belfry, with its block of docs/proxies.md, until the
- * test ends: {host, port, tls, url}. prefix says what it does with /ws before a
+ * test ends: {host, port, url}. prefix says what it does with /ws before a
  * path, keep or strip; timeout takes the place of the page's 120 seconds.
  */
 export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {}) {
@@ -159,9 +163,10 @@ export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {
     .replaceAll('127.0.0.1:8080', `127.0.0.1:${belfry.port}`)
     .replaceAll('10.0.0.5', '127.0.0.1')
     .replaceAll('/etc/ssl/', `${made}/`);
-  if (!proxy.withoutTLS) {
-    await makeCertificate(made);
-  }
+  certificate ??= makeCertificate();
+  const [chain, key] = await certificate;
+  await writeFile(path.join(made, 'ws.example.com.pem'), Buffer.concat([chain, key])); // as HAProxy wants it
+  await writeFile(path.join(made, 'ws.example.com.key'), key);
   const file = path.join(made, 'proxy.conf');
   await writeFile(file, proxy.configuration(block, { port, made, timeout }));
   const env = environment({ HOME: made, XDG_DATA_HOME: made, XDG_CONFIG_HOME: made });
@@ -169,6 +174,5 @@ export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {
   t.after(() => started.stop());
   // HAProxy prints its line a moment before it listens.
   await eventually(`${name} on port ${port}`, () => accepts(port));
-  const tls = !proxy.withoutTLS;
-  return { host: '127.0.0.1', port, tls, url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}` };
+  return { host: '127.0.0.1', port, url: `https://127.0.0.1:${port}` };
 }
