@@ -85,7 +85,7 @@ const proxies = {
         fastcgi_temp_path fastcgi;
         uwsgi_temp_path uwsgi;
         scgi_temp_path scgi;
-        ${block.replace('443', `127.0.0.1:${port}`)}
+        ${block.replace('listen 443', `listen 127.0.0.1:${port}`)}
       }`,
     args: (made, file) => ['-p', made, '-c', file, '-e', 'stderr'],
     ready: /start worker process/,
@@ -109,7 +109,7 @@ const proxies = {
   haproxy: {
     program: 'haproxy',
     above: 'option forwardfor\n',
-    configuration: (block, { port }) => block.replace(':443', `127.0.0.1:${port}`),
+    configuration: (block, { port }) => block.replace('bind :443', `bind 127.0.0.1:${port}`),
     args: (made, file) => ['-V', '-db', '-f', file],
     ready: /as the polling mechanism/,
   },
