@@ -71,15 +71,11 @@ examples/chat/dist: examples/chat/node_modules $(wildcard examples/chat/web/*)
 	cd examples/chat && npm run build
 	@touch $@
 
-demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8000, with a server of its own
+demo: build examples/chat/dist ## the support-chat example at http://127.0.0.1:8000, with a server of its own (needs npm)
 	@go build -o bin/chat ./examples/chat
-	@bin/belfry serve --config config.example.yaml & server=$$!; \
-	  bin/chat --dist examples/chat/dist & chat=$$!; \
-	  trap 'kill $$server $$chat 2>/dev/null; wait' EXIT; \
-	  trap 'exit 0' INT TERM; \
-	  wait $$chat
+	@examples/chat/run.sh
 
-demo-cluster: build examples/chat/dist ## the same on two nodes, with Redis between and nginx in front
+demo-cluster: build examples/chat/dist ## the same on two nodes, with Redis between and nginx in front (needs both, and npm)
 	@go build -o bin/chat ./examples/chat
 	@examples/cluster/run.sh
 

@@ -5,12 +5,14 @@
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
+import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { configuration, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { startChat } from './lib/chat.mjs';
+import { run } from './lib/process.mjs';
 import { startProxy } from './lib/proxy.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -180,6 +182,17 @@ test('the conversation goes on without WebSockets, and without the realtime serv
   await visitor.locator('.message[data-status="stored"]').filter({ hasText: 'too large' }).waitFor();
   await exchange('after the large one');
   assert.deepEqual(errors, []);
+});
+
+test('the demo ends with an error when its server cannot start', async (t) => {
+  const taken = net.createServer();
+  await new Promise((resolve) => taken.once('error', resolve).listen(8080, '127.0.0.1', resolve)); // or somebody has it
+  t.after(() => new Promise((resolve) => taken.close(resolve)));
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  await run('go', ['build', '-o', 'bin/chat', './examples/chat'], { cwd: root, timeout: 120_000 });
+  const { code, stderr } = await run('examples/chat/run.sh', [], { cwd: root });
+  assert.equal(code, 1);
+  assert.match(stderr, /127\.0\.0\.1:8080: bind: address already in use/);
 });
 
 /** One picture of the windows side by side. */

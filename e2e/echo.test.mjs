@@ -71,7 +71,7 @@ async function open(t, broadcaster, { token = 'token-ann', options = {} } = {}) 
     }
   }
   const window = {};
-  await runExample(`broadcaster: '${broadcaster}'`, { window, env, Echo: EchoInNode });
+  await runExample(`broadcaster: '${broadcaster}',\n    key`, { window, env, Echo: EchoInNode });
   t.after(() => window.Echo.disconnect());
   await state(window.Echo.connector.pusher, 'connected');
 
@@ -293,10 +293,12 @@ for (const broadcaster of ['pusher', 'reverb']) {
   });
 }
 
-test('docs: every example is run here, but the import of the encrypting build', () => {
+test('docs: every example is run here or in browser.test.mjs, but the import of the encrypting build', () => {
   const run = [
-    "broadcaster: 'pusher'",
-    "broadcaster: 'reverb'",
+    "broadcaster: 'pusher',\n    key",
+    "broadcaster: 'reverb',\n    key",
+    "broadcaster: 'pusher',\n    forceTLS",
+    "broadcaster: 'reverb',\n    forceTLS",
     "'OrderShipped'",
     '.here(',
     "whisper('typing'",

@@ -1,6 +1,6 @@
 // A stand-in for the Laravel application behind Echo: POST /broadcasting/auth and
-// /broadcasting/user-auth for the user of a bearer token, as routes/channels.php
-// would decide, and routes that broadcast.
+// /broadcasting/user-auth for the user of a bearer token or a session, as
+// routes/channels.php would decide, and routes that broadcast.
 
 import http from 'node:http';
 
@@ -9,7 +9,7 @@ import { newBackend } from './clients.mjs';
 /** Laravel's name of a broadcast notification. */
 export const notificationEvent = 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated';
 
-/** Who may log in, by bearer token. */
+/** Who may log in, by bearer token; as a session, the token is a cookie. */
 export const users = {
   'token-ann': { id: 1, name: 'Ann' },
   'token-bob': { id: 2, name: 'Bob' },
@@ -19,13 +19,15 @@ const forbidden = [403, { message: 'This action is unauthorized.' }];
 
 /**
  * Starts it on a free port: {url, backend, stop}. It refuses channels whose
- * name has "forbidden" in it, and those who are not logged in.
+ * name has "forbidden" in it, and those who are not logged in. files are what
+ * lies in public/: a path such as /app.js, and its text.
  */
-export async function startLaravel(belfry) {
+export async function startLaravel(belfry, files = {}) {
   const backend = newBackend(belfry);
 
   async function answer(request, body) {
-    const user = users[request.headers.authorization?.replace('Bearer ', '')];
+    const { authorization, cookie } = request.headers;
+    const user = users[(authorization ?? cookie)?.replace(/^Bearer |^session=/, '')];
     if (!user) {
       return forbidden;
     }
@@ -65,6 +67,12 @@ export async function startLaravel(belfry) {
 
   const server = http.createServer(async (request, response) => {
     try {
+      const file = request.method === 'GET' && files[request.url];
+      if (file) {
+        const type = request.url.endsWith('.js') ? 'text/javascript' : 'text/html';
+        response.writeHead(200, { 'Content-Type': `${type}; charset=utf-8` }).end(file);
+        return;
+      }
       const chunks = await request.toArray();
       const [status, body] = await answer(request, Buffer.concat(chunks).toString());
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The support chat on two Belfrys, with Redis between them and nginx in front.
-# Everything ends with this script.
+# Everything ends with this script, and the script with whatever cannot start.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -9,17 +9,8 @@ for program in redis-server nginx; do
 done
 
 scratch=$(mktemp -d)
-pids=()
-finish() {
-  trap - EXIT
-  [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
-  wait
-  rm -rf "$scratch"
-}
-trap finish EXIT
-trap 'exit 0' INT TERM
-
-start() { "$@" & pids+=($!); }
+. examples/processes.sh
+trap 'end_all; rm -rf "$scratch"' EXIT
 
 start redis-server --port 6399 --bind 127.0.0.1 --save '' --appendonly no --dir "$scratch" --loglevel warning
 start env BELFRY_LISTEN=127.0.0.1:8081 bin/belfry serve --config examples/cluster/belfry.yaml
@@ -37,4 +28,4 @@ other within a second:
   kill ${pids[2]}        (node :8082)
 
 TEXT
-wait "${pids[4]}"
+wait_for_failure
