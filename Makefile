@@ -29,6 +29,7 @@ test: needs lint unit fuzz e2e ## everything that CI runs; installs what it lack
 
 # As root, or by sudo without a password; else the line to run is printed.
 needs:
+	@command -v npm >/dev/null || { echo "the tests need Node 20 with npm"; exit 1; }
 	@missing=; for need in $(NEEDS); do \
 	  command -v $${need%:*} >/dev/null || missing="$$missing $${need#*:}"; done; \
 	test -n "$$missing" || exit 0; \

@@ -160,7 +160,7 @@ test('check describes a valid configuration, without its secret', async (t) => {
   assert.equal(stderr, '');
   assert.match(stdout, /^config\.yaml: ok$/m);
   assert.match(stdout, /^listen +ws:\/\/127\.0\.0\.1:8080$/m);
-  assert.match(stdout, /^app +app-id +key app-key +enabled +origins example\.com \*\.example\.com /m);
+  assert.match(stdout, /^app +100001 +key app-key +enabled +origins example\.com \*\.example\.com /m);
   assert.ok(!stdout.includes('hidden-secret'));
 });
 
@@ -169,7 +169,7 @@ test('check counts several secrets, and shows none', async (t) => {
   const cwd = await directory(t, { 'config.yaml': text });
   const { code, stdout, stderr } = await belfryRun(['check', '--config', 'config.yaml'], { cwd });
   assert.equal(code, 0, stderr);
-  assert.match(stdout, /^app +app-id .* secrets 2$/m);
+  assert.match(stdout, /^app +100001 .* secrets 2$/m);
   assert.ok(!stdout.includes('hunter2'), stdout);
 });
 
@@ -189,12 +189,12 @@ test('check names file and line of every problem, and no secret', async (t) => {
   listen: nowhere
   pathh: /ws
 apps:
-  - id: app-id
+  - id: 100001
     key: app-key
     secret: hunter2-is-a-secret
     activity_timeout: 5
     max_connections: many
-  - id: app-id
+  - id: 100001
     key: app-key
     secret: [hunter2-is-a-secret]
 `,
@@ -316,7 +316,7 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
     assert.match(response.headers.get('content-type'), /^text\/plain; version=0\.0\.4/);
     return parseMetrics(await response.text());
   };
-  const connections = 'belfry_connections{app="app-id",transport="websocket"}';
+  const connections = 'belfry_connections{app="100001",transport="websocket"}';
   assert.equal((await scrape())[connections], 0);
 
   const client = await connect(t, belfry);
@@ -325,11 +325,11 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
   await events.next();
   const during = await scrape();
   assert.equal(during[connections], 1);
-  assert.equal(during['belfry_subscriptions{app="app-id"}'], 1);
-  assert.equal(during['belfry_channels{app="app-id",kind="public"}'], 1);
-  assert.equal(during['belfry_connections_opened_total{app="app-id",transport="websocket"}'], 1);
-  assert.equal(during['belfry_events_published_total{app="app-id",source="http"}'], 1);
-  assert.equal(during['belfry_api_requests_total{app="app-id",route="events",status="200"}'], 1);
+  assert.equal(during['belfry_subscriptions{app="100001"}'], 1);
+  assert.equal(during['belfry_channels{app="100001",kind="public"}'], 1);
+  assert.equal(during['belfry_connections_opened_total{app="100001",transport="websocket"}'], 1);
+  assert.equal(during['belfry_events_published_total{app="100001",source="http"}'], 1);
+  assert.equal(during['belfry_api_requests_total{app="100001",route="events",status="200"}'], 1);
   assert.ok(Object.keys(during).some((name) => name.startsWith('belfry_build_info{')));
 
   client.disconnect();
@@ -337,9 +337,9 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
     const samples = await scrape();
     return samples[connections] === 0 && samples;
   });
-  assert.equal(after['belfry_subscriptions{app="app-id"}'], 0);
-  assert.equal(after['belfry_channels{app="app-id",kind="public"}'], 0);
-  assert.equal(after['belfry_connections_closed_total{app="app-id",reason="client",transport="websocket"}'], 1);
+  assert.equal(after['belfry_subscriptions{app="100001"}'], 0);
+  assert.equal(after['belfry_channels{app="100001",kind="public"}'], 0);
+  assert.equal(after['belfry_connections_closed_total{app="100001",reason="client",transport="websocket"}'], 1);
   assert.equal(after.belfry_panics_total, 0);
 });
 

@@ -250,7 +250,7 @@ for (const broadcaster of ['pusher', 'reverb']) {
     });
 
     test('.error() is told what Belfry refuses, and everything else goes on', async (t) => {
-      const stranger = newBackend(belfry, { id: 'app-id', key: 'app-key', secret: 'another secret' });
+      const stranger = newBackend(belfry, { id: '100001', key: 'app-key', secret: 'another secret' });
       const { echo } = await open(t, broadcaster, {
         options: { channelAuthorization: authorizer(stranger, { user_id: '1' }) },
       });

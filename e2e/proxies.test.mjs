@@ -150,8 +150,7 @@ describe('proxies', { concurrency: true }, () => {
       const timeout = 4;
 
       test('keeps an idle WebSocket that Belfry pings', async (t) => {
-        // TODO: ping_interval in the place of activity_timeout, once Belfry probes by it.
-        const settings = 'activity_timeout: 1s\n    pong_timeout: 1s';
+        const settings = 'ping_interval: 1s';
         const pinging = await startBelfry({ config: configuration({ settings }) });
         t.after(() => pinging.stop());
         const proxy = await startReverseProxy(t, name, pinging, { timeout });

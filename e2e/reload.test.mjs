@@ -136,7 +136,7 @@ test('a secret is changed while clients and backends use it', async (t) => {
   const belfry = await serveConfig(t, configuration([app]));
   const change = async (to, count) => {
     await writeFile(belfry.file('config.yaml'), configuration([to]));
-    assert.match((await reloaded(belfry, count)).at(-1), /changed\.count=1 changed\.ids=app-id removed\.count=0/);
+    assert.match((await reloaded(belfry, count)).at(-1), /changed\.count=1 changed\.ids=100001 removed\.count=0/);
   };
   const joins = async (secret) => {
     const client = await connect(t, belfry, { channelAuthorization: authorizer(newBackend(belfry, { ...app, secret })) });

@@ -83,7 +83,7 @@ test('an event for a user reaches all of its connections and nobody else', async
 });
 
 test('signing in is refused with a signature of another secret', async (t) => {
-  const impostor = newBackend(belfry, { id: 'app-id', key: 'app-key', secret: 'wrong' });
+  const impostor = newBackend(belfry, { id: '100001', key: 'app-key', secret: 'wrong' });
   const client = await connect(t, belfry, {
     userAuthentication: {
       customHandler: ({ socketId }, callback) => callback(null, impostor.authenticateUser(socketId, { id: 'ann' })),

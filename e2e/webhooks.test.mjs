@@ -230,7 +230,7 @@ test('a receiver that stalls holds up nobody else', async (t) => {
   await subscribe(client, 'two');
   assert.deepEqual(await receiver.events.next(), { name: 'channel_occupied', channel: 'two' });
   const metrics = await (await fetch(`${belfry.url}/metrics`)).text();
-  assert.match(metrics, /^belfry_webhooks_sent_total\{app="app-id"\} 2$/m);
+  assert.match(metrics, /^belfry_webhooks_sent_total\{app="100001"\} 2$/m);
 });
 
 test('what is pending goes out when the server stops', async (t) => {

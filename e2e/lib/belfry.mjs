@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 export const binary = path.resolve(process.env.BELFRY_BIN ?? path.join(root, 'bin', 'belfry'));
 
 /** The application of the default configuration. */
-export const app = { id: 'app-id', key: 'app-key', secret: 'app-secret' };
+export const app = { id: '100001', key: 'app-key', secret: 'app-secret' };
 
 /** A configuration with this app; settings are further lines of the app, server of the server. */
 export const configuration = ({ port = 0, server = '', settings = '' } = {}) => `

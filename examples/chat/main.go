@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("chat", flag.ContinueOnError)
 	listen := flags.String("listen", env("CHAT_LISTEN", "127.0.0.1:8000"), "`address` to serve the page on; port 0 picks a free one")
 	belfry := flags.String("belfry", env("BELFRY_URL", "http://127.0.0.1:8080"), "`URL` of Belfry, for this program and for browsers")
-	appID := flags.String("app-id", env("PUSHER_APP_ID", "app-id"), "application `id`")
+	appID := flags.String("app-id", env("PUSHER_APP_ID", "100001"), "application `id`")
 	key := flags.String("app-key", env("PUSHER_APP_KEY", "app-key"), "application `key`")
 	secret := flags.String("app-secret", env("PUSHER_APP_SECRET", "app-secret"), "application `secret`")
 	dist := flags.String("dist", env("CHAT_DIST", filepath.Join("examples", "chat", "dist")), "`directory` of the built page")

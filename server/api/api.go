@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,11 +199,21 @@ func (c *call) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 }
 
 // candidates are the paths that a client may have signed: without a prefix, as
-// sent or decoded, or the whole.
+// sent, decoded or, behind a proxy that decodes, encoded again, or the whole.
 func candidates(path, full string) []string {
 	paths := []string{path}
-	if decoded, err := url.PathUnescape(path); err == nil && decoded != path {
-		paths = append(paths, decoded)
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		decoded = path
+	}
+	segments := strings.Split(decoded, "/")
+	for i, segment := range segments {
+		segments[i] = url.QueryEscape(segment) // as encodeURIComponent does, but for a space, which no name has
+	}
+	for _, other := range []string{decoded, strings.Join(segments, "/")} {
+		if !slices.Contains(paths, other) {
+			paths = append(paths, other)
+		}
 	}
 	if full != path {
 		paths = append(paths, full)

@@ -575,3 +575,16 @@ func TestErrorsToActOn(t *testing.T) {
 		}
 	}
 }
+
+// Proxies that strip a prefix decode the path, and a library may have signed it
+// encoded.
+func TestPathThatAProxyDecoded(t *testing.T) {
+	s := servertest.Start(t)
+	const signed, sent = "/apps/1/channels/presence-a%3Db%40c%2Cd", "/apps/1/channels/presence-a=b@c,d"
+	for _, path := range []string{signed, sent} {
+		query := servertest.SignedQuery("1", "GET", path, nil, nil, time.Now())
+		for _, requested := range []string{signed, sent} {
+			expectOK(t, s.HTTP(t, "GET", requested, query, nil), `{"occupied":false}`)
+		}
+	}
+}
