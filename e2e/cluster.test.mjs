@@ -236,7 +236,10 @@ test('while Redis is away, clients stay, publishing is refused, and all comes ba
     (error) => error.status === 503 && /cluster is not reachable/.test(error.body),
   );
   one.channel.trigger('client-lost', {});
-  assert.equal((await errors.next()).data.code, 4301);
+  const refused = await errors.next();
+  assert.equal(refused.data.code, 4301);
+  assert.doesNotMatch(refused.data.message, /\d+\.\d+/); // where Redis is, is nobody's business
+  assert.equal((await one.events.next())[0], 'pusher:error'); // the channel's handlers are told, too
   bobs.disconnect(); // what happens meanwhile is told afterwards
   const newcomer = newClient(t, nodes[2]);
   await state(newcomer, 'connected');

@@ -108,18 +108,22 @@ func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
 		return nil, badRequest("batch is missing: send {\"batch\":[{\"name\":…,\"channel\":…,\"data\":…}]}")
 	}
 	if len(b.Batch) > limits.BatchEvents {
-		return nil, badRequest("Batch too large: it has %d events, more than max_batch_events %d", len(b.Batch), limits.BatchEvents)
+		return nil, badRequest("Batch too large: batch has %d events, more than %d", len(b.Batch), limits.BatchEvents)
 	}
 	batch := make([]Publication, len(b.Batch))
 	for i, item := range b.Batch {
 		if item.Channel == nil {
-			return nil, badRequest("channel is missing (batch[%d])", i)
+			return nil, badRequest("batch[%d]: channel is missing", i)
 		}
 		item.Channels = []string{*item.Channel}
 		p, err := item.publication(limits)
 		if err != nil {
 			refused := err.(*RequestError)
-			return nil, &RequestError{Status: refused.Status, Message: fmt.Sprintf("%s (batch[%d])", refused.Message, i)}
+			message := fmt.Sprintf("batch[%d]: %s", i, refused.Message)
+			if refused.Status == statusTooLarge { // whose first words programs compare
+				message = fmt.Sprintf("%s (batch[%d])", refused.Message, i)
+			}
+			return nil, &RequestError{Status: refused.Status, Message: message}
 		}
 		batch[i] = p
 	}
@@ -157,7 +161,7 @@ func (b publishBody) publication(limits Limits) (Publication, error) {
 	}
 	if length > limits.EventBytes {
 		return Publication{}, &RequestError{Status: statusTooLarge, Message: fmt.Sprintf(
-			"The data content of this event exceeds the allowed maximum (%d bytes): data of event %q is %d bytes; raise max_event_bytes",
+			"The data content of this event exceeds the allowed maximum (%[1]d bytes): data of event %[2]q is %[3]d bytes, more than max_event_bytes %[1]d",
 			limits.EventBytes, quoted(b.Name), length)}
 	}
 	p := Publication{Name: b.Name, Channels: unique(b.Channels), Data: data}

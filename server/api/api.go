@@ -239,6 +239,7 @@ func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
 		status = invalid.Status
 	case errors.Is(err, cluster.ErrUnavailable):
 		status = http.StatusServiceUnavailable
+		err = cluster.ErrUnavailable // where the cluster is, is in the log
 	default:
 		status = http.StatusInternalServerError
 	}

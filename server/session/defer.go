@@ -1,9 +1,11 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 
+	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
@@ -76,5 +78,14 @@ func (s *Session) unlocked(f func()) {
 
 // unavailable tells a client that the cluster cannot be reached.
 func unavailable(err error) *protocol.Error {
-	return &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Not possible now: " + err.Error()}
+	return &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Not possible now: " + public(err)}
+}
+
+// public is what a client is told of an error. Why and where the cluster cannot
+// be reached is in the log, and nobody else's business.
+func public(err error) string {
+	if errors.Is(err, cluster.ErrUnavailable) {
+		return cluster.ErrUnavailable.Error()
+	}
+	return err.Error()
 }

@@ -261,7 +261,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 	}
 	event := protocol.Event{Name: m.Event, Channel: m.Channel, Data: data, UserID: sub.UserID()}
 	if err := s.app.Channels.PublishFrom(sub, event); err != nil {
-		refuse("Client event dropped: %v", err)
+		refuse("Client event dropped: %s", public(err))
 		return
 	}
 	s.app.Metrics.EventsClient.Inc()

@@ -119,7 +119,7 @@ func (s *Session) Dropped(channel string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		s.refuseOn(channel, protocol.Errorf(protocol.CodeClientEvent, "Client event dropped: %v", err))
+		s.refuseOn(channel, protocol.Errorf(protocol.CodeClientEvent, "Client event dropped: %s", public(err)))
 	}
 }
 
