@@ -48,12 +48,13 @@ type Subscriber interface {
 	// Lines reports whether it is delivered lines instead of frames; see
 	// [protocol.Frame.AppendLine]. It never changes.
 	Lines() bool
-	// Deliver offers whole frames of a subscription. It must not block and
-	// must not keep frames. It delivers nothing once s.Left reports true, and
+	// Deliver offers whole frames of a subscription. It must not block or change
+	// frames, and reports whether it has kept a reference to them: then they never
+	// change. It delivers nothing once s.Left reports true, and
 	// looks at that under the lock that orders all it sends to the client:
 	// otherwise a frame of an old subscription could follow the answer to a
 	// new one.
-	Deliver(s *Subscription, frames []byte)
+	Deliver(s *Subscription, frames []byte) (kept bool)
 	// Send offers a frame that is for this connection alone. It must not block.
 	Send(protocol.Frame)
 	// Hold keeps back all deliveries. It is called when the connection has

@@ -66,12 +66,13 @@ func (r *recorder) Dropped(channel string, err error) {
 	r.dropped = append(r.dropped, err)
 }
 
-func (r *recorder) Deliver(s *Subscription, frames []byte) {
+func (r *recorder) Deliver(s *Subscription, frames []byte) (kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !s.Left() {
 		r.keep(frames)
 	}
+	return false
 }
 
 func (r *recorder) Send(f protocol.Frame) {
@@ -264,7 +265,10 @@ type keeper struct {
 	first *byte
 }
 
-func (k *keeper) Deliver(_ *Subscription, lines []byte) { k.first = &lines[0] }
+func (k *keeper) Deliver(_ *Subscription, lines []byte) (kept bool) {
+	k.first = &lines[0]
+	return false
+}
 
 // The promises, while everything happens at once: subscribers that stay
 // receive every event once, in one order for all, which keeps each
@@ -440,12 +444,12 @@ type blocking struct {
 	entered, release chan struct{}
 }
 
-func (b *blocking) Deliver(s *Subscription, frames []byte) {
+func (b *blocking) Deliver(s *Subscription, frames []byte) (kept bool) {
 	b.once.Do(func() {
 		close(b.entered)
 		<-b.release
 	})
-	b.recorder.Deliver(s, frames)
+	return b.recorder.Deliver(s, frames)
 }
 
 // A publisher waits while too much is pending; a client is refused.
@@ -644,13 +648,13 @@ func TestAppsAreApart(t *testing.T) {
 // sink is a Subscriber that costs nothing.
 type sink struct{ id protocol.SocketID }
 
-func (s sink) ID() protocol.SocketID         { return s.id }
-func (s sink) Lines() bool                   { return false }
-func (s sink) Hold()                         {}
-func (s sink) Terminate()                    {}
-func (s sink) Dropped(string, error)         {}
-func (s sink) Deliver(*Subscription, []byte) {}
-func (s sink) Send(protocol.Frame)           {}
+func (s sink) ID() protocol.SocketID              { return s.id }
+func (s sink) Lines() bool                        { return false }
+func (s sink) Hold()                              {}
+func (s sink) Terminate()                         {}
+func (s sink) Dropped(string, error)              {}
+func (s sink) Deliver(*Subscription, []byte) bool { return false }
+func (s sink) Send(protocol.Frame)                {}
 
 // A delivery must not allocate: per publish there are a few allocations,
 // however many subscribers there are.

@@ -128,7 +128,8 @@ type batch struct {
 	excepts []except
 	oldest  time.Time // when the first was published
 
-	joined []byte // data of more than one frame, or of lines; kept for the next batch
+	joined []byte // data of more than one frame, or of lines; for the next batch, too, unless it is kept
+	kept   bool   // a subscriber has kept a part of data
 }
 
 type except struct {
@@ -188,6 +189,9 @@ func (b *batch) join(frames []pending, lines bool) {
 func (b *batch) release() {
 	b.data = nil
 	b.joined = b.joined[:0]
+	if b.kept {
+		b.joined, b.kept = nil, false
+	}
 	b.ends = b.ends[:0]
 	b.excepts = b.excepts[:0]
 	batches.Put(b)
@@ -263,6 +267,8 @@ func (s *Subscription) offer(b *batch, start, end int) (messages, bytes int) {
 		from = b.ends[start-1]
 	}
 	frames := b.data[from:b.ends[end-1]]
-	s.subscriber.Deliver(s, frames)
+	if s.subscriber.Deliver(s, frames) {
+		b.kept = true
+	}
 	return end - start, len(frames)
 }

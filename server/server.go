@@ -22,6 +22,7 @@ import (
 	"belfry/server/fallback"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/webhooks"
@@ -43,6 +44,7 @@ type Server struct {
 	metrics     *metrics.Metrics
 	webhooks    *webhooks.Sender
 	watch       *keepalive.Watch
+	budget      *outbox.Budget
 	websocket   *websocket.Handler
 	fallback    *fallback.Handler
 	refusals    *refusals.Log
@@ -143,24 +145,30 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.watch = keepalive.New()
 	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals}
 	capacity := s.capacity()
+	s.budget = outbox.NewBudget(outbox.Limits{
+		Client:  cfg.Server.MaxOutboxBytes,
+		Total:   cfg.Server.MaxTotalOutboxBytes,
+		Timeout: cfg.Server.OutboxTimeout,
+	})
 	s.websocket = &websocket.Handler{
-		Admission:      admission,
-		Watch:          s.watch,
-		Metrics:        s.metrics,
-		Log:            log,
-		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		Capacity:       capacity,
+		Admission: admission,
+		Watch:     s.watch,
+		Metrics:   s.metrics,
+		Log:       log,
+		Budget:    s.budget,
+		Capacity:  capacity,
 	}
 	s.fallback = &fallback.Handler{
-		Admission:      admission,
-		Watch:          s.watch,
-		Metrics:        s.metrics,
-		Log:            log,
-		MaxOutboxBytes: cfg.Server.MaxOutboxBytes,
-		Capacity:       capacity,
+		Admission: admission,
+		Watch:     s.watch,
+		Metrics:   s.metrics,
+		Log:       log,
+		Budget:    s.budget,
+		Capacity:  capacity,
 	}
 	if err := s.websocket.Start(); err != nil {
 		s.watch.Close()
+		s.budget.Close()
 		s.broker.Close()
 		none, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -299,6 +307,7 @@ func (s *Server) drain() {
 	}
 	s.broker.Close()
 	s.watch.Close()
+	s.budget.Close()
 	s.webhooks.Close(ctx)
 	s.refusals.Flush()
 	s.log.Info("stopped")

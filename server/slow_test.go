@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"belfry/server/config"
 	"belfry/server/internal/servertest"
@@ -148,4 +150,57 @@ func TestSlowConsumer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client that reads is not slow, however large what it has asked for is, and
+// whatever comes while it reads that.
+func TestLargeRosters(t *testing.T) {
+	const members = 300
+	s := servertest.Start(t, func(c *config.Config) {
+		c.Server.MaxOutboxBytes = config.MinOutboxBytes // a tenth of the last roster
+		c.Apps[0].MaxPresenceMembers = members
+	})
+	info := `{"name":"` + strings.Repeat(`\"`, 450) + `"}` // doubled by escaping
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	for i := range members {
+		c := s.Connect(t, "1")
+		c.Send(c.SubscribeText("presence-a", fmt.Sprintf(`{"user_id":"%d","user_info":%s}`, i, info)))
+		f, err := c.TryReadFrame()
+		if err != nil {
+			t.Fatalf("member %d: %v", i, err)
+		}
+		if e, err := wstest.ParseEvent(f.Payload); err != nil || e.Event != "pusher_internal:subscription_succeeded" {
+			t.Fatalf("member %d: %.200s", i, f.Payload)
+		}
+		defer c.Drop()
+		reading.Go(func() {
+			for {
+				if _, err := c.TryReadFrame(); err != nil {
+					return
+				}
+			}
+		})
+	}
+	if n := s.Metric(t, `belfry_slow_consumers_total{app="1"}`); n != 0 {
+		t.Errorf("%v clients that read are slow", n)
+	}
+}
+
+// A client that takes nothing of what it has asked for is cut off in time.
+func TestUnreadAnswers(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Config) {
+		c.Server.OutboxTimeout = time.Second
+		c.Apps[0].MessageRate = 0
+	})
+	s.Publish(t, "1", "n", strings.Repeat(" ", 10_000), "cache-a")
+	d := s.Dialer()
+	d.ReadBuffer = 4 << 10
+	c, err := servertest.Greeted("1", d.Dial(t, servertest.Path("1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := strings.Repeat(string(wstest.TextFrame(subscribe("cache-a")))+string(wstest.TextFrame(`{"event":"pusher:unsubscribe","data":{"channel":"cache-a"}}`)), 40)
+	c.Write([]byte(pair)) // 400 kB of answers: more than the kernel takes, less than the outbox
+	servertest.Eventually(t, "it is cut off", func() bool { return s.Metric(t, `belfry_slow_consumers_total{app="1"}`) == 1 })
 }

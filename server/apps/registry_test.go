@@ -121,13 +121,13 @@ func TestUpdate(t *testing.T) {
 // nobody is a subscriber that gets nothing.
 type nobody struct{}
 
-func (nobody) ID() protocol.SocketID                  { return protocol.NewSocketID(1) }
-func (nobody) Deliver(*channels.Subscription, []byte) {}
-func (nobody) Hold()                                  {}
-func (nobody) Terminate()                             {}
-func (nobody) Dropped(string, error)                  {}
-func (nobody) Lines() bool                            { return false }
-func (nobody) Send(protocol.Frame)                    {}
+func (nobody) ID() protocol.SocketID                       { return protocol.NewSocketID(1) }
+func (nobody) Deliver(*channels.Subscription, []byte) bool { return false }
+func (nobody) Hold()                                       {}
+func (nobody) Terminate()                                  {}
+func (nobody) Dropped(string, error)                       {}
+func (nobody) Lines() bool                                 { return false }
+func (nobody) Send(protocol.Frame)                         {}
 
 // Lookups and scrapes go on meanwhile; for the race detector.
 func TestUpdateAmidLookups(t *testing.T) {

@@ -74,28 +74,23 @@ func (c *Config) checkApps(l *loader, path string) {
 	}
 }
 
-// checkSizes keeps one message that the configuration allows from being refused
-// as a request, and from making a slow consumer of a client that reads.
+// checkSizes keeps an event that the configuration allows from being refused as a
+// request, and a pair of them from making a slow consumer of a client that reads.
 func (c *Config) checkSizes(l *loader, at string, i int, a App) {
-	request, outbox, event := c.Server.MaxRequestBytes, int64(c.Server.MaxOutboxBytes), int64(a.MaxEventBytes)
-	roster := a.roster()
-	if min(request, event, roster) < 1 || max(request, event) > maxLimit {
+	request, event := c.Server.MaxRequestBytes, int64(a.MaxEventBytes)
+	if min(request, event) < 1 || max(request, event) > maxLimit {
 		return // told already
 	}
 	if event > request {
 		l.refuse(at+"max_event_bytes", fmt.Sprintf("does not fit a request: give at most server.max_request_bytes, %d", request))
 	}
-	switch {
-	case outbox < 2*event:
+	if int64(c.Server.MaxOutboxBytes) < 2*event {
 		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small: give at least twice max_event_bytes of apps[%d], %d", i, 2*event))
-	case outbox+SendBuffer < roster:
-		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small for a list of members: give at least %d, or lower max_presence_members or max_presence_user_bytes of apps[%d]",
-			roster-SendBuffer, i))
+	}
+	if c.Server.MaxTotalOutboxBytes < c.Server.MaxOutboxBytes {
+		l.refuse("server.max_total_outbox_bytes", fmt.Sprintf("is too small: give at least max_outbox_bytes, %d", c.Server.MaxOutboxBytes))
 	}
 }
-
-// roster is the size of the largest list of members, in bytes.
-func (a App) roster() int64 { return int64(a.MaxPresenceMembers) * int64(a.MaxPresenceUserBytes) }
 
 // checkSecrets looks at the list that may stand in the place of a secret.
 func (a *App) checkSecrets(l *loader, path string) {

@@ -65,14 +65,16 @@ type Config struct {
 
 // Server is what concerns every app.
 type Server struct {
-	Listen          string         // host:port; no host: all addresses; port 0: any free one
-	Path            string         // prefix before /app and /apps: "" or "/x", no trailing slash
-	TLS             TLS            // none: plain HTTP
-	TrustedProxies  []netip.Prefix // whose X-Forwarded-For is believed; masked, never IPv4-mapped
-	MaxRequestBytes int64          // body of one HTTP API request
-	MaxConnections  int            // of all apps; 0: no limit but the file descriptors
-	MaxOutboxBytes  int            // unsent bytes of one connection before it is closed with 4100
-	ShutdownGrace   time.Duration  // time to drain after SIGTERM
+	Listen              string         // host:port; no host: all addresses; port 0: any free one
+	Path                string         // prefix before /app and /apps: "" or "/x", no trailing slash
+	TLS                 TLS            // none: plain HTTP
+	TrustedProxies      []netip.Prefix // whose X-Forwarded-For is believed; masked, never IPv4-mapped
+	MaxRequestBytes     int64          // body of one HTTP API request
+	MaxConnections      int            // of all apps; 0: no limit but the file descriptors
+	MaxOutboxBytes      int            // unsent bytes of one connection before it is closed with 4100
+	MaxTotalOutboxBytes int            // of all connections together; over it, those with most are closed with 4100
+	OutboxTimeout       time.Duration  // without progress of unsent bytes, before 4100; whole seconds
+	ShutdownGrace       time.Duration  // time to drain after SIGTERM
 }
 
 // TLS names the certificate and its key: both files or neither.

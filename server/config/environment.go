@@ -269,12 +269,12 @@ func (l *loader) webhooksFrom(c *Config, families []string) {
 // makeRoom raises the server's limits that are at their default so that what
 // variables allow the app goes through.
 func (l *loader) makeRoom(c *Config) {
-	event, roster := int64(c.Apps[0].MaxEventBytes), c.Apps[0].roster()
+	event := int64(c.Apps[0].MaxEventBytes)
 	inFile := func(path string) bool { return l.sources[path].line > 0 }
 	if !inFile("server.max_request_bytes") && event <= maxLimit/2 {
 		c.Server.MaxRequestBytes = max(c.Server.MaxRequestBytes, 2*event) // escaped in JSON, most is shorter than that
 	}
-	if room := max(2*event, roster-SendBuffer); !inFile("server.max_outbox_bytes") && room <= maxLimit {
+	if room := 2 * event; !inFile("server.max_outbox_bytes") && room <= maxLimit {
 		c.Server.MaxOutboxBytes = max(c.Server.MaxOutboxBytes, int(room))
 	}
 }

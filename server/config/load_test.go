@@ -38,6 +38,8 @@ server:
   max_request_bytes: 20000
   max_connections: 5
   max_outbox_bytes: 65536
+  max_total_outbox_bytes: 131072
+  outbox_timeout: 10s
   shutdown_grace: 0s
 metrics: {enabled: false, path: /internal/metrics, listen: ":9100", token: t}
 log: {level: error, format: json}
@@ -47,7 +49,7 @@ log: {level: error, format: json}
 				TrustedProxies: []netip.Prefix{
 					netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"),
 				},
-				MaxRequestBytes: 20000, MaxConnections: 5, MaxOutboxBytes: 65536,
+				MaxRequestBytes: 20000, MaxConnections: 5, MaxOutboxBytes: 65536, MaxTotalOutboxBytes: 131072, OutboxTimeout: 10 * time.Second,
 			}
 			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t"}
 			c.Log = Log{Level: slog.LevelError, Format: LogJSON}

@@ -81,11 +81,11 @@ log: text
 apps:
   - {id: 1, key: k, secret: s, max_event_bytes: 20000}
   - {id: 2, key: l, secret: s, max_presence_members: 1000}
-server: {max_request_bytes: 10000, max_outbox_bytes: 70000}
+server: {max_request_bytes: 10000, max_outbox_bytes: 70000, max_total_outbox_bytes: 65536}
 `, []string{
 			"config.yaml:3: apps[0].max_event_bytes: \"20000\" does not fit a request: give at most server.max_request_bytes, 10000",
 			"config.yaml:4: apps[1].max_event_bytes: the value does not fit",
-			"config.yaml:5: server.max_outbox_bytes: \"70000\" is too small for a list of members: give at least 892928"}},
+			"config.yaml:5: server.max_total_outbox_bytes: \"65536\" is too small: give at least max_outbox_bytes, 70000"}},
 		{"an event over the outbox", "apps:\n- {id: 1, key: k, secret: s, max_event_bytes: 600000}\n", []string{
 			"server.max_outbox_bytes: the value is too small: give at least twice max_event_bytes of apps[0], 1200000"}},
 		{"empty values", `

@@ -52,7 +52,6 @@ func TestVariables(t *testing.T) {
 				a.ClientEvents, a.MaxConnections, a.ClientEventRate, a.CacheTTL = ClientEventsNone, 0, 7, time.Minute
 				a.MaxEventBytes, a.MaxBatchEvents, a.MaxPresenceMembers, a.MaxPresenceUserBytes = 102400, 20, 1000, 2048
 				a.RequireSignin = 20 * time.Second
-				c.Server.MaxOutboxBytes = 2048000 - SendBuffer
 				c.Server.ShutdownGrace, c.Log.Level, c.Metrics.Listen = 3*time.Second, -4, "0.0.0.0:9601"
 			}},
 		{"soketi's webhooks", append(soketiApp, `SOKETI_DEFAULT_APP_WEBHOOKS='[{"url":"http://api/hook","event_types":["channel_occupied","cache_miss"],"headers":{"X-A":"b"},"filter":{"channel_name_starts_with":"c"}}]'`),

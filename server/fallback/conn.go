@@ -1,13 +1,13 @@
 package fallback
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/keepalive"
+	"belfry/server/outbox"
 	"belfry/server/session"
 )
 
@@ -53,33 +53,30 @@ type conn struct {
 	slow     bool      // it is closing as a slow consumer
 	beat     bool      // a heartbeat is due
 	wrote    keepalive.Time
-	queue    []byte // whole lines
-	held     bool
-	heldFrom int // where in queue the lines that came since Hold begin
+	held     bool          // no message goes out, and what comes is behind the queue's mark
+	queue    *outbox.Queue // whole lines; nil while nothing waits
 }
 
 // Send implements session.Conn.
 func (c *conn) Send(frames []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.enqueue(len(c.queue), protocol.AppendLines(nil, frames))
+	c.enqueue(protocol.AppendLines(nil, frames), false)
 }
 
 // Deliver implements session.Conn.
-func (c *conn) Deliver(s *channels.Subscription, lines []byte) {
+func (c *conn) Deliver(s *channels.Subscription, lines []byte) (kept bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !s.Left() {
-		c.enqueue(len(c.queue), lines)
-	}
+	return !s.Left() && c.enqueue(lines, true)
 }
 
 // answerHeartbeat sends something, unless something is being sent anyway.
 func (c *conn) answerHeartbeat() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) == 0 {
-		c.enqueue(0, []byte(protocol.EmptyLine))
+	if c.waiting() == 0 {
+		c.enqueue([]byte(protocol.EmptyLine), false)
 	}
 }
 
@@ -88,7 +85,9 @@ func (c *conn) Hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = true
-	c.heldFrom = len(c.queue)
+	if c.queue != nil {
+		c.queue.Mark()
+	}
 }
 
 // Release implements session.Conn.
@@ -96,7 +95,24 @@ func (c *conn) Release(first []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
-	c.enqueue(c.heldFrom, protocol.AppendLines(nil, first))
+	switch lines := protocol.AppendLines(nil, first); {
+	case c.state != open:
+	case c.queue == nil:
+		c.enqueue(lines, false)
+	case !c.queue.Insert(lines):
+		c.cutOff()
+	default:
+		c.receiver.notify()
+	}
+}
+
+// CutOff implements outbox.Owner.
+func (c *conn) CutOff() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == open {
+		c.cutOff()
+	}
 }
 
 // Ping implements session.Conn: pusher-js answers a heartbeat with an empty
@@ -194,26 +210,58 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 
 // The following need mu.
 
-// enqueue inserts lines into the queue: everything that is sent comes through
-// here. A client that lets too much pile up is cut off. What one call adds may
-// exceed the limit: it comes at once, however fast the client reads.
-func (c *conn) enqueue(at int, lines []byte) {
-	switch {
-	case c.state != open:
-	case len(c.queue) > c.handler.MaxOutboxBytes:
+// waiting is how many bytes wait to be sent.
+func (c *conn) waiting() int {
+	if c.queue == nil {
+		return 0
+	}
+	return c.queue.Len()
+}
+
+// enqueue appends lines to the queue, and reports whether it has kept them.
+func (c *conn) enqueue(lines []byte, shared bool) (kept bool) {
+	if c.state != open {
+		return false
+	}
+	if c.queue == nil {
+		c.queue = c.handler.Budget.NewQueue(c)
+	}
+	kept, ok := c.queue.Add(lines, shared)
+	if !ok {
+		c.cutOff()
+		return false
+	}
+	c.receiver.notify()
+	return kept
+}
+
+// drop forgets what waits.
+func (c *conn) drop() {
+	if c.queue != nil {
+		c.queue.Drop()
 		c.queue = nil
-		c.slow = true
-		c.close(session.TooSlow)
-		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()) // for Due to end the session, which takes its lock
-	default:
-		c.queue = slices.Insert(c.queue, at, lines...)
-		c.receiver.notify()
 	}
 }
 
-// close queues the goodbye: the error event and the close of the same code.
+// cutOff is the end of a slow consumer.
+func (c *conn) cutOff() {
+	c.drop()
+	c.slow = true
+	c.close(session.TooSlow)
+	c.handler.Watch.Set(c.slot, c.handler.Watch.Now()) // for Due to end the session, which takes its lock
+}
+
+// close queues the goodbye: the error event and the close of the same code. A
+// client that lets too much wait already gets just that.
 func (c *conn) close(e *protocol.Error) {
-	c.queue = appendGoodbye(c.queue, e)
+	goodbye := appendGoodbye(nil, e)
+	if c.queue == nil {
+		c.queue = c.handler.Budget.NewQueue(c)
+	}
+	if _, ok := c.queue.Add(goodbye, false); !ok {
+		c.queue.Drop()
+		_, _ = c.queue.Add(goodbye, false) // there is room
+	}
 	c.state = closing
 	c.held = false
 	c.await(returnWait)
@@ -232,7 +280,7 @@ func (c *conn) remove() {
 		return
 	}
 	c.state = removed
-	c.queue = nil
+	c.drop()
 	c.receiver.notify()
 	c.receiver = nil
 	c.handler.Watch.Remove(c.slot)

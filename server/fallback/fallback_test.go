@@ -266,7 +266,7 @@ func TestSlowConsumerOfAnswers(t *testing.T) {
 					f.send("blocked", "["+strings.Repeat(message+",", 299)+message+"]")
 				}
 				c.mu.Lock()
-				if n, most := len(c.queue), f.MaxOutboxBytes+2*cached; n > most {
+				if n, most := c.waiting(), outboxBytes+4*cached; n > most {
 					t.Errorf("%d bytes wait, more than %d", n, most)
 				}
 				c.mu.Unlock()

@@ -21,12 +21,16 @@ import (
 	"belfry/server/config"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/webhooks"
 )
 
-const places = 10
+const (
+	places      = 10
+	outboxBytes = 100_000
+)
 
 // fixture is a handler within a bubble, whose time is the test's.
 type fixture struct {
@@ -57,12 +61,12 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		registry := apps.NewRegistry([]config.App{a}, broker, hooks, counts)
 		f := &fixture{
 			Handler: &Handler{
-				Admission:      &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log)},
-				Watch:          keepalive.New(),
-				Metrics:        counts,
-				Log:            log,
-				MaxOutboxBytes: 100_000,
-				Capacity:       session.NewCapacity(places, 0),
+				Admission: &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log)},
+				Watch:     keepalive.New(),
+				Metrics:   counts,
+				Log:       log,
+				Budget:    outbox.NewBudget(outbox.Limits{Client: outboxBytes, Total: 100 * outboxBytes, Timeout: time.Minute}),
+				Capacity:  session.NewCapacity(places, 0),
 			},
 			t: t, registry: registry, app: registry.ByID("1"), mux: http.NewServeMux(),
 		}
@@ -70,6 +74,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		defer func() {
 			f.end()
 			f.Watch.Close()
+			f.Budget.Close()
 			broker.Close()
 			hooks.Close(context.Background())
 		}()

@@ -42,6 +42,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
 )
@@ -52,8 +53,8 @@ type Handler struct {
 	Watch     *keepalive.Watch
 	Metrics   *metrics.Metrics
 	Log       *slog.Logger
-	// MaxOutboxBytes may wait for one session.
-	MaxOutboxBytes int
+	// Budget bounds what may wait for sessions.
+	Budget *outbox.Budget
 	// Capacity is taken by sessions; a client that finds none is refused with
 	// 4100.
 	Capacity *session.Capacity

@@ -92,7 +92,6 @@ func (c *conn) release(r *receiver, wait keepalive.Time) {
 		return
 	}
 	c.receiver = nil
-	c.trim()
 	if c.state == open {
 		c.await(wait)
 	}
@@ -120,9 +119,7 @@ func (c *conn) take(r *receiver, lines []byte) ([]byte, step) {
 		return lines, part
 	}
 	if !c.held {
-		n := r.fitting(c.queue)
-		lines = append(lines, c.queue[:n]...)
-		c.queue = c.queue[:copy(c.queue, c.queue[n:])]
+		lines = c.takeMessages(r, lines)
 	}
 	now := c.handler.Watch.Now()
 	if len(lines) > 0 {
@@ -132,14 +129,12 @@ func (c *conn) take(r *receiver, lines []byte) ([]byte, step) {
 		r.fullAt = now
 	}
 	switch {
-	case c.state == closing && len(c.queue) == 0:
+	case c.state == closing && c.waiting() == 0:
 		c.remove()
 		return lines, finish
 	case r.polling && len(lines) > 0:
 		c.release(r, returnWait+keepalive.Time(len(lines)/pollRate))
 		return lines, part
-	case len(lines) == 0:
-		c.trim()
 	}
 	return lines, wait
 }
@@ -154,7 +149,7 @@ func (c *conn) takeSigns(r *receiver, lines []byte) []byte {
 		c.greeted = true
 		lines = append(lines, protocol.OpenLine...)
 	}
-	if c.beat && (!r.polling || len(c.queue) == 0) { // else the answer comes anyway
+	if c.beat && (!r.polling || c.waiting() == 0) { // else the answer comes anyway
 		lines = append(lines, protocol.HeartbeatLine...)
 	}
 	c.beat = false
@@ -162,12 +157,31 @@ func (c *conn) takeSigns(r *receiver, lines []byte) []byte {
 	return lines
 }
 
-// fitting is how much of lines may be written now: up to the line with which
-// the client restarts, or an answer's worth.
-func (r *receiver) fitting(lines []byte) (n int) {
+// takeMessages is take for messages: those that fit, of one segment of the queue
+// after the other.
+func (c *conn) takeMessages(r *receiver, lines []byte) []byte {
+	for c.queue != nil {
+		next := c.queue.Next()
+		n := r.fitting(next, len(lines))
+		lines = append(lines, next[:n]...)
+		if n > 0 {
+			c.queue.Sent(n)
+		}
+		if c.queue.Len() == 0 {
+			c.queue = nil
+		} else if n < len(next) {
+			break
+		}
+	}
+	return lines
+}
+
+// fitting is how much of lines may be written now, behind so many bytes: up to the
+// line with which the client restarts, or an answer's worth.
+func (r *receiver) fitting(lines []byte, behind int) (n int) {
 	for n < len(lines) && !r.full() {
 		end := n + bytes.IndexByte(lines[n:], '\n') + 1
-		if r.polling && n > 0 && end > maxPollAnswer {
+		if r.polling && behind+n > 0 && behind+end > maxPollAnswer {
 			break
 		}
 		r.units += protocol.LineUnits(lines[n:end])
@@ -176,12 +190,5 @@ func (r *receiver) fitting(lines []byte) (n int) {
 	return n
 }
 
-// keptBytes is how large an empty queue may stay.
+// keptBytes is how large the buffer of a request that waits may stay.
 const keptBytes = 4 << 10
-
-// trim gives a large queue's memory back once it is empty. mu is held.
-func (c *conn) trim() {
-	if len(c.queue) == 0 && cap(c.queue) > keptBytes {
-		c.queue = nil
-	}
-}

@@ -1,10 +1,12 @@
-// Package outbox is the outbound half of a connection: whole frames go in from
-// any goroutine, none of which ever waits for the client.
+// Package outbox is the outbound half of a connection: whole frames, or lines of
+// the HTTP fallback, go in from any goroutine, none of which ever waits for the
+// client.
 //
-// A frame goes straight to the socket while the socket takes it. What it does
-// not take waits here, bounded in bytes, until the socket is writable again. A
-// client that lets more pile up is a slow consumer: it is cut off, and nobody
-// else notices.
+// [Outbox] pushes: a frame goes straight to the socket while the socket takes it.
+// The receivers of the fallback pull. What is not taken waits in a [Queue], by one
+// rule for both: bounded in bytes for each client and, in a [Budget], for all
+// together, and in the time without progress. A client that lets more pile up is a
+// slow consumer: it is cut off, and nobody else notices.
 package outbox
 
 import (
@@ -40,48 +42,33 @@ const (
 
 // Outbox is one connection's. All methods may be called concurrently.
 type Outbox struct {
-	w     Writer
-	limit int32
+	w      Writer
+	budget *Budget
 
 	mu      sync.Mutex // guards the following; held during TryWrite, which does not block
 	state   state
-	held    bool
-	waiting *backlog // nil when nothing waits, as it is mostly
+	held    bool   // nothing goes out, and what comes is behind the queue's mark
+	waiting *Queue // nil while nothing waits, as it is mostly
 }
 
-// backlog is what the socket has not taken yet.
-type backlog struct {
-	// queue begins with a whole frame while the outbox is open; queue[:sent]
-	// is written.
-	queue []byte
-	sent  int
-	// heldFrom is where in queue the frames that came since Hold begin.
-	heldFrom int
-}
-
-// Init prepares an outbox that is a part of its connection. A client that lets
-// more than limit bytes wait, of at most 1 GiB, is cut off.
-func (o *Outbox) Init(w Writer, limit int) {
-	o.w, o.limit = w, int32(min(limit, 1<<30))
-}
+// Init prepares an outbox that is a part of its connection.
+func (o *Outbox) Init(w Writer, budget *Budget) { o.w, o.budget = w, budget }
 
 // Send offers whole frames, which it does not keep. After Close it does
 // nothing.
 func (o *Outbox) Send(frames []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.send(frames)
+	o.send(frames, false)
 }
 
-// Deliver is Send for frames of a subscription, unless left reports that it
-// has ended. See channels.Subscriber.
-func (o *Outbox) Deliver(frames []byte, left func() bool) {
+// Deliver is Send for frames of a subscription that never change, unless left
+// reports that it has ended. It reports whether it has kept them: see
+// channels.Subscriber.
+func (o *Outbox) Deliver(frames []byte, left func() bool) (kept bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if left() {
-		return
-	}
-	o.send(frames)
+	return !left() && o.send(frames, true)
 }
 
 // Hold keeps back everything that is sent until Release, so that an answer can
@@ -90,8 +77,8 @@ func (o *Outbox) Hold() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held = true
-	if b := o.waiting; b != nil {
-		b.heldFrom = len(b.queue)
+	if o.waiting != nil {
+		o.waiting.Mark()
 	}
 }
 
@@ -100,18 +87,15 @@ func (o *Outbox) Release(first []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held = false
-	if o.state != open {
-		return
+	switch {
+	case o.state != open:
+	case o.waiting == nil:
+		o.send(first, false)
+	case !o.waiting.Insert(first):
+		o.slow()
+	default:
+		o.flush()
 	}
-	b := o.waiting
-	if b == nil {
-		o.send(first)
-		return
-	}
-	b.queue = slices.Insert(b.queue, b.heldFrom, first...)
-	b.heldFrom = 0
-	o.flush()
-	o.checkLimit()
 }
 
 // Start ends a Hold that came before everything: it sends preface, which is no
@@ -125,8 +109,12 @@ func (o *Outbox) Start(preface []byte) {
 		return
 	}
 	var frames []byte
-	if o.waiting != nil {
-		frames, o.waiting = o.waiting.queue, nil
+	if q := o.waiting; q != nil {
+		for next := q.Next(); next != nil; next = q.Next() {
+			frames = append(frames, next...)
+			q.Sent(len(next))
+		}
+		o.waiting = nil
 	}
 	n, err := o.w.TryWrite(append(preface, frames...))
 	n -= len(preface)
@@ -136,7 +124,7 @@ func (o *Outbox) Start(preface []byte) {
 	case err != nil:
 		o.finish(err)
 	case n < len(frames):
-		o.waiting = &backlog{queue: frames, sent: n}
+		o.rest(frames, n, false)
 	}
 }
 
@@ -144,9 +132,7 @@ func (o *Outbox) Start(preface []byte) {
 func (o *Outbox) Flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.held {
-		o.flush()
-	}
+	o.flush()
 }
 
 // Close sends last, whole frames, behind everything that waits, and then
@@ -159,8 +145,19 @@ func (o *Outbox) Close(last []byte) {
 	}
 	o.held = false
 	o.state = closing
-	o.queue(last)
+	if _, ok := o.queue().Add(last, false); !ok {
+		o.partWith(last)
+	}
 	o.flush()
+}
+
+// CutOff implements [Owner]: the client does not read enough.
+func (o *Outbox) CutOff() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == open {
+		o.slow()
+	}
 }
 
 // Abort drops what waits and takes nothing more. It calls cut, which ends the
@@ -169,7 +166,7 @@ func (o *Outbox) Abort(cut func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.state = closed
-	o.waiting = nil
+	o.drop()
 	cut()
 }
 
@@ -187,57 +184,63 @@ func (o *Outbox) Waiting() int {
 	if o.waiting == nil {
 		return 0
 	}
-	return len(o.waiting.queue) - o.waiting.sent
+	return o.waiting.Len()
 }
 
 // The following need mu.
 
-func (o *Outbox) send(frames []byte) {
-	if o.state != open || len(frames) == 0 {
-		return
+func (o *Outbox) queue() *Queue {
+	if o.waiting == nil {
+		o.waiting = o.budget.NewQueue(o)
 	}
-	if o.held || o.waiting != nil {
-		o.queue(frames)
-		o.checkLimit()
-		return
-	}
-	n, err := o.w.TryWrite(frames)
-	if err != nil {
-		o.finish(err)
-		return
-	}
-	if n == len(frames) {
-		return
-	}
-	start := wholeFrames(frames, n)
-	o.queue(frames[start:])
-	o.waiting.sent = n - start
-	o.checkLimit()
+	return o.waiting
 }
 
-func (o *Outbox) queue(frames []byte) {
-	if o.waiting == nil {
-		o.waiting = new(backlog)
+func (o *Outbox) send(frames []byte, shared bool) (kept bool) {
+	if o.state != open || len(frames) == 0 {
+		return false
 	}
-	o.waiting.queue = append(o.waiting.queue, frames...)
+	if o.held || o.waiting != nil {
+		kept, ok := o.queue().Add(frames, shared)
+		if !ok {
+			o.slow()
+		}
+		return kept
+	}
+	n, err := o.w.TryWrite(frames)
+	switch {
+	case err != nil:
+		o.finish(err)
+	case n < len(frames):
+		return o.rest(frames, n, shared)
+	}
+	return false
+}
+
+// rest queues frames of which n bytes have gone out: those that have gone out
+// whole are left away. Nothing waits yet.
+func (o *Outbox) rest(frames []byte, n int, shared bool) (kept bool) {
+	start := wholeFrames(frames, n)
+	kept, _ = o.queue().Add(frames[start:], shared)
+	o.waiting.Sent(n - start)
+	return kept
 }
 
 func (o *Outbox) flush() {
-	if o.state == closed {
+	if o.state == closed || o.held {
 		return
 	}
-	if b := o.waiting; b != nil {
-		n, err := o.w.TryWrite(b.queue[b.sent:])
-		if err != nil {
-			o.finish(err)
-			return
-		}
-		b.sent += n
-		if b.sent < len(b.queue) {
-			if o.state == open {
-				b.compact()
+	if q := o.waiting; q != nil {
+		for next := q.Next(); next != nil; next = q.Next() {
+			n, err := o.w.TryWrite(next)
+			if err != nil {
+				o.finish(err)
+				return
 			}
-			return
+			q.Sent(n)
+			if n < len(next) {
+				return
+			}
 		}
 		o.waiting = nil
 	}
@@ -246,23 +249,31 @@ func (o *Outbox) flush() {
 	}
 }
 
-// compact forgets written frames once they are the larger part of the queue.
-func (b *backlog) compact() {
-	if b.sent < len(b.queue)/2 {
-		return
-	}
-	start := wholeFrames(b.queue, b.sent)
-	b.queue = append(b.queue[:0], b.queue[start:]...)
-	b.sent -= start
+// slow cuts off a slow consumer: it gets the rest of the frame that the socket
+// has a part of, and a goodbye.
+func (o *Outbox) slow() {
+	o.held = false
+	o.state = closing
+	o.partWith(o.w.Slow())
+	o.flush()
 }
 
-// unfinished is the rest of the frame that the socket has a part of.
-func (b *backlog) unfinished() []byte {
-	end := wholeFrames(b.queue, b.sent)
-	if end < b.sent {
-		end += protocol.FrameLen(b.queue[end:])
+// partWith replaces what waits, but for the rest of a frame.
+func (o *Outbox) partWith(last []byte) {
+	var rest []byte
+	if q := o.waiting; q != nil {
+		rest = slices.Clone(unfinished(q.Drop()))
 	}
-	return b.queue[b.sent:end]
+	_, _ = o.queue().Add(append(rest, last...), false) // there is room
+}
+
+// unfinished is the rest of the frame within which sent is.
+func unfinished(frames []byte, sent int) []byte {
+	end := wholeFrames(frames, sent)
+	if end < sent {
+		end += protocol.FrameLen(frames[end:])
+	}
+	return frames[sent:end]
 }
 
 // wholeFrames is where the last frame ends that is wholly within the first n
@@ -278,20 +289,15 @@ func wholeFrames(frames []byte, n int) (end int) {
 	return end
 }
 
-// checkLimit cuts off a slow consumer.
-func (o *Outbox) checkLimit() {
-	b := o.waiting
-	if o.state != open || b == nil || len(b.queue)-b.sent <= int(o.limit) {
-		return
+func (o *Outbox) drop() {
+	if o.waiting != nil {
+		o.waiting.Drop()
+		o.waiting = nil
 	}
-	o.held = false
-	o.state = closing
-	o.waiting = &backlog{queue: append(slices.Clone(b.unfinished()), o.w.Slow()...)}
-	o.flush()
 }
 
 func (o *Outbox) finish(err error) {
 	o.state = closed
-	o.waiting = nil
+	o.drop()
 	o.w.Finish(err)
 }

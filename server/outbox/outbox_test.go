@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"belfry/protocol"
 )
@@ -59,10 +61,15 @@ func frames(texts ...string) (all []byte) {
 
 const plenty = 1 << 20
 
+// newBudget is one that nothing watches over.
+func newBudget(client, total int) *Budget {
+	return &Budget{limits: Limits{Client: client, Total: total, Timeout: 30 * time.Second}, over: make(chan struct{}, 1), waiting: make(map[*Queue]struct{})}
+}
+
 func newOutbox(room, limit int) (*Outbox, *socket) {
 	s := &socket{room: room}
 	o := new(Outbox)
-	o.Init(s, limit)
+	o.Init(s, newBudget(limit, 1<<30))
 	return o, s
 }
 
@@ -218,17 +225,120 @@ func TestSlowConsumerWhileHeld(t *testing.T) {
 	}
 }
 
-func TestExactlyTheLimitMayWait(t *testing.T) {
+// The limit, and the largest item beside it, may wait.
+func TestLimit(t *testing.T) {
 	o, s := newOutbox(0, len(frames("a", "b")))
-	o.Send(frame("a"))
-	o.Send(frame("b"))
+	for _, text := range []string{"a", "b", "c", "d"} {
+		o.Send(frame(text))
+	}
 	if s.slow != 0 {
 		t.Error("cut off at the limit")
 	}
-	o.Send(frame("c"))
+	o.Send(frame("e"))
 	if s.slow != 1 {
 		t.Error("not cut off over the limit")
 	}
+}
+
+// A client that has asked for a large answer is not slow for the events that come
+// while it reads that.
+func TestLargeAnswer(t *testing.T) {
+	small := frame("small")
+	limit := 10 * len(small)
+	o, s := newOutbox(0, limit)
+	o.Hold()
+	o.Release(frame(strings.Repeat("x", 5*limit)))
+	for range 10 {
+		o.Send(small)
+	}
+	if s.slow != 0 {
+		t.Fatal("cut off")
+	}
+	for range 10 {
+		o.Send(small)
+	}
+	if s.slow != 1 {
+		t.Error("not cut off when it does not read")
+	}
+}
+
+// What waits for many is kept once, and is not what a batch is made in.
+func TestSharedBytes(t *testing.T) {
+	large := frame(strings.Repeat("x", leastShared))
+	o, s := newOutbox(0, plenty)
+	never := func() bool { return false }
+	if o.Deliver(frame("small"), never) {
+		t.Error("a small frame is kept")
+	}
+	if !o.Deliver(large, never) || !o.Deliver(large, never) {
+		t.Error("a large frame is copied")
+	}
+	o.Send(frame("last"))
+	for s.got.Len() < len(frames("small", "last"))+2*len(large) {
+		s.room = 7
+		o.Flush()
+	}
+	want(t, s, "small", strings.Repeat("x", leastShared), strings.Repeat("x", leastShared), "last")
+	if n := o.budget.Bytes(); n != 0 || len(o.budget.waiting) != 0 {
+		t.Errorf("%d bytes of %d queues are counted", n, len(o.budget.waiting))
+	}
+}
+
+// Clients that take nothing are cut off in time, and those who take something
+// are not.
+func TestStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(Limits{Client: plenty, Total: plenty, Timeout: 30 * time.Second})
+		defer b.Close()
+		var stalled, reads Outbox
+		no, little := &socket{}, &socket{}
+		stalled.Init(no, b)
+		reads.Init(little, b)
+		for _, o := range []*Outbox{&stalled, &reads} {
+			o.Send(frame(strings.Repeat("x", 1000)))
+		}
+		for range 40 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			reads.Locked(func() { little.room = 1 })
+			reads.Flush()
+		}
+		if no.slow != 1 || little.slow != 0 {
+			t.Errorf("cut off: who takes nothing %d times, who takes little %d times", no.slow, little.slow)
+		}
+	})
+}
+
+// When too much waits for all together, those with most are cut off.
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, size = 20, 1000
+		b := NewBudget(Limits{Client: plenty, Total: clients * size, Timeout: time.Hour})
+		defer b.Close()
+		var sockets [clients]socket
+		var outboxes [clients]Outbox
+		for i := range outboxes {
+			outboxes[i].Init(&sockets[i], b)
+			outboxes[i].Send(frame(strings.Repeat("x", size/2)))
+		}
+		synctest.Wait()
+		outboxes[7].Send(frame(strings.Repeat("x", clients*size)))
+		synctest.Wait()
+		for i := range sockets {
+			if (sockets[i].slow == 1) != (i == 7) {
+				t.Errorf("client %d was cut off %d times", i, sockets[i].slow)
+			}
+		}
+		if n := b.Bytes(); n > clients*size {
+			t.Errorf("%d bytes wait", n)
+		}
+		for i := range outboxes {
+			outboxes[i].Abort(func() {})
+		}
+		if n := b.Bytes(); n != 0 || len(b.waiting) != 0 {
+			t.Errorf("%d bytes of %d queues are counted in the end", n, len(b.waiting))
+		}
+	})
 }
 
 func TestClose(t *testing.T) {
@@ -405,7 +515,7 @@ func FuzzOutbox(f *testing.F) {
 // What a delivery costs beside the system call.
 func BenchmarkSend(b *testing.B) {
 	o := new(Outbox)
-	o.Init(devNull{}, plenty)
+	o.Init(devNull{}, newBudget(plenty, 1<<30))
 	f := frame("x")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -33,10 +33,11 @@ func (w *wire) Send(frames []byte) {
 	w.sent.Write(frames)
 }
 
-func (w *wire) Deliver(s *channels.Subscription, frames []byte) {
+func (w *wire) Deliver(s *channels.Subscription, frames []byte) (kept bool) {
 	if !s.Left() {
 		w.Send(frames)
 	}
+	return false
 }
 
 func (w *wire) Hold() { w.holding = true }

@@ -26,7 +26,7 @@ type Conn interface {
 	// Send queues whole frames.
 	Send(frames []byte)
 	// Deliver is channels.Subscriber's: frames are lines if the transport's are.
-	Deliver(s *channels.Subscription, frames []byte)
+	Deliver(s *channels.Subscription, frames []byte) (kept bool)
 	// Hold keeps back what is sent until Release, which sends first ahead of it.
 	Hold()
 	Release(first []byte)
@@ -101,7 +101,9 @@ func (s *Session) ID() protocol.SocketID { return s.id }
 func (s *Session) Lines() bool { return s.transport.Lines() }
 
 // Deliver implements channels.Subscriber.
-func (s *Session) Deliver(sub *channels.Subscription, frames []byte) { s.conn.Deliver(sub, frames) }
+func (s *Session) Deliver(sub *channels.Subscription, frames []byte) (kept bool) {
+	return s.conn.Deliver(sub, frames)
+}
 
 // Send implements channels.Subscriber.
 func (s *Session) Send(f protocol.Frame) { s.answer(f) }

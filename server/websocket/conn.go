@@ -57,7 +57,7 @@ type socket interface {
 // init prepares a connection. The outbox and the watch need the whole.
 func (c *conn) init(h *Handler, s socket) {
 	c.handler, c.socket = h, s
-	c.out.Init(s, h.MaxOutboxBytes)
+	c.out.Init(s, h.Budget)
 	c.seen.Store(h.Watch.Now())
 }
 
@@ -65,7 +65,9 @@ func (c *conn) init(h *Handler, s socket) {
 func (c *conn) Send(frames []byte) { c.out.Send(frames) }
 
 // Deliver implements session.Conn.
-func (c *conn) Deliver(s *channels.Subscription, frames []byte) { c.out.Deliver(frames, s.Left) }
+func (c *conn) Deliver(s *channels.Subscription, frames []byte) (kept bool) {
+	return c.out.Deliver(frames, s.Left)
+}
 
 // Hold implements session.Conn.
 func (c *conn) Hold() { c.out.Hold() }

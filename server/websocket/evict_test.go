@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	"belfry/channels"
 	"belfry/server/apps"
@@ -15,6 +16,7 @@ import (
 	"belfry/server/internal/wstest"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/websocket"
@@ -54,7 +56,9 @@ func TestEvictAmidAdmission(t *testing.T) {
 			defer watch.Close()
 			registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 			app := registry.ByID("1")
-			h := &websocket.Handler{Watch: watch, Metrics: m, MaxOutboxBytes: config.MinOutboxBytes, Capacity: session.NewCapacity(0, 0)}
+			budget := outbox.NewBudget(outbox.Limits{Client: config.MinOutboxBytes, Total: 1 << 30, Timeout: time.Minute})
+			defer budget.Close()
+			h := &websocket.Handler{Watch: watch, Metrics: m, Budget: budget, Capacity: session.NewCapacity(0, 0)}
 			var once sync.Once
 			h.Log = slog.New(onOpened{slog.DiscardHandler, func() {
 				once.Do(func() {

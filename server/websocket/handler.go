@@ -27,6 +27,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
+	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
 )
@@ -37,8 +38,8 @@ type Handler struct {
 	Watch     *keepalive.Watch
 	Metrics   *metrics.Metrics
 	Log       *slog.Logger
-	// MaxOutboxBytes may wait for one connection.
-	MaxOutboxBytes int
+	// Budget bounds what may wait for connections.
+	Budget *outbox.Budget
 	// Capacity is taken by clients that are served; a client that finds none is
 	// closed with 4100.
 	Capacity *session.Capacity
