@@ -121,8 +121,26 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// The WebSocket library's part of a connection has a finalizer and points to
-// itself: whoever forgets to close it keeps its 2 kB for ever.
+// An idle connection on Linux has no goroutine, with TLS or without.
+func TestIdleConnectionsHaveNoGoroutine(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("connections are parked on Linux")
+	}
+	for _, tt := range forms(t) {
+		t.Run(tt.name, func(t *testing.T) {
+			s := servertest.Start(t, tt.edit)
+			s.Connect(t, "1").Sync()
+			before := runtime.NumGoroutine()
+			const idle = 50
+			for range idle {
+				s.Connect(t, "1").Sync()
+			}
+			servertest.Eventually(t, "no more goroutines than before", func() bool { return runtime.NumGoroutine() < before+idle/2 })
+		})
+	}
+}
+
+// What was a connection's is collected when it has gone.
 func TestConnectionsLeaveNoMemory(t *testing.T) {
 	s := servertest.Start(t)
 	const connections, limit = 2000, 2 << 20

@@ -176,9 +176,6 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		return nil, err
 	}
 	s.http = s.newHTTP(s.routes())
-	if s.secured() {
-		s.http.TLSConfig = s.certificate.config()
-	}
 	if s.metricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
@@ -232,7 +229,7 @@ func (s *Server) MetricsAddr() net.Addr {
 }
 
 // Secure reports whether the server speaks TLS.
-func (s *Server) Secure() bool { return s.http.TLSConfig != nil }
+func (s *Server) Secure() bool { return s.secured() }
 
 // Run serves until the context ends, and then drains: it accepts no more,
 // finishes the requests it has, tells clients to reconnect over
@@ -246,19 +243,18 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
-			var err error
-			if server.TLSConfig != nil {
-				err = server.ServeTLS(listener, "", "")
-			} else {
-				err = server.Serve(plainListener{listener, s.refusals})
-			}
+			err := server.Serve(listener)
 			if !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 				stop()
 			}
 		})
 	}
-	serve(s.http, s.listener)
+	if s.secured() {
+		serve(s.http, websocket.ListenTLS(s.listener, s.certificate.config()))
+	} else {
+		serve(s.http, plainListener{s.listener, s.refusals})
+	}
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.metricsListener)
 	}

@@ -28,5 +28,10 @@ func (c *certificate) load(files config.TLS) (changed bool, err error) {
 
 // config serves the certificate that is current when a client connects.
 func (c *certificate) config() *tls.Config {
-	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil }}
+	return &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+		// No HTTP/2, which no client of this protocol needs and whose streams
+		// would have to be bounded apart.
+		NextProtos: []string{"http/1.1"},
+	}
 }

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 
@@ -15,15 +16,31 @@ type parked struct {
 	conn
 	poller *poller
 	fd     int
+	sealed *sealed // nil without TLS
 
 	// Guarded by the outbox's lock.
 	watched  bool // the poller knows the descriptor
 	wantsOut bool // it tells when the socket becomes writable
 	fdClosed bool // the number may be another's by now
+	ending   bool // end the stream when the last records have gone out
 }
 
-// newConn takes over a connection: parked if it is a plain TCP socket.
+// sealed is the TLS of a connection.
+type sealed struct {
+	*tls.Conn
+	socket *tlsSocket
+}
+
+// newConn takes over a connection: parked if it is a TCP socket, with TLS or
+// without.
 func (h *Handler) newConn(nc net.Conn) (*conn, error) {
+	var s *sealed
+	if secure, ok := nc.(*tls.Conn); ok {
+		if socket, ok := secure.NetConn().(*tlsSocket); ok {
+			s = &sealed{secure, socket}
+			nc = socket.TCPConn
+		}
+	}
 	if wrapped, ok := nc.(interface{ TCP() *net.TCPConn }); ok {
 		nc = wrapped.TCP()
 	}
@@ -42,17 +59,25 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 		return nil, errors.Join(ctlErr, err)
 	}
 	tcp.Close() // the duplicate keeps the connection; Go's poller is rid of it
-	p := &parked{fd: fd, poller: h.pollers.pick(fd)}
+	if s != nil {
+		s.socket.park(fd)
+	}
+	p := &parked{fd: fd, poller: h.pollers.pick(fd), sealed: s}
 	p.init(h, p)
 	return &p.conn, nil
 }
 
 func (p *parked) start(early []byte) {
 	p.takeEarly(early)
+	if p.sealed != nil {
+		p.openEarly()
+	}
 	var err error
 	p.out.Locked(func() {
-		p.watched = true
-		err = p.poller.add(p, p.wantsOut)
+		if !p.fdClosed {
+			p.watched = true
+			err = p.poller.add(p, p.wantsOut)
+		}
 	})
 	if err != nil {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
@@ -62,20 +87,65 @@ func (p *parked) start(early []byte) {
 
 // TryWrite implements outbox.Writer.
 func (p *parked) TryWrite(b []byte) (n int, err error) {
+	if p.sealed != nil {
+		return p.seal(b)
+	}
+	if n, err = writeSome(p.fd, b); err != nil {
+		return n, err
+	}
+	return n, p.watchWritable(n < len(b))
+}
+
+// writeSome writes what a descriptor takes without blocking.
+func writeSome(fd int, b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := unix.Write(p.fd, b[n:])
+		m, err := unix.Write(fd, b[n:])
 		switch err {
 		case nil:
 			n += m
-			continue
 		case unix.EINTR:
-			continue
 		case unix.EAGAIN:
-			return n, p.watchWritable(true)
+			return n, nil
+		default:
+			return n, err
 		}
+	}
+	return n, nil
+}
+
+// maxRecord is the most that a TLS record carries, in bytes (RFC 8446 section
+// 5.1).
+const maxRecord = 16 << 10
+
+// seal is TryWrite with TLS. A record that was made has to go out, so the next
+// one is made when the socket has taken it.
+func (p *parked) seal(b []byte) (n int, err error) {
+	blocked, err := p.sealed.socket.flush()
+	for err == nil && !blocked && n < len(b) {
+		var m int
+		if m, err = p.sealed.Write(b[n:min(len(b), n+maxRecord)]); err == nil {
+			n += m
+			blocked, err = p.sealed.socket.flush()
+		}
+	}
+	if err != nil {
 		return n, err
 	}
-	return n, p.watchWritable(false)
+	return n, p.watchWritable(blocked)
+}
+
+// flushRecords writes records that are left. The outbox's lock is held.
+func (p *parked) flushRecords() {
+	blocked, err := p.sealed.socket.flush()
+	switch {
+	case p.fdClosed:
+	case err != nil:
+		p.cut()
+	case !blocked && p.ending:
+		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
+	default:
+		_ = p.watchWritable(blocked) // an error shows at the next write
+	}
 }
 
 func (p *parked) watchWritable(want bool) error {
@@ -94,9 +164,14 @@ func (p *parked) watchWritable(want bool) error {
 // be a call less, but if the peer still sends, as it must not behind a close
 // frame, the reset would overtake what it has not read yet.
 func (p *parked) Finish(err error) {
-	if err != nil {
+	switch {
+	case err != nil:
 		p.cut()
-	} else {
+	case p.sealed != nil:
+		_ = p.sealed.CloseWrite() // says goodbye, behind what is left
+		p.ending = true
+		p.flushRecords()
+	default:
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
 	}
 }
@@ -111,6 +186,9 @@ func (p *parked) cut() {
 func (p *parked) ready(events uint32, input []byte) {
 	defer p.recovered()
 	if events&unix.EPOLLOUT != 0 {
+		if p.sealed != nil {
+			p.out.Locked(p.flushRecords)
+		}
 		p.out.Flush()
 	}
 	if events&^unix.EPOLLOUT != 0 {
@@ -128,7 +206,39 @@ func (p *parked) read(input []byte) {
 		return
 	}
 	p.seen.Store(p.handler.Watch.Now())
-	p.take(input[:n])
+	switch {
+	case p.sealed == nil:
+		p.take(input[:n])
+	case !p.ended && !p.closing.Load():
+		p.open(input[:n], p.poller.opened)
+	}
+}
+
+// openEarly is open for what the TLS connection has read already.
+func (p *parked) openEarly() {
+	defer p.recovered()
+	p.open(nil, make([]byte, 512))
+}
+
+// open takes what is in TLS records, of which b has come, by way of a buffer.
+func (p *parked) open(b, opened []byte) {
+	p.sealed.socket.in = b
+	for {
+		n, err := p.sealed.Read(opened)
+		p.take(opened[:n])
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, errNothingToRead) {
+			p.gone() // closed, or no TLS
+			return
+		}
+		// To read may have been to answer, as a change of keys is.
+		if blocked, _ := p.sealed.socket.flush(); blocked {
+			p.out.Locked(p.flushRecords)
+		}
+		return
+	}
 }
 
 // gone closes the descriptor: the peer has gone, or was cut.
@@ -138,7 +248,11 @@ func (p *parked) gone() {
 	defer p.handler.remove(&p.conn)
 	defer p.out.Abort(func() {
 		p.fdClosed = true
-		unix.Close(p.fd)
+		if p.sealed != nil {
+			p.sealed.socket.close()
+		} else {
+			unix.Close(p.fd)
+		}
 	})
 	defer p.poller.remove(p)
 	p.leave(session.ByClient)

@@ -2,7 +2,13 @@
 
 package websocket
 
-import "net"
+import (
+	"crypto/tls"
+	"net"
+)
+
+// ListenTLS makes a listener's connections speak TLS.
+func ListenTLS(l net.Listener, config *tls.Config) net.Listener { return tls.NewListener(l, config) }
 
 // newConn takes over a connection; parking needs epoll.
 func (h *Handler) newConn(nc net.Conn) (*conn, error) {

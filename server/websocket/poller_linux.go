@@ -47,6 +47,8 @@ type poller struct {
 	raw  syscall.RawConn
 	fd   int
 
+	opened []byte // owned by run: what TLS records hold
+
 	mu    sync.Mutex // guards conns
 	conns map[int]*parked
 }
@@ -67,7 +69,7 @@ func newPoller() (*poller, error) {
 		file.Close()
 		return nil, err
 	}
-	return &poller{file: file, raw: raw, fd: fd, conns: make(map[int]*parked)}, nil
+	return &poller{file: file, raw: raw, fd: fd, opened: make([]byte, inputBuffer), conns: make(map[int]*parked)}, nil
 }
 
 // add begins to watch a connection.

@@ -323,6 +323,14 @@ func (c *Conn) Leave() error {
 	return c.nc.Close()
 }
 
+// Raw is the TCP connection, beneath TLS.
+func (c *Conn) Raw() net.Conn {
+	if secure, ok := c.nc.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return c.nc
+}
+
 // Drop closes the socket without a word.
 func (c *Conn) Drop() { c.nc.Close() }
 

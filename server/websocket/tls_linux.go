@@ -1,0 +1,147 @@
+package websocket
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ListenTLS makes a listener's connections speak TLS. They can be parked once they
+// are WebSockets.
+func ListenTLS(l net.Listener, config *tls.Config) net.Listener { return tlsListener{l, config} }
+
+type tlsListener struct {
+	net.Listener
+	config *tls.Config
+}
+
+// Accept implements net.Listener.
+func (l tlsListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return tls.Server(nc, l.config), nil
+	}
+	return tls.Server(&tlsSocket{TCPConn: tcp}, l.config), nil
+}
+
+// tlsSocket is what a TLS connection reads and writes records by: the TCP
+// connection while net/http serves requests, and a parked connection's descriptor
+// from then on. Then it never blocks: there is nothing to read but what the
+// poller has read, and what the descriptor does not take is kept.
+type tlsSocket struct {
+	*net.TCPConn // until it is parked
+
+	in []byte // read by the poller, whose goroutine owns it
+
+	mu     sync.Mutex // guards the following, and each use of fd for writing
+	parked bool
+	closed bool // the number may be another's by now
+	fd     int
+	out    []byte // records, at most a few, that the descriptor has not taken
+}
+
+// park makes the socket one of a descriptor. Nobody uses it meanwhile.
+func (s *tlsSocket) park(fd int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parked, s.fd = true, fd
+}
+
+// errNothingToRead is a temporary error, after which a TLS connection goes on.
+var errNothingToRead net.Error = os.ErrDeadlineExceeded.(net.Error)
+
+// Read implements net.Conn.
+func (s *tlsSocket) Read(p []byte) (int, error) {
+	if !s.parked {
+		return s.TCPConn.Read(p)
+	}
+	if len(s.in) == 0 {
+		return 0, errNothingToRead
+	}
+	n := copy(p, s.in)
+	s.in = s.in[n:]
+	return n, nil
+}
+
+// Write implements net.Conn. A parked socket takes everything: its callers look at
+// flush before they write more.
+func (s *tlsSocket) Write(p []byte) (int, error) {
+	if !s.parked {
+		return s.TCPConn.Write(p)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.out) > 0 {
+		s.out = append(s.out, p...)
+		return len(p), nil
+	}
+	n, err := s.write(p)
+	if err != nil {
+		return n, err
+	}
+	s.out = append(s.out, p[n:]...)
+	return len(p), nil
+}
+
+// flush writes records that are left, and reports whether some still are.
+func (s *tlsSocket) flush() (blocked bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.out) == 0 {
+		return false, nil
+	}
+	n, err := s.write(s.out)
+	if n == len(s.out) {
+		s.out = nil // and its memory
+		return false, err
+	}
+	s.out = s.out[n:]
+	return true, err
+}
+
+// write writes what the descriptor takes. mu is held.
+func (s *tlsSocket) write(p []byte) (n int, err error) {
+	if s.closed {
+		return 0, net.ErrClosed
+	}
+	return writeSome(s.fd, p)
+}
+
+// close closes the descriptor, after which nothing is written.
+func (s *tlsSocket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.out = nil
+	unix.Close(s.fd)
+}
+
+// Deadlines are net/http's; a parked socket has its own.
+
+// SetDeadline implements net.Conn.
+func (s *tlsSocket) SetDeadline(t time.Time) error { return s.deadline(s.TCPConn.SetDeadline, t) }
+
+// SetReadDeadline implements net.Conn.
+func (s *tlsSocket) SetReadDeadline(t time.Time) error {
+	return s.deadline(s.TCPConn.SetReadDeadline, t)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (s *tlsSocket) SetWriteDeadline(t time.Time) error {
+	return s.deadline(s.TCPConn.SetWriteDeadline, t)
+}
+
+func (s *tlsSocket) deadline(set func(time.Time) error, t time.Time) error {
+	if s.parked {
+		return nil
+	}
+	return set(t)
+}
