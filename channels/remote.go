@@ -262,6 +262,7 @@ func (c *channel) update(driver cluster.Driver) error {
 	share, doubts := c.share(), r.doubts
 	c.mu.Unlock()
 	o, err := driver.Update(c.app.broker.ctx, c.topic(), share)
+	members := newRoster(o.Roster) // Encoding a large roster takes milliseconds, which the lock is spared.
 	c.mu.Lock()
 	if err != nil {
 		r.doubt() // whether it has happened is not known
@@ -286,7 +287,7 @@ func (c *channel) update(driver cluster.Driver) error {
 		}
 	}
 	if share.Load {
-		c.load(o)
+		c.load(o, members)
 	}
 	c.tell(o)
 	switch {
@@ -364,8 +365,9 @@ func (c *channel) tell(o cluster.Outcome) {
 }
 
 // load makes the cluster's members and last event this node's. Subscribers who
-// knew others are told the differences. mu is held.
-func (c *channel) load(o cluster.Outcome) {
+// knew others are told the differences. members holds those of o.Roster. mu is
+// held.
+func (c *channel) load(o cluster.Outcome, members *roster) {
 	r := c.remote
 	first := c.count == 0
 	r.loaded = true
@@ -379,10 +381,9 @@ func (c *channel) load(o cluster.Outcome) {
 		}
 	}
 	if c.kind.IsPresence() {
-		before := c.members
-		c.members = newRoster(o.Roster)
+		c.tellDifference(members, o.Roster)
+		c.members = members
 		r.version = o.Version
-		c.tellDifference(before, c.members)
 	}
 	early := r.early
 	r.early = nil
@@ -392,18 +393,18 @@ func (c *channel) load(o cluster.Outcome) {
 }
 
 // tellDifference tells subscribers what has changed while nothing was heard.
-// mu is held.
-func (c *channel) tellDifference(before, after *roster) {
+// members holds those of list, who are there now. mu is held.
+func (c *channel) tellDifference(members *roster, list []protocol.Member) {
 	now := time.Now()
 	var idle []*shard
-	for _, m := range before.order {
-		if after.byID[m.UserID] == nil {
-			idle = append(idle, c.append(pending{frame: protocol.MemberRemovedFrame(c.name, m.UserID), at: now})...)
+	for _, id := range c.members.ids() {
+		if members.byID[id] == nil {
+			idle = append(idle, c.append(pending{frame: protocol.MemberRemovedFrame(c.name, id), at: now})...)
 		}
 	}
-	for _, m := range after.order {
-		if before.byID[m.UserID] == nil {
-			idle = append(idle, c.append(pending{frame: protocol.MemberAddedFrame(c.name, m.Member), at: now})...)
+	for _, m := range list {
+		if c.members.byID[m.UserID] == nil {
+			idle = append(idle, c.append(pending{frame: protocol.MemberAddedFrame(c.name, m), at: now})...)
 		}
 	}
 	c.queue(idle)
