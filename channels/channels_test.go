@@ -510,7 +510,7 @@ func TestPresence(t *testing.T) {
 		r := newRecorder()
 		s, joined, err := a.Subscribe(r, "presence-c", &protocol.Member{UserID: user, UserInfo: json.RawMessage(info)})
 		var ids []string
-		for _, m := range joined.Members {
+		for _, m := range decode(t, joined.Members) {
 			ids = append(ids, m.UserID+string(m.UserInfo))
 		}
 		return r, s, ids, err

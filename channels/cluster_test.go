@@ -200,8 +200,8 @@ func TestClusterCache(t *testing.T) {
 	}
 }
 
-func ids(members []protocol.Member) (ids []string) {
-	for _, m := range members {
+func ids(t testing.TB, members []protocol.Members) (ids []string) {
+	for _, m := range decode(t, members) {
 		ids = append(ids, m.UserID)
 	}
 	slices.Sort(ids)
@@ -212,18 +212,18 @@ func TestClusterPresence(t *testing.T) {
 	w := newWorld(t, 3, Limits{})
 	const c = "presence-c"
 	ann, annOnOne, j := w.join(t, 0, c, "ann")
-	if got := ids(j.Members); !slices.Equal(got, []string{"ann"}) {
+	if got := ids(t, j.Members); !slices.Equal(got, []string{"ann"}) {
 		t.Errorf("ann sees %v", got)
 	}
 	bob, _, j := w.join(t, 1, c, "bob")
-	if got := ids(j.Members); !slices.Equal(got, []string{"ann", "bob"}) {
+	if got := ids(t, j.Members); !slices.Equal(got, []string{"ann", "bob"}) {
 		t.Errorf("bob sees %v", got)
 	}
 	ann.wait(t, `{"user_id":"bob"}`)
 
 	// A second connection of a user, on another node, is no news.
 	_, annOnTwo, j := w.join(t, 1, c, "ann")
-	if got := ids(j.Members); !slices.Equal(got, []string{"ann", "bob"}) {
+	if got := ids(t, j.Members); !slices.Equal(got, []string{"ann", "bob"}) {
 		t.Errorf("ann's second connection sees %v", got)
 	}
 	w.apps[0].Unsubscribe(annOnOne)
@@ -270,7 +270,7 @@ func TestClusterPresenceIsFull(t *testing.T) {
 func replay(t *testing.T, r *recorder, j Joined) map[string]bool {
 	t.Helper()
 	roster := map[string]bool{}
-	for _, m := range j.Members {
+	for _, m := range decode(t, j.Members) {
 		roster[m.UserID] = true
 	}
 	r.mu.Lock()

@@ -52,7 +52,7 @@ func (c *channel) state() State {
 	c.expire(now)
 	s := State{Subscriptions: int(c.count)}
 	if c.members != nil {
-		s.Users = len(c.members.order)
+		s.Users = len(c.members.byID)
 	}
 	if c.last != nil {
 		s.LastData = c.last.data
@@ -99,9 +99,5 @@ func (a *App) Users(name string) ([]string, error) {
 	if c.members == nil {
 		return nil, nil
 	}
-	ids := make([]string, len(c.members.order))
-	for i, m := range c.members.order {
-		ids[i] = m.UserID
-	}
-	return ids, nil
+	return c.members.ids(), nil
 }

@@ -18,6 +18,7 @@ import (
 type remote struct {
 	entering int32            // connections that wait to be subscribers
 	here     map[string]*here // users of this node, on a presence channel
+	untold   map[string]*here // those of whom the cluster does not know what is so; nil while there are none
 	changed  chan struct{}    // closed when anything below has changed; nil while nobody waits
 
 	working   bool   // a goroutine is bringing the cluster up to date
@@ -33,16 +34,6 @@ type remote struct {
 	version uint64            // of the channel's members
 	kept    uint64            // of its last event when that was loaded
 	early   []cluster.Message // changes of the members since the node listens, before they are loaded
-}
-
-// here is a user of this node.
-type here struct {
-	member      protocol.Member
-	connections int
-	sent        bool   // to the cluster, which may not have answered yet
-	known       bool   // to the cluster
-	since       uint64 // the version of the members that has it; when known
-	full        bool   // the cluster has refused it
 }
 
 // maxEarly is how many changes are kept before the members are loaded; if there
@@ -142,28 +133,6 @@ func (r *remote) notify() {
 	}
 }
 
-// come counts a connection of a user in.
-func (r *remote) come(m protocol.Member) {
-	h := r.here[m.UserID]
-	if h == nil {
-		if r.here == nil {
-			r.here = make(map[string]*here)
-		}
-		h = &here{member: m}
-		r.here[m.UserID] = h
-	}
-	h.connections++
-}
-
-// leave counts a connection of a user out.
-func (r *remote) leave(userID string) {
-	h := r.here[userID]
-	h.connections--
-	if h.connections == 0 && !h.sent && !h.known {
-		delete(r.here, userID)
-	}
-}
-
 // present is how many connections of this node the cluster should know of. mu
 // is held.
 func (c *channel) present() int32 {
@@ -186,8 +155,8 @@ func (c *channel) differs() bool {
 	if c.present() != r.told || r.reset || r.recount || c.wanted() && c.needsLoad() {
 		return true
 	}
-	for _, h := range r.here {
-		if h.connections > 0 != h.known && !h.full {
+	for _, h := range r.untold {
+		if !h.full {
 			return true
 		}
 	}
@@ -262,6 +231,7 @@ func (c *channel) update(driver cluster.Driver) error {
 	share, doubts := c.share(), r.doubts
 	c.mu.Unlock()
 	o, err := driver.Update(c.app.broker.ctx, c.topic(), share)
+	members := newRoster(o.Roster) // Encoding a large roster takes milliseconds, which the lock is spared.
 	c.mu.Lock()
 	if err != nil {
 		r.doubt() // whether it has happened is not known
@@ -275,18 +245,18 @@ func (c *channel) update(driver cluster.Driver) error {
 	for _, m := range share.Join {
 		h := r.here[m.UserID]
 		h.sent, h.known, h.since = false, true, o.Version
+		r.compare(m.UserID, h)
 	}
 	for _, id := range o.Full {
 		h := r.here[id]
 		h.known, h.full = false, true
-	}
-	for id, h := range r.here {
-		if h.connections == 0 && !h.known {
+		if h.connections == 0 {
 			delete(r.here, id)
 		}
+		r.compare(id, h)
 	}
 	if share.Load {
-		c.load(o)
+		c.load(o, members)
 	}
 	c.tell(o)
 	switch {
@@ -315,14 +285,14 @@ func (c *channel) share() cluster.Share {
 		Watched:    c.kind == protocol.User,
 		Load:       c.wanted() && c.needsLoad(),
 	}
-	for id, h := range r.here {
-		switch {
-		case h.connections > 0 && !h.known:
+	for id, h := range r.untold {
+		if h.connections > 0 {
 			h.sent, h.full = true, false
 			s.Join = append(s.Join, h.member)
-		case h.connections == 0:
+		} else {
 			// If the user comes back meanwhile, it is new.
 			delete(r.here, id)
+			delete(r.untold, id)
 			s.Leave = append(s.Leave, id)
 		}
 	}
@@ -364,8 +334,9 @@ func (c *channel) tell(o cluster.Outcome) {
 }
 
 // load makes the cluster's members and last event this node's. Subscribers who
-// knew others are told the differences. mu is held.
-func (c *channel) load(o cluster.Outcome) {
+// knew others are told the differences. members holds those of o.Roster. mu is
+// held.
+func (c *channel) load(o cluster.Outcome, members *roster) {
 	r := c.remote
 	first := c.count == 0
 	r.loaded = true
@@ -379,10 +350,9 @@ func (c *channel) load(o cluster.Outcome) {
 		}
 	}
 	if c.kind.IsPresence() {
-		before := c.members
-		c.members = newRoster(o.Roster)
+		c.tellDifference(members, o.Roster)
+		c.members = members
 		r.version = o.Version
-		c.tellDifference(before, c.members)
 	}
 	early := r.early
 	r.early = nil
@@ -392,18 +362,18 @@ func (c *channel) load(o cluster.Outcome) {
 }
 
 // tellDifference tells subscribers what has changed while nothing was heard.
-// mu is held.
-func (c *channel) tellDifference(before, after *roster) {
+// members holds those of list, who are there now. mu is held.
+func (c *channel) tellDifference(members *roster, list []protocol.Member) {
 	now := time.Now()
 	var idle []*shard
-	for _, m := range before.order {
-		if after.byID[m.UserID] == nil {
-			idle = append(idle, c.append(pending{frame: protocol.MemberRemovedFrame(c.name, m.UserID), at: now})...)
+	for _, id := range c.members.ids() {
+		if members.byID[id] == nil {
+			idle = append(idle, c.append(pending{frame: protocol.MemberRemovedFrame(c.name, id), at: now})...)
 		}
 	}
-	for _, m := range after.order {
-		if before.byID[m.UserID] == nil {
-			idle = append(idle, c.append(pending{frame: protocol.MemberAddedFrame(c.name, m.Member), at: now})...)
+	for _, m := range list {
+		if c.members.byID[m.UserID] == nil {
+			idle = append(idle, c.append(pending{frame: protocol.MemberAddedFrame(c.name, m), at: now})...)
 		}
 	}
 	c.queue(idle)
@@ -470,6 +440,7 @@ func (r *remote) doubt() {
 		if h.connections == 0 {
 			delete(r.here, id) // nobody whom the next update does not name is there
 		}
+		r.compare(id, h)
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Subscription) UserID() string {
 	if s.member == nil {
 		return ""
 	}
-	return s.member.UserID
+	return s.member.userID
 }
 
 // Left reports that the subscription has ended.

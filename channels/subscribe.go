@@ -8,8 +8,8 @@ import (
 
 // Joined is what a new subscriber is answered with.
 type Joined struct {
-	// Members of a presence channel, the new one included.
-	Members []protocol.Member
+	// Members of a presence channel, the new one included, in parts.
+	Members []protocol.Members
 	// Last is the last event of a cache channel, nil if there is none.
 	Last protocol.Frame
 	// Count is the subscription count if this subscriber may have missed it; 0
@@ -32,7 +32,8 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 		c.remote.entering-- // to be counted below
 		s.channel = c
 		if m != nil {
-			s.member = c.members.byID[m.UserID]
+			// A member of the roster would keep alive a roster that load has replaced.
+			s.member = &member{userID: m.UserID}
 		}
 	} else {
 		c := a.lock(name)
@@ -57,8 +58,8 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	a.subscriptions.Add(1)
 	var idle []*shard
 	if first {
-		c.happenedBy(s.id, protocol.WebhookMemberAdded, s.member.UserID)
-		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, s.member.Member), at: time.Now()})
+		c.happenedBy(s.id, protocol.WebhookMemberAdded, m.UserID)
+		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, *m), at: time.Now()})
 	}
 	c.shard(sub).add(s) // behind that: nobody is told of itself
 	if m == nil && c.remote == nil {
@@ -87,7 +88,7 @@ func (a *App) Rejoin(s *Subscription) Joined {
 // joined is what a subscriber learns now. mu is held.
 func (c *channel) joined() (j Joined) {
 	if c.kind.IsPresence() {
-		j.Members = c.members.list()
+		j.Members = c.members.snapshot()
 	}
 	c.expire(time.Now())
 	if c.last != nil {
@@ -111,14 +112,14 @@ func (a *App) Unsubscribe(s *Subscription) {
 	switch {
 	case c.remote != nil:
 		if s.member != nil {
-			c.remote.leave(s.member.UserID)
+			c.remote.leave(s.member.userID)
 		}
 		c.kick()
 	case s.member == nil:
 		idle = c.countChanged(s.id)
 	case c.members.leave(s.member):
-		c.happenedBy(s.id, protocol.WebhookMemberRemoved, s.member.UserID)
-		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.UserID), at: time.Now()})
+		c.happenedBy(s.id, protocol.WebhookMemberRemoved, s.member.userID)
+		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.userID), at: time.Now()})
 	}
 	if c.count == 0 && c.remote == nil {
 		c.happenedBy(s.id, protocol.WebhookChannelVacated, "")

@@ -115,38 +115,6 @@ func CacheMissFrame(channel string) Frame {
 	return dataFrame(EventCacheMiss, channel, emptyObject)
 }
 
-// PresenceSucceededFrame answers a subscription to a presence channel with
-// all members, the new one among them.
-func PresenceSucceededFrame(channel string, members []Member) Frame {
-	size := 64
-	for _, m := range members {
-		size += 2*len(m.UserID) + len(m.UserInfo) + 16
-	}
-	data := append(make([]byte, 0, size), `{"presence":{"count":`...)
-	data = strconv.AppendInt(data, int64(len(members)), 10)
-	data = append(data, `,"ids":[`...)
-	for i, m := range members {
-		if i > 0 {
-			data = append(data, ',')
-		}
-		data = AppendString(data, m.UserID)
-	}
-	data = append(data, `],"hash":{`...)
-	for i, m := range members {
-		if i > 0 {
-			data = append(data, ',')
-		}
-		data = AppendString(data, m.UserID)
-		data = append(data, ':')
-		if m.UserInfo == nil {
-			data = append(data, "null"...)
-		} else {
-			data = append(data, m.UserInfo...)
-		}
-	}
-	return dataFrame(EventSubscriptionSucceeded, channel, append(data, "}}}"...))
-}
-
 // MemberAddedFrame tells a presence channel of a user's first connection.
 func MemberAddedFrame(channel string, m Member) Frame {
 	data := append(make([]byte, 0, 32+len(m.UserID)+len(m.UserInfo)), `{"user_id":`...)

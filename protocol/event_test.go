@@ -25,7 +25,7 @@ func TestFrames(t *testing.T) {
 		{"error without code", ErrorFrame(&Error{Message: "m"}), `{"event":"pusher:error","data":{"code":null,"message":"m"}}`},
 		{"succeeded", SubscriptionSucceededFrame("my-channel"),
 			`{"event":"pusher_internal:subscription_succeeded","channel":"my-channel","data":"{}"}`},
-		{"presence succeeded", PresenceSucceededFrame("presence-x", members),
+		{"presence succeeded", PresenceSucceededFrame("presence-x", []Members{encoded(members[0]), encoded(members[1])}),
 			`{"event":"pusher_internal:subscription_succeeded","channel":"presence-x","data":"{\"presence\":{\"count\":2,\"ids\":[\"1\",\"2\\\"\"],\"hash\":{\"1\":{\"name\":\"A\"},\"2\\\"\":null}}}"}`},
 		{"presence of nobody", PresenceSucceededFrame("presence-x", nil),
 			`{"event":"pusher_internal:subscription_succeeded","channel":"presence-x","data":"{\"presence\":{\"count\":0,\"ids\":[],\"hash\":{}}}"}`},
