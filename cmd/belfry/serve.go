@@ -64,6 +64,8 @@ func serve(args []string, stdout, stderr io.Writer) error {
 		// One more than there are cores, for the network poller: see server.New.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
+	floor := heapFloor()
+	defer runtime.KeepAlive(floor)
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.Level)
 	// Without this, a log into a pipe whose reader has gone ends the process.
@@ -90,6 +92,21 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	stop()
 	reloading.Wait()
 	return err
+}
+
+// heapFloorBytes is added to what the collector takes for the size of the heap.
+// A heap of 10 MB would be collected a dozen times a second under load; with this
+// it may at least grow by as much before that happens. docs/performance.md has the
+// figures.
+const heapFloorBytes = 16 << 20
+
+// heapFloor reserves addresses, which are never written to and so take no memory,
+// unless GOGC says how the heap is to grow.
+func heapFloor() []byte {
+	if os.Getenv("GOGC") != "" {
+		return nil
+	}
+	return make([]byte, heapFloorBytes)
 }
 
 func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
