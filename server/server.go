@@ -23,6 +23,7 @@ import (
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/outbox"
+	"belfry/server/poller"
 	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/webhooks"
@@ -45,6 +46,7 @@ type Server struct {
 	webhooks    *webhooks.Sender
 	watch       *keepalive.Watch
 	budget      *outbox.Budget
+	pollers     *poller.Pollers
 	websocket   *websocket.Handler
 	fallback    *fallback.Handler
 	refusals    *refusals.Log
@@ -109,6 +111,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	defer func() {
 		if err != nil {
 			s.closeListeners()
+			if s.pollers != nil {
+				s.pollers.Close()
+			}
 		}
 	}()
 	driver, err := s.prepare()
@@ -122,6 +127,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		if s.metricsListener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
 			return nil, fmt.Errorf("metrics.listen: %w", err)
 		}
+	}
+	if s.pollers, err = poller.Start(); err != nil {
+		return nil, err
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
 	// A processor is left to the network poller, which the flushers, always in
@@ -157,6 +165,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Log:       log,
 		Budget:    s.budget,
 		Capacity:  capacity,
+		Pollers:   s.pollers,
 	}
 	s.fallback = &fallback.Handler{
 		Admission: admission,
@@ -166,15 +175,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Budget:    s.budget,
 		Capacity:  capacity,
 	}
-	if err := s.websocket.Start(); err != nil {
-		s.watch.Close()
-		s.budget.Close()
-		s.broker.Close()
-		none, cancel := context.WithCancel(context.Background())
-		cancel()
-		s.webhooks.Close(none)
-		return nil, err
-	}
+	s.websocket.Start()
 	s.http = s.newHTTP(s.routes())
 	if s.metricsListener != nil {
 		mux := http.NewServeMux()
@@ -302,6 +303,7 @@ func (s *Server) drain() {
 		s.metricsHTTP.Close()
 	}
 	s.broker.Close()
+	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
 	s.webhooks.Close(ctx)

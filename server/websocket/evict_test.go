@@ -17,6 +17,7 @@ import (
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/outbox"
+	"belfry/server/poller"
 	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/websocket"
@@ -67,9 +68,12 @@ func TestEvictAmidAdmission(t *testing.T) {
 				})
 			}})
 			h.Admission = &session.Admission{Apps: registry, Metrics: m, Log: h.Log, Refusals: refusals.New(h.Log)}
-			if err := h.Start(); err != nil {
+			var err error
+			if h.Pollers, err = poller.Start(); err != nil {
 				t.Fatal(err)
 			}
+			defer h.Pollers.Close()
+			h.Start()
 			mux := http.NewServeMux()
 			mux.Handle("/app/{key}", h)
 			server := httptest.NewServer(mux)

@@ -28,6 +28,7 @@ import (
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/outbox"
+	"belfry/server/poller"
 	"belfry/server/refusals"
 	"belfry/server/session"
 )
@@ -40,11 +41,11 @@ type Handler struct {
 	Log       *slog.Logger
 	// Budget bounds what may wait for connections.
 	Budget *outbox.Budget
+	// Pollers watch parked connections.
+	Pollers *poller.Pollers
 	// Capacity is taken by clients that are served; a client that finds none is
 	// closed with 4100.
 	Capacity *session.Capacity
-
-	pollers pollers
 
 	mu       sync.Mutex // guards the following
 	open     int        // connections, from before the handshake until the socket is closed
@@ -54,10 +55,7 @@ type Handler struct {
 }
 
 // Start prepares for serving; Drain ends it.
-func (h *Handler) Start() error {
-	h.empty = make(chan struct{})
-	return h.pollers.start()
-}
+func (h *Handler) Start() { h.empty = make(chan struct{}) }
 
 // ServeHTTP connects a client to the application whose key is in the path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -271,7 +269,6 @@ func (h *Handler) Drain(ctx context.Context) {
 		select {
 		case <-h.empty:
 			again.Stop()
-			h.pollers.close()
 			return
 		case <-again.C:
 		}

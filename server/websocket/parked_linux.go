@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/poller"
 	"belfry/server/session"
 )
 
@@ -14,7 +15,7 @@ import (
 // poller, which alone reads from it and closes it.
 type parked struct {
 	conn
-	poller *poller
+	poller *poller.Poller
 	fd     int
 	sealed *sealed // nil without TLS
 
@@ -62,7 +63,7 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	if s != nil {
 		s.socket.park(fd)
 	}
-	p := &parked{fd: fd, poller: h.pollers.pick(fd), sealed: s}
+	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), sealed: s}
 	p.init(h, p)
 	return &p.conn, nil
 }
@@ -76,7 +77,7 @@ func (p *parked) start(early []byte) {
 	p.out.Locked(func() {
 		if !p.fdClosed {
 			p.watched = true
-			err = p.poller.add(p, p.wantsOut)
+			err = p.poller.Add(p.fd, p, p.wantsOut)
 		}
 	})
 	if err != nil {
@@ -156,7 +157,7 @@ func (p *parked) watchWritable(want bool) error {
 	if !p.watched {
 		return nil // start will say it
 	}
-	return p.poller.control(unix.EPOLL_CTL_MOD, p.fd, want)
+	return p.poller.Watch(p.fd, want)
 }
 
 // Finish implements outbox.Writer. The peer sees the end of the stream behind
@@ -182,21 +183,22 @@ func (p *parked) cut() {
 	}
 }
 
-// ready is called by the poller, whose input buffer it uses.
-func (p *parked) ready(events uint32, input []byte) {
+// Ready implements poller.Handler.
+func (p *parked) Ready(events poller.Events) {
 	defer p.recovered()
-	if events&unix.EPOLLOUT != 0 {
+	if events.Writable() {
 		if p.sealed != nil {
 			p.out.Locked(p.flushRecords)
 		}
 		p.out.Flush()
 	}
-	if events&^unix.EPOLLOUT != 0 {
-		p.read(input)
+	if events.Readable() {
+		p.read()
 	}
 }
 
-func (p *parked) read(input []byte) {
+func (p *parked) read() {
+	input := p.poller.Input
 	n, err := unix.Read(p.fd, input)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
@@ -210,7 +212,7 @@ func (p *parked) read(input []byte) {
 	case p.sealed == nil:
 		p.take(input[:n])
 	case !p.ended && !p.closing.Load():
-		p.open(input[:n], p.poller.opened)
+		p.open(input[:n], p.poller.Opened)
 	}
 }
 
@@ -254,6 +256,6 @@ func (p *parked) gone() {
 			unix.Close(p.fd)
 		}
 	})
-	defer p.poller.remove(p)
+	defer p.poller.Remove(p.fd)
 	p.leave(session.ByClient)
 }

@@ -14,9 +14,3 @@ func ListenTLS(l net.Listener, config *tls.Config) net.Listener { return tls.New
 func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	return newBlocking(h, nc), nil
 }
-
-// pollers are not needed without parked connections.
-type pollers struct{}
-
-func (*pollers) start() error { return nil }
-func (*pollers) close()       {}

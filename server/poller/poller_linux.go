@@ -1,0 +1,174 @@
+// Package poller tells when descriptors are ready, by an epoll of its own: a
+// connection that waits there needs no goroutine.
+package poller
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// bufferBytes is read at a time. It is small so that a client that sends much at
+// once leaves the others their turn.
+const bufferBytes = 4 << 10
+
+// Pollers share descriptors among them.
+type Pollers struct {
+	all  []*Poller
+	done sync.WaitGroup
+}
+
+// Start makes one poller per processor.
+func Start() (*Pollers, error) {
+	p := new(Pollers)
+	for range runtime.GOMAXPROCS(0) {
+		one, err := newPoller()
+		if err != nil {
+			p.Close()
+			return nil, err
+		}
+		p.all = append(p.all, one)
+		p.done.Go(one.run)
+	}
+	return p, nil
+}
+
+// Pick returns the poller of a descriptor.
+func (p *Pollers) Pick(fd int) *Poller { return p.all[fd%len(p.all)] }
+
+// Close ends the pollers, which have no descriptors any more.
+func (p *Pollers) Close() {
+	for _, one := range p.all {
+		one.file.Close()
+	}
+	p.done.Wait()
+}
+
+// Handler is what a descriptor belongs to.
+type Handler interface {
+	// Ready is called by the poller's goroutine with what epoll tells of the
+	// descriptor: that it is readable or has ended, unless only writable is set.
+	// It must not block.
+	Ready(events Events)
+}
+
+// Events are what epoll tells of a descriptor.
+type Events uint32
+
+// Writable says that the socket takes bytes again.
+func (e Events) Writable() bool { return e&unix.EPOLLOUT != 0 }
+
+// Readable says that there are bytes, or that the stream has ended.
+func (e Events) Readable() bool { return e&^unix.EPOLLOUT != 0 }
+
+// Poller watches descriptors with an epoll, which itself is watched by Go's
+// poller: while nothing happens, no thread sits in epoll_wait.
+type Poller struct {
+	// Input and Opened are for those who read within Ready: what comes, and what
+	// TLS records hold.
+	Input, Opened []byte
+
+	file *os.File // the epoll descriptor
+	raw  syscall.RawConn
+	fd   int
+
+	mu       sync.Mutex // guards handlers
+	handlers map[int]Handler
+}
+
+func newPoller() (*Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	// Go watches only what is non-blocking.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	file := os.NewFile(uintptr(fd), "epoll")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &Poller{
+		Input: make([]byte, bufferBytes), Opened: make([]byte, bufferBytes),
+		file: file, raw: raw, fd: fd, handlers: make(map[int]Handler),
+	}, nil
+}
+
+// Add begins to watch a descriptor: whether it is readable, and whether it is
+// writable if that is asked.
+func (p *Poller) Add(fd int, h Handler, writable bool) error {
+	p.Replace(fd, h)
+	return p.control(unix.EPOLL_CTL_ADD, fd, writable)
+}
+
+// Replace changes whose a watched descriptor is.
+func (p *Poller) Replace(fd int, h Handler) {
+	p.mu.Lock()
+	p.handlers[fd] = h
+	p.mu.Unlock()
+}
+
+// Watch changes whether it is told that a descriptor is writable.
+func (p *Poller) Watch(fd int, writable bool) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, writable)
+}
+
+// control says what to tell of a descriptor. Level-triggered: one goroutine
+// reads, so nothing is told twice.
+func (p *Poller) control(op, fd int, writable bool) error {
+	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	if writable {
+		e.Events |= unix.EPOLLOUT
+	}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, fd, &e))
+}
+
+// Remove ends watching a descriptor, which is going to be closed, or is another's
+// from here on.
+func (p *Poller) Remove(fd int) {
+	p.mu.Lock()
+	delete(p.handlers, fd)
+	p.mu.Unlock()
+}
+
+// Pause ends watching a descriptor that stays open, until Add.
+func (p *Poller) Pause(fd int) {
+	p.Remove(fd)
+	_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) // an error: it was not watched
+}
+
+// run serves until the epoll descriptor is closed.
+func (p *Poller) run() {
+	events := make([]unix.EpollEvent, 256)
+	for {
+		n := 0
+		err := p.raw.Read(func(fd uintptr) bool {
+			var err error
+			n, err = unix.EpollWait(int(fd), events, 0)
+			if errors.Is(err, unix.EINTR) {
+				n = 0
+				return true
+			}
+			return n != 0 // an error as well: it ends the loop below
+		})
+		if err != nil || n < 0 {
+			return
+		}
+		for _, e := range events[:n] {
+			p.mu.Lock()
+			h := p.handlers[int(e.Fd)]
+			p.mu.Unlock()
+			if h != nil {
+				h.Ready(Events(e.Events))
+			}
+		}
+	}
+}
