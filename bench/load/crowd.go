@@ -27,12 +27,37 @@ type Crowd struct {
 // Open connects one subscriber for each audience, and returns when all are
 // subscribed. An audience may be named any number of times.
 func (c *Crowd) Open(ctx context.Context, audiences []*Audience) error {
+	return c.open(ctx, audiences, opening)
+}
+
+// OpenAll is Open with all connections at a time.
+func (c *Crowd) OpenAll(ctx context.Context, audiences []*Audience) error {
+	return c.open(ctx, audiences, len(audiences))
+}
+
+func (c *Crowd) open(ctx context.Context, audiences []*Audience, atOnce int) error {
 	return c.begin(ctx, func() error {
 		c.pending = audiences
-		for range min(opening, len(audiences)) {
+		for range min(atOnce, len(audiences)) {
 			if err := c.next(); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+}
+
+// Cut resets the WebSockets of all members of the audiences at once, as a machine
+// between does that fails.
+func (c *Crowd) Cut(audiences []*Audience) error {
+	return c.Loop.Do(func() error {
+		for _, a := range audiences {
+			for _, s := range a.Members {
+				fd := s.link.receiver()
+				c.Loop.forget(fd)
+				abandon(fd)
+			}
+			a.Members = nil
 		}
 		return nil
 	})
