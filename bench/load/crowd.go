@@ -27,15 +27,11 @@ type Crowd struct {
 // Open connects one subscriber for each audience, and returns when all are
 // subscribed. An audience may be named any number of times.
 func (c *Crowd) Open(ctx context.Context, audiences []*Audience) error {
-	return c.open(ctx, audiences, opening)
+	return c.OpenMany(ctx, opening, audiences)
 }
 
-// OpenAll is Open with all connections at a time.
-func (c *Crowd) OpenAll(ctx context.Context, audiences []*Audience) error {
-	return c.open(ctx, audiences, len(audiences))
-}
-
-func (c *Crowd) open(ctx context.Context, audiences []*Audience, atOnce int) error {
+// OpenMany is Open with so many connections at a time.
+func (c *Crowd) OpenMany(ctx context.Context, atOnce int, audiences []*Audience) error {
 	return c.begin(ctx, func() error {
 		c.pending = audiences
 		for range min(atOnce, len(audiences)) {
