@@ -89,7 +89,7 @@ func (c *Crowd) next() error {
 	a := c.pending[0]
 	c.pending = c.pending[1:]
 	c.under++
-	return c.Loop.open(c.Target, a, c)
+	return c.Loop.open(&Subscriber{target: c.Target, owner: c, audience: a})
 }
 
 func (c *Crowd) opened(*Subscriber) error {

@@ -12,6 +12,7 @@
 //	            the HTTP fallback in the way of pusher-js
 //	Audience    the subscribers of one channel, and what they must receive
 //	Tally       what subscribers of one or more audiences have received
+//	Joins       join a presence channel and leave it, again and again
 //	Churn       connect, subscribe, close, again and again
 //	Publishers  connections to the HTTP API, kept alive or fresh for each request
 //	Topic       what is published to one channel
