@@ -101,6 +101,11 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	for _, r := range results {
+		if err := r.PrintGoals(stdout); err != nil {
+			return err
+		}
+	}
 	if o.json != "" {
 		if err := writeJSON(o.json, results); err != nil {
 			return err
@@ -173,8 +178,13 @@ func measureOne(ctx context.Context, w workload, s server, others *contention, r
 func notes(o *options, servers []server) []string {
 	lines := []string{fmt.Sprintf("Rounds: %d. Values are medians; in parentheses, the lowest and highest ratio of a round. CPU is the server's user and system time.", o.rounds)}
 	for _, s := range servers {
-		if s.name() == bunName {
-			lines = append(lines, "bun: bench/reference/bun.js, native publish; it checks no signature, applies no limits and counts nothing.")
+		switch s := s.(type) {
+		case *running:
+			lines = append(lines, s.note())
+		case *program:
+			if s.title == bunName {
+				lines = append(lines, "bun: bench/reference/bun.js, native publish; it checks no signature, applies no limits and counts nothing.")
+			}
 		}
 	}
 	for _, w := range o.chosen {

@@ -17,83 +17,82 @@ const (
 	presenceMembers   = 10000
 	presenceUserBytes = 64
 
+	// presenceQueue is how many members come at a time. They are many, so that
+	// those that are there are told of many at once: all in all, of 50 million.
+	presenceQueue = 500
+
 	// joiners are how many connections join and leave at a time.
 	joiners = 4
-
-	// fillingWithin is how long all members may take to be told of all others:
-	// that is 50 million messages.
-	fillingWithin = 3 * time.Minute
 )
 
 // joinCPU is for a join, in microseconds, without sending its answer.
 var joinCPU = &report.Goal{Limit: 300, Absolute: true}
 
-// joining measures what it costs to join a presence channel with many members.
-// They join it one after the other, while all that are there are told; then
-// further connections of members come and go.
+// joining measures what it costs to join a presence channel with many members:
+// first while they come, and are told of each other; then with further connections
+// of members, of which nobody is told.
 func joining(ctx context.Context, r *run) error {
+	if r.connections < 3*joiners {
+		return fmt.Errorf("it takes %d connections, and there may be %d", 3*joiners, r.connections)
+	}
 	loop, err := load.NewLoop(r.clock)
 	if err != nil {
 		return err
 	}
 	defer loop.Close()
-	members := min(presenceMembers, r.connections-joiners)
+	members := min(presenceMembers, r.connections-2*joiners)
 	a := &load.Audience{Channel: "presence-large"}
 	crowd := &load.Crowd{Target: r.target, Loop: loop}
 	filling, err := r.measure(func() error {
-		if err := crowd.Open(ctx, repeat(a, members)); err != nil {
+		if err := crowd.OpenMany(ctx, presenceQueue, repeat(a, members)); err != nil {
 			return err
 		}
 		told := uint64(members) * uint64(members-1) / 2
-		return loop.Await(ctx, fillingWithin, "telling members of each other", func() bool { return a.Added >= told })
+		return loop.Await(ctx, deadline, "telling members of each other", func() bool { return a.Added >= told })
 	})
 	if err != nil {
 		return err
 	}
 	workload := fmt.Sprintf("presence channel, from the first to the %dth member", members)
-	r.recordCPU(workload, "CPU µs per member and join", nil, filling, a.Added)
+	r.recordCPU(workload, "CPU µs to tell one of another", nil, filling, a.Added)
+
 	joins := &load.Joins{Target: r.target, Loop: loop}
-	if err := loop.Do(func() error { return joins.Start(a, joiners) }); err != nil {
+	once := func(long time.Duration) error {
+		joins.Count = 0
+		if err := loop.Do(func() error { return joins.Start(a, joiners) }); err != nil {
+			return err
+		}
+		if err := sleep(ctx, long); err != nil {
+			return err
+		}
+		if err := loop.Do(func() error { joins.Stop(); return nil }); err != nil {
+			return err
+		}
+		return loop.Await(ctx, deadline, "joining", joins.Done)
+	}
+	if err := once(r.window / 5); err != nil {
 		return err
 	}
-	var count uint64
-	counted := func() error { return loop.Do(func() error { count = joins.Count; return nil }) }
-	if err := sleep(ctx, r.window/5); err != nil {
-		return err
-	}
-	if err := counted(); err != nil {
-		return err
-	}
-	before := count
-	u, err := r.measure(func() error { return sleep(ctx, r.window) })
+	u, err := r.measure(func() error { return once(r.window) })
 	if err != nil {
 		return err
 	}
-	if err := counted(); err != nil {
-		return err
-	}
-	if err := loop.Do(func() error { joins.Stop(); return nil }); err != nil {
-		return err
-	}
-	if err := loop.Await(ctx, deadline, "joining", joins.Done); err != nil {
-		return err
-	}
-	return recordJoins(r, members, u, count-before, joins.Answer)
+	return recordJoins(r, members, u, joins)
 }
 
-// recordJoins adds rows for so many joins with an answer of so many bytes each.
-func recordJoins(r *run, members int, u usage, count uint64, answer int) error {
+// recordJoins adds rows for joins of a channel with so many members.
+func recordJoins(r *run, members int, u usage, joins *load.Joins) error {
 	workload := fmt.Sprintf("join and leave a presence channel of %d members, %d at a time", members, joiners)
-	r.record(workload, "kB of the answer", nil, float64(answer)/1000)
-	if u.cpu < 0 || count == 0 {
+	r.record(workload, "kB of the answer", nil, float64(joins.Answer)/1000)
+	if u.cpu < 0 {
 		return nil
 	}
 	const often = 300
-	sending, err := load.SendingCost(answer, often)
+	sending, err := load.SendingCost(joins.Answer, often)
 	if err != nil {
 		return err
 	}
-	perJoin := float64(u.cpu.Microseconds()) / float64(count)
+	perJoin := float64(u.cpu.Microseconds()) / float64(joins.Count)
 	least := float64(sending.Microseconds())
 	r.record(workload, "CPU µs per join", nil, perJoin)
 	r.record(workload, "CPU µs of it to send the answer", nil, least)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"belfry/auth"
@@ -229,6 +230,22 @@ func (r *running) at(w workload) *load.Target {
 		return r.overTLS
 	}
 	return r.plain
+}
+
+// note says what was measured as the target, and how much of it.
+func (r *running) note() string {
+	var addresses []string
+	if r.plain != nil {
+		addresses = append(addresses, r.plain.Host)
+	}
+	if r.overTLS != nil {
+		addresses = append(addresses, r.overTLS.Host+" over TLS")
+	}
+	text := targetName + ": a server that ran already, at " + strings.Join(addresses, " and ")
+	if r.pid == 0 {
+		return text + "; without -pid, its CPU and memory are not known."
+	}
+	return text + fmt.Sprintf(", process %d. It was not started anew for each round, and collects its garbage as it likes.", r.pid)
 }
 
 func (r *running) start(w workload) (*instance, error) {

@@ -20,8 +20,9 @@ type Joins struct {
 }
 
 // Start begins with n connections, of the first n members. It is to be called
-// within Do.
+// within Do, also after a Stop.
 func (j *Joins) Start(a *Audience, n int) error {
+	j.stopping = false
 	for _, member := range a.Members[:n] {
 		j.under++
 		own := &Audience{Channel: a.Channel}
@@ -32,7 +33,7 @@ func (j *Joins) Start(a *Audience, n int) error {
 	return nil
 }
 
-// Stop lets no further joins begin.
+// Stop lets no further joins begin. The connections stay, and are joined.
 func (j *Joins) Stop() { j.stopping = true }
 
 // Done reports whether all joins were answered.
