@@ -118,6 +118,3 @@ func (a *Audience) Check(sent, sum uint64) error {
 	}
 	return nil
 }
-
-// clip is the beginning of what an error repeats.
-func clip(b []byte) []byte { return b[:min(len(b), 300)] }

@@ -87,3 +87,6 @@ func delivery(channel string, size int) (message []byte, stamp int) {
 	message = append(message, data(size)...)
 	return append(message, `"}`...), stamp
 }
+
+// clip is the beginning of what an error repeats.
+func clip(b []byte) []byte { return b[:min(len(b), 300)] }
