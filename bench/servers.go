@@ -138,8 +138,8 @@ func (p *program) start(w workload) (*instance, error) {
 }
 
 // newBelfry runs the binary with its defaults, and what further configuration
-// says; only presence channels may be larger, where they are measured. To collect,
-// Go is told to begin when garbage is a tenth of what is in use.
+// says; where presence channels are measured, no limit is in the way. To collect, Go
+// is told to begin when garbage is a tenth of what is in use.
 func newBelfry(binary, dir, further string) (server, error) {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
@@ -161,7 +161,7 @@ apps:
     secret: %s
 `, port, c.certFile, c.keyFile, ownApp.ID, ownApp.Key, ownApp.Secret)
 		if w.presence {
-			config += fmt.Sprintf("    max_presence_members: %d\n    max_presence_user_bytes: %d\n", presenceMembers, presenceUserBytes)
+			config += fmt.Sprintf("    max_presence_members: %d\n    max_presence_user_bytes: %d\n    message_rate: 0\n", presenceMembers, presenceUserBytes)
 		}
 		config += further
 		file := filepath.Join(dir, "belfry.yaml")

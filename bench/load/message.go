@@ -88,5 +88,15 @@ func delivery(channel string, size int) (message []byte, stamp int) {
 	return append(message, `"}`...), stamp
 }
 
+// ClosedError is a close that the server sent of itself.
+type ClosedError struct {
+	Code   int
+	Reason string
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
+}
+
 // clip is the beginning of what an error repeats.
 func clip(b []byte) []byte { return b[:min(len(b), 300)] }

@@ -83,16 +83,6 @@ func (s *Subscriber) count(number uint64) {
 	s.order = s.order*prime + number
 }
 
-// ClosedError is a close that the server sent of itself.
-type ClosedError struct {
-	Code   int
-	Reason string
-}
-
-func (e *ClosedError) Error() string {
-	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
-}
-
 func (s *Subscriber) message(b []byte, now time.Duration) error {
 	if s.state == subscribed {
 		if ok, err := s.audience.receive(s, b, now); ok || err != nil {
