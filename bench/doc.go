@@ -18,8 +18,8 @@
 // and its memory is its share of the pages. Every published event must reach
 // every subscriber exactly once, or the benchmark fails.
 //
-// The part storm cuts 10,000 clients off at once, and has them back at once. The
-// part tls gives Belfry and Bun the same certificate, made for the run; clients
+// The part storm cuts 10,000 clients off at once, and has them back: 500 at a time,
+// then all at once. The part tls gives Belfry and Bun the same certificate, made for the run; clients
 // connect like a browser that meets the server for the first time. The part
 // presence, which Bun does not have, joins a channel of 10,000 members, and says
 // what of the time is for sending the answer, which lists them all: as much as a
