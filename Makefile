@@ -6,6 +6,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 # Runs of each target. With a time, such as 1m, the fuzzer sometimes fails at its end.
 FUZZTIME    ?= 10000x
 BENCH       ?=
+ROUNDS      ?= 3
 CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
@@ -80,9 +81,9 @@ demo-cluster: build examples/chat/dist ## the same on two nodes, with Redis betw
 	@go build -o bin/chat ./examples/chat
 	@examples/cluster/run.sh
 
-bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, latency, fallback or cluster for one
+bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, storm, tls, latency, fallback, presence or cluster for one; ROUNDS=5 for the record
 	go build -o bin/bench ./bench
-	bin/bench -only "$(BENCH)"
+	bin/bench -only "$(BENCH)" -rounds $(ROUNDS)
 
 bench/node_modules: bench/package-lock.json
 	cd bench && npm ci --no-audit --no-fund

@@ -49,7 +49,7 @@ func churn(ctx context.Context, r *run) error {
 		return err
 	}
 	const workload = "connect, subscribe, close, 32 at a time"
-	r.recordCPU(workload, "CPU µs per connection", report.AtMost(2.5), u, cycles)
+	r.recordCPU(workload, "CPU µs per connection", report.AtMost(1.8), u, cycles)
 	r.record(workload, "connections/s", nil, float64(cycles)/u.wall.Seconds())
 	return nil
 }

@@ -57,7 +57,7 @@ const collectedSettle = 600 * time.Millisecond
 func fallbackIdle(ctx context.Context, r *run) error {
 	r.settle = min(r.settle, collectedSettle)
 	const workload = "idle sessions, each in a private channel, garbage collected"
-	return idle{workload, "session", fallbackSessions / 4, sessions(r), nil}.measure(ctx, r)
+	return idle{workload: workload, client: "session", few: fallbackSessions / 4, many: sessions(r)}.measure(ctx, r)
 }
 
 // sessions is how many there are: over HTTP each has two connections.

@@ -39,9 +39,11 @@ func (l *layout) name() string {
 	}
 }
 
-func (l *layout) start(collect bool) (*instance, error) {
+func (l *layout) can(workload) bool { return true }
+
+func (l *layout) start(w workload) (*instance, error) {
 	if l.nodes == 0 {
-		return l.startNode(0, "", collect)
+		return l.startNode(0, "", w)
 	}
 	r, err := redis.Start(l.dir)
 	if err != nil {
@@ -55,7 +57,7 @@ func (l *layout) start(collect bool) (*instance, error) {
 		r.Stop()
 	}
 	for number := range l.nodes {
-		n, err := l.startNode(number, fmt.Sprintf("cluster:\n  driver: redis\n  redis:\n    url: %s\n", r.URL()), collect)
+		n, err := l.startNode(number, fmt.Sprintf("cluster:\n  driver: redis\n  redis:\n    url: %s\n", r.URL()), w)
 		if err != nil {
 			stop()
 			return nil, err
@@ -78,7 +80,7 @@ func (l *layout) start(collect bool) (*instance, error) {
 }
 
 // startNode gives each node a directory, for its configuration and its log.
-func (l *layout) startNode(number int, further string, collect bool) (*instance, error) {
+func (l *layout) startNode(number int, further string, w workload) (*instance, error) {
 	dir := filepath.Join(l.dir, fmt.Sprintf("node-%d", number+1))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -87,5 +89,5 @@ func (l *layout) startNode(number int, further string, collect bool) (*instance,
 	if err != nil {
 		return nil, err
 	}
-	return s.start(collect)
+	return s.start(w)
 }

@@ -37,8 +37,14 @@ func main() {
 // workload is measured against a server that was started for it. Those of one
 // name are chosen together.
 type workload struct {
-	name    string
-	collect bool // have the server collect its garbage all the time
+	name string
+	// collect: have the server collect its garbage all the time. What it then
+	// occupies is what it needs.
+	collect bool
+	// tls: have the server speak TLS.
+	tls bool
+	// presence: leave out servers that have no presence channels.
+	presence bool
 	// transports: run it over each transport of the first server, beside one
 	// another, instead of over WebSocket on each server.
 	transports bool
@@ -54,10 +60,15 @@ var workloads = []workload{
 	{name: "idle", collect: true, run: idleCollected},
 	{name: "http", run: trigger},
 	{name: "churn", run: churn},
+	{name: "storm", run: storm},
+	{name: "tls", tls: true, run: idleOverTLS},
+	{name: "tls", tls: true, collect: true, run: collectedOverTLS},
+	{name: "tls", tls: true, run: fanoutOverTLS},
 	{name: "latency", run: fairness},
 	{name: "latency", run: stalled},
 	{name: "fallback", transports: true, run: fallbackDelivery},
 	{name: "fallback", transports: true, collect: true, run: fallbackIdle},
+	{name: "presence", presence: true, run: joining},
 	{name: "cluster", cluster: true, run: clustered},
 }
 
@@ -90,6 +101,11 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	for _, r := range results {
+		if err := r.PrintGoals(stdout); err != nil {
+			return err
+		}
+	}
 	if o.json != "" {
 		if err := writeJSON(o.json, results); err != nil {
 			return err
@@ -113,6 +129,9 @@ func measureAll(ctx context.Context, o *options, tables *tables,
 		t := tables.of(w)
 		for round := range o.rounds {
 			for _, s := range t.servers {
+				if !s.can(w) {
+					continue
+				}
 				start := time.Now()
 				fmt.Fprintf(progress, "%-8s round %d of %d: %-9s", w.name, round+1, o.rounds, s.name())
 				err := measureOne(ctx, w, s, others, &run{
@@ -121,6 +140,9 @@ func measureAll(ctx context.Context, o *options, tables *tables,
 					settle:      o.settle,
 					connections: connections,
 					add: func(key report.Key, goal *report.Goal, value float64) {
+						if w.tls {
+							key.Workload = "TLS: " + key.Workload
+						}
 						t.result.Add(key, goal, s.name(), value)
 					},
 				})
@@ -136,7 +158,7 @@ func measureAll(ctx context.Context, o *options, tables *tables,
 }
 
 func measureOne(ctx context.Context, w workload, s server, others *contention, r *run) error {
-	i, err := s.start(w.collect)
+	i, err := s.start(w)
 	if err != nil {
 		return err
 	}
@@ -156,8 +178,13 @@ func measureOne(ctx context.Context, w workload, s server, others *contention, r
 func notes(o *options, servers []server) []string {
 	lines := []string{fmt.Sprintf("Rounds: %d. Values are medians; in parentheses, the lowest and highest ratio of a round. CPU is the server's user and system time.", o.rounds)}
 	for _, s := range servers {
-		if s.name() == bunName {
-			lines = append(lines, "bun: bench/reference/bun.js, native publish; it checks no signature, applies no limits and counts nothing.")
+		switch s := s.(type) {
+		case *running:
+			lines = append(lines, s.note())
+		case *program:
+			if s.title == bunName {
+				lines = append(lines, "bun: bench/reference/bun.js, native publish; it checks no signature, applies no limits and counts nothing.")
+			}
 		}
 	}
 	for _, w := range o.chosen {

@@ -25,6 +25,7 @@ type options struct {
 	reference string
 	columns   []string
 	target    string
+	targetTLS string
 	pid       int
 	app       load.App // of the target
 }
@@ -42,7 +43,8 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	flags.StringVar(&o.json, "json", "", "write every single value to this `file`")
 	flags.StringVar(&o.belfry, "belfry", "bin/belfry", "the Belfry `binary`")
 	flags.StringVar(&o.reference, "reference", "bench", "the `directory` with reference/ and node_modules/")
-	flags.StringVar(&o.target, "target", "", "`host:port` of a running server of the Pusher protocol")
+	flags.StringVar(&o.target, "target", "", "`host:port` of a running server of the Pusher protocol, on 127.0.0.0/8")
+	flags.StringVar(&o.targetTLS, "target-tls", "", "`host:port` where the same server speaks TLS, whoever signed its certificate; without it, tls leaves the target out")
 	flags.IntVar(&o.pid, "pid", 0, "process of the target, for its CPU and memory; 0: leave them out")
 	id := flags.String("app-id", "app-id", "app id at the target")
 	key := flags.String("key", "app-key", "app key at the target")
@@ -60,7 +62,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	switch {
 	case *columns != "":
 		o.columns = strings.Split(*columns, ",")
-	case o.target != "":
+	case o.target != "" || o.targetTLS != "":
 		o.columns = []string{belfryName, targetName}
 	default:
 		o.columns = []string{belfryName, bunName}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"belfry/auth"
@@ -27,9 +28,10 @@ const (
 // server is something to measure.
 type server interface {
 	name() string
-	// start runs the server. With collect, it collects its garbage all the time:
-	// what it then occupies is what it needs.
-	start(collect bool) (*instance, error)
+	// can reports whether the server has what the workload measures.
+	can(w workload) bool
+	// start runs the server as the workload needs it.
+	start(w workload) (*instance, error)
 }
 
 // instance is a server that runs.
@@ -87,8 +89,11 @@ type program struct {
 	dir    string
 	// collect is the variable that makes it collect its garbage.
 	collect string
-	// command gives the variables and arguments to listen on a port.
-	command func(port int) (variables, args []string, err error)
+	// command gives the variables and arguments to listen on a port, over TLS
+	// unless the certificate is the zero one.
+	command func(w workload, port int, c certificate) (variables, args []string, err error)
+	// noPresence: it has no presence channels.
+	noPresence bool
 }
 
 // ownApp is the app of the servers that are started here.
@@ -96,21 +101,30 @@ var ownApp = load.App{ID: "1", Credentials: auth.Credentials{Key: "bench-key", S
 
 func (p *program) name() string { return p.title }
 
-func (p *program) start(collect bool) (*instance, error) {
+func (p *program) can(w workload) bool { return !w.presence || !p.noPresence }
+
+func (p *program) start(w workload) (*instance, error) {
 	port, err := process.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	variables, args, err := p.command(port)
-	if err != nil {
-		return nil, err
-	}
-	if collect {
-		variables = append(variables, p.collect)
-	}
 	target, err := load.NewTarget(ownApp, "127.0.0.1:"+strconv.Itoa(port), true)
 	if err != nil {
 		return nil, err
+	}
+	var c certificate
+	if w.tls {
+		if c, err = newCertificate(p.dir); err != nil {
+			return nil, err
+		}
+		target.TLS = load.ClientTLS()
+	}
+	variables, args, err := p.command(w, port, c)
+	if err != nil {
+		return nil, err
+	}
+	if w.collect {
+		variables = append(variables, p.collect)
 	}
 	child, err := process.Start(p.dir, p.binary, variables, args...)
 	if err != nil {
@@ -124,8 +138,8 @@ func (p *program) start(collect bool) (*instance, error) {
 }
 
 // newBelfry runs the binary with its defaults, and what further configuration
-// says. To collect, Go is told to begin when garbage is a tenth of what is in
-// use.
+// says; where presence channels are measured, no limit is in the way. To collect, Go
+// is told to begin when garbage is a tenth of what is in use.
 func newBelfry(binary, dir, further string) (server, error) {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
@@ -134,18 +148,26 @@ func newBelfry(binary, dir, further string) (server, error) {
 	if _, err := os.Stat(binary); err != nil {
 		return nil, fmt.Errorf("%w: make build makes it", err)
 	}
-	return &program{belfryName, binary, dir, "GOGC=10", func(port int) (variables, args []string, err error) {
+	command := func(w workload, port int, c certificate) (variables, args []string, err error) {
 		config := fmt.Sprintf(`server:
   listen: 127.0.0.1:%d
   shutdown_grace: 0s
+  tls:
+    cert_file: %q
+    key_file: %q
 apps:
   - id: "%s"
     key: %s
     secret: %s
-`, port, ownApp.ID, ownApp.Key, ownApp.Secret) + further
+`, port, c.certFile, c.keyFile, ownApp.ID, ownApp.Key, ownApp.Secret)
+		if w.presence {
+			config += fmt.Sprintf("    max_presence_members: %d\n    max_presence_user_bytes: %d\n    message_rate: 0\n", presenceMembers, presenceUserBytes)
+		}
+		config += further
 		file := filepath.Join(dir, "belfry.yaml")
 		return nil, []string{"serve", "--config", file}, os.WriteFile(file, []byte(config), 0o600)
-	}}, nil
+	}
+	return &program{title: belfryName, binary: binary, dir: dir, collect: "GOGC=10", command: command}, nil
 }
 
 // newBun runs the reference with the binary out of the package for this
@@ -163,28 +185,69 @@ func newBun(reference, dir string) (server, error) {
 			return nil, err
 		}
 		if _, err := os.Stat(binary); err == nil {
-			return &program{bunName, binary, dir, "COLLECT=1", func(port int) (variables, args []string, err error) {
-				return []string{"PORT=" + strconv.Itoa(port)}, []string{script}, nil
-			}}, nil
+			command := func(_ workload, port int, c certificate) (variables, args []string, err error) {
+				return []string{"PORT=" + strconv.Itoa(port), "CERT_FILE=" + c.certFile, "KEY_FILE=" + c.keyFile}, []string{script}, nil
+			}
+			return &program{title: bunName, binary: binary, dir: dir, collect: "COLLECT=1", command: command, noPresence: true}, nil
 		}
 	}
 	return nil, fmt.Errorf("bun is not installed: run npm ci in %s", reference)
 }
 
 // running is a server that somebody else started.
-type running struct{ instance }
+type running struct {
+	plain, overTLS *load.Target // nil: none
+	pid            int
+}
 
 func newRunning(o *options) (server, error) {
-	if o.target == "" {
-		return nil, errors.New("-servers target needs -target host:port")
+	if o.target == "" && o.targetTLS == "" {
+		return nil, errors.New("-servers target needs -target host:port or -target-tls host:port")
 	}
-	target, err := load.NewTarget(o.app, o.target, false)
-	if err != nil {
-		return nil, err
+	r := &running{pid: o.pid}
+	var err error
+	if o.target != "" {
+		if r.plain, err = load.NewTarget(o.app, o.target, false); err != nil {
+			return nil, fmt.Errorf("-target: %w", err)
+		}
 	}
-	return &running{instance{target: target, pid: o.pid, stop: func() {}, explain: func(err error) error { return err }}}, nil
+	if o.targetTLS != "" {
+		if r.overTLS, err = load.NewTarget(o.app, o.targetTLS, false); err != nil {
+			return nil, fmt.Errorf("-target-tls: %w", err)
+		}
+		r.overTLS.TLS = load.ClientTLS()
+	}
+	return r, nil
 }
 
 func (r *running) name() string { return targetName }
 
-func (r *running) start(bool) (*instance, error) { return &r.instance, nil }
+func (r *running) can(w workload) bool { return r.at(w) != nil }
+
+// at is the address for the workload.
+func (r *running) at(w workload) *load.Target {
+	if w.tls {
+		return r.overTLS
+	}
+	return r.plain
+}
+
+// note says what was measured as the target, and how much of it.
+func (r *running) note() string {
+	var addresses []string
+	if r.plain != nil {
+		addresses = append(addresses, r.plain.Host)
+	}
+	if r.overTLS != nil {
+		addresses = append(addresses, r.overTLS.Host+" over TLS")
+	}
+	text := targetName + ": a server that ran already, at " + strings.Join(addresses, " and ")
+	if r.pid == 0 {
+		return text + "; without -pid, its CPU and memory are not known."
+	}
+	return text + fmt.Sprintf(", process %d. It was not started anew for each round, and collects its garbage as it likes.", r.pid)
+}
+
+func (r *running) start(w workload) (*instance, error) {
+	return &instance{target: r.at(w), pid: r.pid, stop: func() {}, explain: func(err error) error { return err }}, nil
+}

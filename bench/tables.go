@@ -83,8 +83,8 @@ func overTransports(s server) (all []server) {
 
 func (o overTransport) name() string { return transportNames[o.transport] }
 
-func (o overTransport) start(collect bool) (*instance, error) {
-	i, err := o.server.start(collect)
+func (o overTransport) start(w workload) (*instance, error) {
+	i, err := o.server.start(w)
 	if err != nil {
 		return nil, err
 	}

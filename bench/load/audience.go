@@ -5,6 +5,7 @@ package load
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -43,10 +44,15 @@ type Audience struct {
 	Channel string
 	Tally   *Tally
 	Members []*Subscriber
+	// Added is how often the members of a presence channel, all together, were
+	// told of another one.
+	Added uint64
 
 	exact   []byte // the only message allowed, but for its stamp, as the transport writes it; nil: any
 	stampAt int
 }
+
+func (a *Audience) presence() bool { return strings.HasPrefix(a.Channel, presencePrefix) }
 
 // Reset forgets what the members have received.
 func (a *Audience) Reset() {
@@ -112,6 +118,3 @@ func (a *Audience) Check(sent, sum uint64) error {
 	}
 	return nil
 }
-
-// clip is the beginning of what an error repeats.
-func clip(b []byte) []byte { return b[:min(len(b), 300)] }

@@ -10,8 +10,8 @@ import (
 
 const testChannel = "c"
 
-// stream is the events with these numbers, as a server sends them.
-func stream(size int, numbers ...uint64) []byte {
+// eventFrames is the events with these numbers, as a server sends them.
+func eventFrames(size int, numbers ...uint64) []byte {
 	var b []byte
 	for _, n := range numbers {
 		message, at := delivery(testChannel, size)
@@ -31,7 +31,7 @@ func subscriber(size int) (*Audience, *webSocket) {
 
 // However the stream is cut, the same comes out of it.
 func TestSubscriberReadsPieces(t *testing.T) {
-	whole := stream(130, 1, 2, 3)
+	whole := eventFrames(130, 1, 2, 3)
 	for cut := range whole {
 		a, s := subscriber(130)
 		rest, err := s.consume(whole[:cut], time.Second)
@@ -52,7 +52,7 @@ func TestSubscriberReadsPieces(t *testing.T) {
 
 func TestLatency(t *testing.T) {
 	a, s := subscriber(100)
-	if _, err := s.consume(stream(100, 5), 12*time.Millisecond); err != nil {
+	if _, err := s.consume(eventFrames(100, 5), 12*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if got := a.Tally.Latency.Max(); got < 6990 || got > 7010 {
@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a, s := subscriber(100)
-			if _, err := s.consume(stream(100, tt.received...), 0); err != nil {
+			if _, err := s.consume(eventFrames(100, tt.received...), 0); err != nil {
 				t.Fatal(err)
 			}
 			err := a.Check(3, 1+2+3)
@@ -88,10 +88,10 @@ func TestCheck(t *testing.T) {
 
 func TestOtherBytesAreAnError(t *testing.T) {
 	_, s := subscriber(100)
-	if _, err := s.consume(stream(101, 1), 0); err == nil {
+	if _, err := s.consume(eventFrames(101, 1), 0); err == nil {
 		t.Error("an event of another size was accepted")
 	}
-	changed := stream(100, 1)
+	changed := eventFrames(100, 1)
 	changed[len(changed)-3] = 'y'
 	_, s = subscriber(100)
 	if _, err := s.consume(changed, 0); err == nil {

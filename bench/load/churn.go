@@ -40,7 +40,7 @@ func (c *Churn) next() error {
 	c.open++
 	c.number++
 	a := &Audience{Channel: fmt.Sprintf("private-churn-%d", c.number)}
-	return c.Loop.open(c.Target, a, c)
+	return c.Loop.open(&Subscriber{target: c.Target, owner: c, audience: a})
 }
 
 func (c *Churn) opened(s *Subscriber) error { return s.link.close() }

@@ -27,12 +27,33 @@ type Crowd struct {
 // Open connects one subscriber for each audience, and returns when all are
 // subscribed. An audience may be named any number of times.
 func (c *Crowd) Open(ctx context.Context, audiences []*Audience) error {
+	return c.OpenMany(ctx, opening, audiences)
+}
+
+// OpenMany is Open with so many connections at a time.
+func (c *Crowd) OpenMany(ctx context.Context, atOnce int, audiences []*Audience) error {
 	return c.begin(ctx, func() error {
 		c.pending = audiences
-		for range min(opening, len(audiences)) {
+		for range min(atOnce, len(audiences)) {
 			if err := c.next(); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+}
+
+// Cut resets the WebSockets of all members of the audiences at once, as a machine
+// between does that fails.
+func (c *Crowd) Cut(audiences []*Audience) error {
+	return c.Loop.Do(func() error {
+		for _, a := range audiences {
+			for _, s := range a.Members {
+				fd := s.link.receiver()
+				c.Loop.forget(fd)
+				abandon(fd)
+			}
+			a.Members = nil
 		}
 		return nil
 	})
@@ -68,7 +89,7 @@ func (c *Crowd) next() error {
 	a := c.pending[0]
 	c.pending = c.pending[1:]
 	c.under++
-	return c.Loop.open(c.Target, a, c)
+	return c.Loop.open(&Subscriber{target: c.Target, owner: c, audience: a})
 }
 
 func (c *Crowd) opened(*Subscriber) error {

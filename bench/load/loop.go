@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readBuffer is what one read takes at most, in bytes.
-const readBuffer = 256 << 10
+// readBuffer is what one read takes at most, in bytes. The list of the members
+// of a large presence channel has to fit.
+const readBuffer = 1 << 20
 
 var errEnded = errors.New("the loop was closed")
 

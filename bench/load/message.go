@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 
 	"belfry/auth"
@@ -26,15 +27,23 @@ func handshake(host, key string) []byte {
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 }
 
-// subscription is the message that subscribes; private channels are signed for
-// the socket id.
-func subscription(app App, channel string, socketID []byte) []byte {
+// subscription is the message that subscribes; private and presence channels are
+// signed for the socket id. The user is who joins a presence channel.
+func subscription(app App, channel, socketID string, user int) []byte {
 	message := `{"event":"pusher:subscribe","data":{"channel":"` + channel + `"`
-	if strings.HasPrefix(channel, "private-") {
-		message += `,"auth":"` + app.SignChannel(string(socketID), channel, "") + `"`
+	channelData := ""
+	if strings.HasPrefix(channel, presencePrefix) {
+		channelData = fmt.Sprintf(`{"user_id":"%d","user_info":{"name":"User %d"}}`, user, user)
+		message += `,"channel_data":"` + string(escape([]byte(channelData))) + `"`
+	}
+	if channelData != "" || strings.HasPrefix(channel, "private-") {
+		message += `,"auth":"` + app.SignChannel(socketID, channel, channelData) + `"`
 	}
 	return []byte(message + "}}")
 }
+
+// presencePrefix begins the names of presence channels.
+const presencePrefix = "presence-"
 
 // unsubscription is the message that ends a subscription. It has no answer.
 func unsubscription(channel string) []byte {
@@ -78,3 +87,16 @@ func delivery(channel string, size int) (message []byte, stamp int) {
 	message = append(message, data(size)...)
 	return append(message, `"}`...), stamp
 }
+
+// ClosedError is a close that the server sent of itself.
+type ClosedError struct {
+	Code   int
+	Reason string
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
+}
+
+// clip is the beginning of what an error repeats.
+func clip(b []byte) []byte { return b[:min(len(b), 300)] }

@@ -5,25 +5,27 @@ package load
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sys/unix"
 )
 
-// Publishers are keep-alive connections to the HTTP API in one loop, each with
-// at most one request under way.
+// Publishers are connections to the HTTP API in one loop, each with at most one
+// request under way.
 type Publishers struct {
 	Target *Target
 	Loop   *Loop
+	// Fresh closes a connection after its answer, and opens a new one for the
+	// next request, as each request of PHP does. Otherwise they are kept alive.
+	Fresh bool
 	// Next gives the request that a free connection sends, or nil if there is
 	// none now. It is valid until the next call. Next is asked whenever a
 	// connection becomes free, and by Pump.
 	Next func(now time.Duration) []byte
 
-	// Answered is how many requests were, and Latency from sending one to its
-	// answer, in microseconds.
+	// Answered is how many requests were, and Latency from sending one, or from
+	// connecting for it, to its answer, in microseconds.
 	Answered uint64
 	Latency  *hdrhistogram.Histogram
 
@@ -31,16 +33,20 @@ type Publishers struct {
 	total int
 }
 
-// Connect opens so many connections. It is to be called within Do.
+// Connect opens so many connections, unless each request needs a fresh one. It is
+// to be called within Do.
 func (p *Publishers) Connect(n int) error {
 	p.Latency = NewHistogram()
 	p.total = n
 	for range n {
-		one := &publisher{all: p, fd: -1}
+		one := &publisher{all: p, stream: stream{fd: -1}}
+		p.free = append(p.free, one)
+		if p.Fresh {
+			continue
+		}
 		if err := one.connect(); err != nil {
 			return err
 		}
-		p.free = append(p.free, one)
 	}
 	return nil
 }
@@ -86,7 +92,7 @@ func (p *Publishers) Pump() error {
 // between two requests.
 type publisher struct {
 	all    *Publishers
-	fd     int // -1: none
+	stream // fd is -1 when there is none
 	busy   bool
 	sentAt time.Duration
 	answer []byte // as far as it has come
@@ -99,20 +105,36 @@ func (p *publisher) connect() error {
 		return err
 	}
 	l.dialed++
+	p.stream = stream{fd: fd}
+	if err := p.establish(connected); err != nil {
+		unix.Close(fd)
+		p.fd = -1
+		return fmt.Errorf("publishing: connect to %s: %w", p.all.Target.Host, err)
+	}
+	return l.watch(fd, unix.EPOLLIN, p)
+}
+
+// establish waits for the connection: on one machine, that is soon there.
+func (p *publisher) establish(connected bool) error {
 	if !connected {
-		// Once in a run, or once a request of a server without keep-alive.
-		wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		if _, err := unix.Poll(wait, 5000); err != nil && err != unix.EINTR {
-			unix.Close(fd)
-			return os.NewSyscallError("poll", err)
+		if err := awaitReady(p.fd, unix.POLLOUT); err != nil {
+			return err
 		}
-		if err := connectError(fd); err != nil {
-			unix.Close(fd)
+		if err := connectError(p.fd); err != nil {
 			return err
 		}
 	}
-	p.fd = fd
-	return l.watch(fd, unix.EPOLLIN, p)
+	if p.all.Target.TLS == nil {
+		return nil
+	}
+	return p.blockForTLS(p.all.Target.TLS)
+}
+
+// hangUp closes the connection.
+func (p *publisher) hangUp() {
+	p.all.Loop.forget(p.fd)
+	unix.Close(p.fd)
+	p.stream = stream{fd: -1}
 }
 
 func (p *publisher) send(request []byte, now time.Duration) error {
@@ -122,27 +144,25 @@ func (p *publisher) send(request []byte, now time.Duration) error {
 		}
 	}
 	p.busy, p.sentAt = true, now
-	return writeAll(p.fd, request)
+	return p.write(request)
 }
 
 func (p *publisher) ready(l *Loop, _ uint32) error {
-	n, err := unix.Read(p.fd, l.buffer)
+	n, err := p.read(l.buffer)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return nil
 	case err != nil && p.busy:
-		return fmt.Errorf("publishing: %w", os.NewSyscallError("read", err))
+		return fmt.Errorf("publishing: %w", err)
 	}
 	ended := err != nil || n == 0
 	if ended {
-		l.forget(p.fd)
-		unix.Close(p.fd)
-		p.fd = -1
+		p.hangUp()
 		if !p.busy {
 			return nil
 		}
 	}
-	input := l.buffer[:max(n, 0)]
+	input := l.buffer[:n]
 	if len(p.answer) > 0 {
 		p.answer = append(p.answer, input...)
 		input = p.answer
@@ -160,6 +180,9 @@ func (p *publisher) ready(l *Loop, _ uint32) error {
 		return fmt.Errorf("publishing: the server sent more than an answer: %q", clip(input))
 	case answer.status/100 != 2:
 		return fmt.Errorf("publishing: status %d: %s", answer.status, clip(answer.body))
+	}
+	if p.all.Fresh && !ended {
+		p.hangUp()
 	}
 	p.answer = p.answer[:0]
 	p.busy = false

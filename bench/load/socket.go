@@ -3,9 +3,9 @@
 package load
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -25,41 +25,34 @@ type Target struct {
 	Exact bool
 	// Transport is how subscribers connect.
 	Transport protocol.Transport
+	// TLS is how WebSockets and publishers speak TLS; nil: they do not.
+	TLS *tls.Config
 
-	address  netip.AddrPort
-	loopback bool // an IPv4 one
+	address unix.SockaddrInet4
 }
 
-// NewTarget resolves host:port.
+// NewTarget resolves host:port. An address outside of 127.0.0.0/8 is an error:
+// this much traffic is not for anybody else's machine.
 func NewTarget(app App, host string, exact bool) (*Target, error) {
-	tcp, err := net.ResolveTCPAddr("tcp", host)
+	tcp, err := net.ResolveTCPAddr("tcp4", host)
 	if err != nil {
 		return nil, err
 	}
-	address := tcp.AddrPort()
-	address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
-	ip := address.Addr()
-	return &Target{App: app, Host: host, Exact: exact, address: address, loopback: ip.Is4() && ip.IsLoopback()}, nil
-}
-
-// sockaddr is made anew for each call: calling writes to it.
-func (t *Target) sockaddr() (family int, addr unix.Sockaddr) {
-	ip, port := t.address.Addr(), int(t.address.Port())
-	if ip.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: ip.As4()}
+	if !tcp.IP.IsLoopback() {
+		return nil, fmt.Errorf("%s is not an address of 127.0.0.0/8, where the server must run", host)
 	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: port, Addr: ip.As16()}
+	address := unix.SockaddrInet4{Port: tcp.Port, Addr: [4]byte(tcp.IP.To4())}
+	return &Target{App: app, Host: host, Exact: exact, address: address}, nil
 }
 
 // dial begins to connect. connected is false when the socket will become
 // writable, or fail, later.
 func (t *Target) dial(number int) (fd int, connected bool, err error) {
-	family, addr := t.sockaddr()
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, false, os.NewSyscallError("socket", err)
 	}
-	connected, err = t.connect(fd, addr, number)
+	connected, err = t.connect(fd, number)
 	if err != nil {
 		unix.Close(fd)
 		return -1, false, fmt.Errorf("connect to %s: %w", t.Host, err)
@@ -67,21 +60,20 @@ func (t *Target) dial(number int) (fd int, connected bool, err error) {
 	return fd, connected, nil
 }
 
-func (t *Target) connect(fd int, addr unix.Sockaddr, number int) (connected bool, err error) {
+func (t *Target) connect(fd int, number int) (connected bool, err error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return false, os.NewSyscallError("setsockopt", err)
 	}
-	if t.loopback {
-		// The port is chosen by connect, which knows all four numbers.
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
-			return false, os.NewSyscallError("setsockopt", err)
-		}
-		source := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(1 + number%sources)}}
-		if err := unix.Bind(fd, source); err != nil {
-			return false, os.NewSyscallError("bind", err)
-		}
+	// The port is chosen by connect, which knows all four numbers.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+		return false, os.NewSyscallError("setsockopt", err)
 	}
-	switch err := unix.Connect(fd, addr); err {
+	source := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(1 + number%sources)}}
+	if err := unix.Bind(fd, source); err != nil {
+		return false, os.NewSyscallError("bind", err)
+	}
+	address := t.address // Connect writes to it
+	switch err := unix.Connect(fd, &address); err {
 	case nil:
 		return true, nil
 	case unix.EINPROGRESS:
@@ -101,6 +93,23 @@ func connectError(fd int) error {
 		return os.NewSyscallError("connect", unix.Errno(code))
 	}
 	return nil
+}
+
+// awaitReady waits until the descriptor is ready for one of the events.
+func awaitReady(fd int, events int16) error {
+	const limit = 5000 // milliseconds
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, limit)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case n == 0:
+			return fmt.Errorf("the server did nothing for %d ms", limit)
+		default:
+			return nil
+		}
+	}
 }
 
 // writeAll writes what is certain to fit: all that a client sends is a few

@@ -42,29 +42,34 @@ type Subscriber struct {
 	audience *Audience
 	link     link
 	state    state
+	socketID string
+	user     int // in a presence channel; 0: one of its own is to be given to it
+	answer   int // bytes of the subscription_succeeded
 
 	received uint64 // events
 	sum      uint64 // of their numbers
 	order    uint64 // a digest of their numbers, in the order in which they came
 }
 
-// open begins a connection for the audience, of which it becomes a member when
-// its subscription has succeeded.
-func (l *Loop) open(t *Target, a *Audience, o owner) error {
-	s := &Subscriber{target: t, owner: o, audience: a}
-	if t.Transport.Lines() {
+// open begins the subscriber's connection. It becomes a member of its audience
+// when its subscription has succeeded.
+func (l *Loop) open(s *Subscriber) error {
+	if s.user == 0 {
+		s.user = l.dialed + 1
+	}
+	if s.target.Transport.Lines() {
 		return l.openSession(s)
 	}
 	return l.openWebSocket(s)
 }
 
-// move ends the subscription and begins one to the public channel of another
-// audience. The owner is told again when that has succeeded.
+// move ends the subscription and begins one to the channel of another audience,
+// which may be the same. The owner is told again when that has succeeded.
 func (s *Subscriber) move(to *Audience) error {
 	from := s.audience
 	s.audience, s.state = to, subscribing
 	s.forget()
-	return s.link.send(unsubscription(from.Channel), subscription(s.target.App, to.Channel, nil))
+	return s.link.send(unsubscription(from.Channel), subscription(s.target.App, to.Channel, s.socketID, s.user))
 }
 
 // forget forgets what was received.
@@ -78,16 +83,6 @@ func (s *Subscriber) count(number uint64) {
 	s.order = s.order*prime + number
 }
 
-// ClosedError is a close that the server sent of itself.
-type ClosedError struct {
-	Code   int
-	Reason string
-}
-
-func (e *ClosedError) Error() string {
-	return fmt.Sprintf("the server closed the connection: %d %s", e.Code, e.Reason)
-}
-
 func (s *Subscriber) message(b []byte, now time.Duration) error {
 	if s.state == subscribed {
 		if ok, err := s.audience.receive(s, b, now); ok || err != nil {
@@ -95,6 +90,9 @@ func (s *Subscriber) message(b []byte, now time.Duration) error {
 		}
 	}
 	switch {
+	case s.state == subscribed && s.audience.presence() && bytes.Contains(b, []byte("member_added")):
+		s.audience.Added++
+		return nil
 	case bytes.Contains(b, []byte("pusher:error")):
 		return fmt.Errorf("the server sent an error: %s", clip(b))
 	case bytes.Contains(b, []byte("pusher:ping")):
@@ -104,10 +102,10 @@ func (s *Subscriber) message(b []byte, now time.Duration) error {
 		if id == nil {
 			return fmt.Errorf("no socket_id in %s", clip(b))
 		}
-		s.state = subscribing
-		return s.link.send(subscription(s.target.App, s.audience.Channel, id))
+		s.state, s.socketID = subscribing, string(id)
+		return s.link.send(subscription(s.target.App, s.audience.Channel, s.socketID, s.user))
 	case s.state == subscribing && bytes.Contains(b, []byte("subscription_succeeded")):
-		s.state = subscribed
+		s.state, s.answer = subscribed, len(b)
 		s.audience.Members = append(s.audience.Members, s)
 		return s.owner.opened(s)
 	case s.state == subscribing || s.state == greeting:

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +16,7 @@ type phase uint8
 
 const (
 	connecting phase = iota
+	securing         // does the handshake of TLS
 	upgrading        // waits for the answer to the handshake
 	upgraded
 	closing // has sent a close frame
@@ -25,10 +25,11 @@ const (
 // webSocket is a subscriber's WebSocket.
 type webSocket struct {
 	*Subscriber
-	fd       int
+	stream
 	phase    phase
-	answered bool   // the server's close frame has come
-	partial  []byte // the beginning of a message of which the rest is yet to come
+	secured  func() (done bool, err error) // goes on with securing
+	answered bool                          // the server's close frame has come
+	partial  []byte                        // the beginning of a message of which the rest is yet to come
 }
 
 func (l *Loop) openWebSocket(s *Subscriber) error {
@@ -37,11 +38,11 @@ func (l *Loop) openWebSocket(s *Subscriber) error {
 		return err
 	}
 	l.dialed++
-	w := &webSocket{Subscriber: s, fd: fd}
+	w := &webSocket{Subscriber: s, stream: stream{fd: fd}}
 	s.link = w
 	var events uint32 = unix.EPOLLOUT
 	if connected {
-		if err := w.upgrade(); err != nil {
+		if err := w.connected(); err != nil {
 			unix.Close(fd)
 			return err
 		}
@@ -54,9 +55,27 @@ func (l *Loop) openWebSocket(s *Subscriber) error {
 	return nil
 }
 
+func (w *webSocket) connected() error {
+	if w.target.TLS == nil {
+		return w.upgrade()
+	}
+	w.phase = securing
+	w.secured = w.beginTLS(w.target.TLS)
+	return w.goOnSecuring()
+}
+
+func (w *webSocket) goOnSecuring() error {
+	done, err := w.secured()
+	if !done || err != nil {
+		return err
+	}
+	w.secured = nil
+	return w.upgrade()
+}
+
 func (w *webSocket) upgrade() error {
 	w.phase = upgrading
-	return writeAll(w.fd, handshake(w.target.Host, w.target.App.Key))
+	return w.write(handshake(w.target.Host, w.target.App.Key))
 }
 
 // send implements link.
@@ -65,49 +84,59 @@ func (w *webSocket) send(messages ...[]byte) error {
 	for _, m := range messages {
 		frames = appendFrame(frames, opText, m)
 	}
-	return writeAll(w.fd, frames)
+	return w.write(frames)
 }
 
 // close implements link: it begins the close handshake.
 func (w *webSocket) close() error {
 	w.phase = closing
-	return writeAll(w.fd, closeNormal)
+	return w.write(closeNormal)
 }
 
 // receiver implements link.
 func (w *webSocket) receiver() int { return w.fd }
 
 func (w *webSocket) ready(l *Loop, events uint32) error {
-	if w.phase == connecting {
+	switch w.phase {
+	case connecting:
 		if err := connectError(w.fd); err != nil {
 			return w.end(l, err)
 		}
-		if err := w.upgrade(); err != nil {
+		if err := w.connected(); err != nil {
 			return w.end(l, err)
 		}
 		return l.change(w.fd, unix.EPOLLIN)
-	}
-	held := copy(l.buffer, w.partial)
-	n, err := unix.Read(w.fd, l.buffer[held:])
-	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case securing:
+		if err := w.goOnSecuring(); err != nil {
+			return w.end(l, err)
+		}
 		return nil
-	case err != nil:
-		return w.end(l, os.NewSyscallError("read", err))
-	case n == 0:
-		return w.end(l, errHungUp)
 	}
-	rest, err := w.consume(l.buffer[:held+n], l.clock.Now())
-	if err != nil {
-		return w.end(l, err)
+	for {
+		held := copy(l.buffer, w.partial)
+		n, err := w.read(l.buffer[held:])
+		switch {
+		case err == unix.EAGAIN:
+			return nil
+		case err != nil:
+			return w.end(l, err)
+		case n == 0:
+			return w.end(l, errHungUp)
+		}
+		rest, err := w.consume(l.buffer[:held+n], l.clock.Now())
+		if err != nil {
+			return w.end(l, err)
+		}
+		if len(rest) == len(l.buffer) {
+			return w.end(l, fmt.Errorf("the server sent a message of more than %d bytes", len(rest)))
+		}
+		if len(rest) > 0 || len(w.partial) > 0 {
+			w.partial = append(w.partial[:0], rest...)
+		}
+		if held+n < len(l.buffer) {
+			return nil
+		}
 	}
-	if len(rest) == len(l.buffer) {
-		return w.end(l, fmt.Errorf("the server sent a message of more than %d bytes", len(rest)))
-	}
-	if len(rest) > 0 || len(w.partial) > 0 {
-		w.partial = append(w.partial[:0], rest...)
-	}
-	return nil
 }
 
 var errHungUp = errors.New("the server closed the connection without a close frame")
@@ -155,7 +184,7 @@ func (w *webSocket) handle(opcode byte, payload []byte, now time.Duration) error
 	case opText:
 		return w.message(payload, now)
 	case opPing:
-		return writeAll(w.fd, appendFrame(nil, opPong, payload))
+		return w.write(appendFrame(nil, opPong, payload))
 	case opPong:
 		return nil
 	case opClose:

@@ -8,6 +8,9 @@
 /** Unsent bytes of one client before it is closed: Belfry's default. */
 const maxOutboxBytes = 1 << 20;
 
+/** Empty: plain HTTP. */
+const certFile = process.env.CERT_FILE;
+
 const json = { headers: { 'Content-Type': 'application/json' } };
 
 /** Two integers and a dot, as the libraries want it. */
@@ -16,6 +19,7 @@ const socketId = () => `${1 + Math.floor(Math.random() * 1e9)}.${1 + Math.floor(
 const server = Bun.serve({
   hostname: '127.0.0.1',
   port: Number(process.env.PORT),
+  tls: certFile ? { cert: Bun.file(certFile), key: Bun.file(process.env.KEY_FILE) } : undefined,
 
   routes: {
     '/app/:key': (request, server) =>

@@ -88,6 +88,38 @@ A note.
 	}
 }
 
+func TestPrintGoals(t *testing.T) {
+	r := &Report{Servers: []string{"a", "b"}, Reference: "b", Notes: []string{"A note."}}
+	r.Add(Key{"work", "CPU µs"}, AtMost(1), "a", 2)
+	r.Add(Key{"work", "CPU µs"}, AtMost(1), "b", 1)
+	r.Add(Key{"work", "p50 ms"}, nil, "a", 2)
+	r.Add(Key{"not measured beside b", "CPU µs"}, AtMost(1), "a", 2)
+	r.Add(Key{"more work", "p99 ms"}, &Goal{Limit: 10, Absolute: true}, "a", 9)
+	var b strings.Builder
+	if err := r.PrintGoals(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+The goals
+
+                                             a           b                 a/b  goal
+
+work
+  CPU µs                                  2.00        1.00                2.00  ≤ 1x      missed
+
+more work
+  p99 ms                                  9.00           -                   -  ≤ 10      met
+
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+	b.Reset()
+	if err := (&Report{Servers: []string{"a"}}).PrintGoals(&b); err != nil || b.Len() > 0 {
+		t.Errorf("without goals: %q, error %v", b.String(), err)
+	}
+}
+
 func TestPrintWithBase(t *testing.T) {
 	r := &Report{Servers: []string{"a", "b", "c"}, Base: "a"}
 	for i, s := range r.Servers {

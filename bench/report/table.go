@@ -22,21 +22,43 @@ const (
 // met.
 func (r *Report) Print(w io.Writer) error {
 	var b strings.Builder
-	r.printHead(&b)
-	workload := ""
-	for _, row := range r.rows {
-		if row.Workload != workload {
-			workload = row.Workload
-			fmt.Fprintf(&b, "\n%s\n", workload)
-		}
-		r.printRow(&b, row)
-	}
-	b.WriteByte('\n')
+	r.printRows(&b, r.rows)
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "%s\n", note)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// PrintGoals writes the rows of the table whose goals can be judged, if any.
+func (r *Report) PrintGoals(w io.Writer) error {
+	var judged []*row
+	for _, row := range r.rows {
+		if row.Goal != nil && r.judge(row) != "" {
+			judged = append(judged, row)
+		}
+	}
+	if len(judged) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteString("\nThe goals\n\n")
+	r.printRows(&b, judged)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *Report) printRows(b *strings.Builder, rows []*row) {
+	r.printHead(b)
+	workload := ""
+	for _, row := range rows {
+		if row.Workload != workload {
+			workload = row.Workload
+			fmt.Fprintf(b, "\n%s\n", workload)
+		}
+		r.printRow(b, row)
+	}
+	b.WriteByte('\n')
 }
 
 func (r *Report) printHead(b *strings.Builder) {
