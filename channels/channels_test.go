@@ -488,6 +488,46 @@ func TestBackpressure(t *testing.T) {
 	}
 }
 
+// Who offers does not wait, and learns when there is room.
+func TestOffer(t *testing.T) {
+	a, _ := newApp(t, Limits{})
+	blocker := &blocking{recorder: newRecorder(), entered: make(chan struct{}), release: make(chan struct{})}
+	if _, _, err := a.Subscribe(blocker, "private-c", nil); err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() { a.publish(event("private-c", "first"), protocol.SocketID{}) })
+	<-blocker.entered
+	offer := func(data string) (full []<-chan struct{}) {
+		full, err := a.Offer(Publication{Event: event("private-c", data)}, Publication{Event: event("private-other", data)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return full
+	}
+	big := strings.Repeat("x", maxPending/4)
+	for range 4 {
+		if full := offer(big); full != nil {
+			t.Error("the channel is full too early")
+		}
+	}
+	full := offer("last")
+	if len(full) != 1 {
+		t.Fatalf("%d channels are full, want 1", len(full))
+	}
+	select {
+	case <-full[0]:
+		t.Error("there is room already")
+	default:
+	}
+	close(blocker.release)
+	<-full[0]
+	done.Wait()
+	if got, want := blocker.wait(t, "last"), []string{"first", big, big, big, big, "last"}; !slices.Equal(got, want) {
+		t.Errorf("got %d events, want %d", len(got), len(want))
+	}
+}
+
 func TestClientEventSkipsItsSender(t *testing.T) {
 	a, _ := newApp(t, Limits{})
 	sender, s := subscribe(t, a, "private-c")

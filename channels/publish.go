@@ -23,17 +23,37 @@ func (a *App) Publish(events ...Publication) error {
 	return nil
 }
 
+// Offer is Publish for those who must not wait: it delivers at once, so that a
+// channel may have more pending than it should. full are channels that close when
+// there is room again where there was none: until then, whoever publishes should
+// publish no more. On a node of a cluster, Offer waits as Publish does.
+func (a *App) Offer(events ...Publication) (full []<-chan struct{}, err error) {
+	if a.broker.driver != nil {
+		return nil, a.publishToCluster(events)
+	}
+	for _, e := range events {
+		if room := a.deliver(e.Event, e.Except, false); room != nil {
+			full = append(full, room)
+		}
+	}
+	return full, nil
+}
+
 // Publication is an event, and who must not receive it: zero for nobody.
 type Publication struct {
 	protocol.Event
 	Except protocol.SocketID
 }
 
-func (a *App) publish(e protocol.Event, except protocol.SocketID) {
+func (a *App) publish(e protocol.Event, except protocol.SocketID) { a.deliver(e, except, true) }
+
+// deliver returns what closes when there is room, if there was none and it has not
+// waited for that.
+func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (room <-chan struct{}) {
 	now := time.Now()
 	cache := protocol.KindOf(e.Channel).IsCache()
 	if !cache && a.find(e.Channel) == nil {
-		return
+		return nil
 	}
 	p := pending{frame: e.Frame(), except: except, at: now}
 	for {
@@ -41,9 +61,9 @@ func (a *App) publish(e protocol.Event, except protocol.SocketID) {
 		if cache {
 			c = a.lock(e.Channel)
 		} else if c = a.lockExisting(e.Channel); c == nil {
-			return
+			return nil
 		}
-		if room := c.waitForRoom(); room != nil {
+		if room = c.waitForRoom(); room != nil && wait {
 			c.mu.Unlock()
 			<-room
 			continue
@@ -52,7 +72,7 @@ func (a *App) publish(e protocol.Event, except protocol.SocketID) {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
 		c.publish(p)
-		return
+		return room
 	}
 }
 
