@@ -22,10 +22,11 @@ type Pollers struct {
 	done sync.WaitGroup
 }
 
-// Start makes one poller per processor.
+// Start makes a poller for each processor but the one that package main adds for
+// Go's own poller: more that are busy would have the system switch between them.
 func Start() (*Pollers, error) {
 	p := new(Pollers)
-	for range runtime.GOMAXPROCS(0) {
+	for range max(1, runtime.GOMAXPROCS(0)-1) {
 		one, err := newPoller()
 		if err != nil {
 			p.Close()
