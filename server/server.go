@@ -40,6 +40,7 @@ type Server struct {
 	config      *config.Config
 	log         *slog.Logger
 	listener    net.Listener
+	accepted    net.Listener // of it, those that net/http serves
 	broker      *channels.Broker
 	apps        *apps.Registry
 	metrics     *metrics.Metrics
@@ -52,7 +53,8 @@ type Server struct {
 	refusals    *refusals.Log
 	certificate certificate
 	draining    atomic.Bool
-	http        *http.Server
+	entrance
+	http *http.Server
 
 	// Only with metrics.listen.
 	metricsListener net.Listener
@@ -177,6 +179,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	}
 	s.websocket.Start()
 	s.http = s.newHTTP(s.routes())
+	if s.accepted, err = s.accept(); err != nil {
+		return nil, err
+	}
 	if s.metricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
@@ -193,7 +198,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          httpErrors{s.log, s.refusals}.logger(),
+		ErrorLog:          httpErrors{s.log, s.refusals, s.metrics.AcceptErrors}.logger(),
 	}
 }
 
@@ -251,10 +256,10 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
-	if s.secured() {
-		serve(s.http, websocket.ListenTLS(s.listener, s.certificate.config()))
-	} else {
-		serve(s.http, plainListener{s.listener, s.refusals})
+	serve(s.http, s.accepted)
+	if err := s.openDoor(); err != nil {
+		failed <- err
+		stop()
 	}
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.metricsListener)
@@ -321,6 +326,7 @@ func (s *Server) drainClients(ctx context.Context) {
 	}
 	var clients sync.WaitGroup
 	clients.Go(func() {
+		s.drainDoor(ctx) // leaves requests to net/http
 		if s.http.Shutdown(ctx) != nil {
 			s.http.Close()
 		}

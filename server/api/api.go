@@ -45,6 +45,13 @@ type request struct {
 	name  string // of the path's channel or user, decoded; empty on routes without one
 	query url.Values
 	body  []byte
+	later awaiter // nil: the handler may wait
+}
+
+// awaiter is an http.ResponseWriter whose handler should not wait: what is
+// written to it is sent once all that it was told to await is closed.
+type awaiter interface {
+	Await(closed <-chan struct{})
 }
 
 // handler answers a request with the JSON of what it returns.
@@ -84,6 +91,13 @@ func find(segments []string) (r route, name string, ok bool) {
 		}
 	}
 	return route{}, "", false
+}
+
+// Quick says whether the answer to a request takes no longer than to publish an
+// event does on a single node, where nothing has to be asked of others: queries
+// and terminations visit all channels.
+func Quick(r *http.Request) bool {
+	return r.Method == http.MethodPost && (strings.HasSuffix(r.URL.Path, "/events") || strings.HasSuffix(r.URL.Path, "/batch_events"))
 }
 
 // failure is an answer other than 200.
@@ -176,7 +190,8 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err := auth.VerifyBody(query, body); err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
-	answer, err := route.handler(request{c.app, name, query, body})
+	later, _ := w.(awaiter)
+	answer, err := route.handler(request{c.app, name, query, body, later})
 	if err != nil {
 		return nil, err
 	}

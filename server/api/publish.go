@@ -21,7 +21,7 @@ func publish(r request) (any, error) {
 		return nil, err
 	}
 	if p.Info == (protocol.Info{}) {
-		return done, deliver(r.app, p)
+		return done, deliver(r, p)
 	}
 	answer := make(map[string]attributes, len(p.Channels))
 	for _, name := range p.Channels {
@@ -29,7 +29,7 @@ func publish(r request) (any, error) {
 			return nil, err // before anything is published: the backend may try again
 		}
 	}
-	return map[string]any{"channels": answer}, deliver(r.app, p)
+	return map[string]any{"channels": answer}, deliver(r, p)
 }
 
 // publishBatch is POST batch_events: all of it, or nothing.
@@ -50,12 +50,12 @@ func publishBatch(r request) (any, error) {
 		}
 	}
 	if !asked {
-		return done, deliver(r.app, batch...)
+		return done, deliver(r, batch...)
 	}
-	return map[string]any{"batch": infos}, deliver(r.app, batch...)
+	return map[string]any{"batch": infos}, deliver(r, batch...)
 }
 
-func deliver(app *apps.App, ps ...protocol.Publication) error {
+func deliver(r request, ps ...protocol.Publication) error {
 	var few [4]channels.Publication // mostly it is one
 	events := few[:0]
 	for _, p := range ps {
@@ -66,11 +66,23 @@ func deliver(app *apps.App, ps ...protocol.Publication) error {
 			})
 		}
 	}
-	if err := app.Channels.Publish(events...); err != nil {
+	if err := r.publish(events); err != nil {
 		return err
 	}
-	app.Metrics.EventsHTTP.Add(float64(len(events)))
+	r.app.Metrics.EventsHTTP.Add(float64(len(events)))
 	return nil
+}
+
+// publish waits while channels have too much pending, or has the answer wait.
+func (r request) publish(events []channels.Publication) error {
+	if r.later == nil {
+		return r.app.Channels.Publish(events...)
+	}
+	full, err := r.app.Channels.Offer(events...)
+	for _, room := range full {
+		r.later.Await(room)
+	}
+	return err
 }
 
 // describe answers info for one channel: subscriptions are counted on every

@@ -333,6 +333,10 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = hj.Header().Write(head) // a buffer takes everything
 	head.WriteString("\r\n")
+	hj.response = head.Bytes()
+	if hj.conn, hj.early = hj.handler.takeOver(hj.ResponseWriter); hj.conn != nil {
+		return nil, nil, errHijacked
+	}
 	nc, buffered, err := http.NewResponseController(hj.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
@@ -340,6 +344,11 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// A client may send its first message without waiting for our answer.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	hj.early = bytes.Clone(early)
+	if wrapped, ok := nc.(interface{ Unwrap() (*net.TCPConn, []byte) }); ok {
+		tcp, unread := wrapped.Unwrap()
+		hj.early = append(hj.early, unread...)
+		nc = tcp
+	}
 	if err = nc.SetDeadline(time.Time{}); err == nil {
 		hj.conn, err = hj.handler.newConn(nc)
 	}
@@ -347,6 +356,5 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		nc.Close()
 		return nil, nil, err
 	}
-	hj.response = head.Bytes()
 	return nil, nil, errHijacked
 }

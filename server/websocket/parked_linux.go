@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 
 	"golang.org/x/sys/unix"
 
@@ -42,9 +43,6 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 			nc = socket.TCPConn
 		}
 	}
-	if wrapped, ok := nc.(interface{ TCP() *net.TCPConn }); ok {
-		nc = wrapped.TCP()
-	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return newBlocking(h, nc), nil
@@ -68,6 +66,27 @@ func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	return &p.conn, nil
 }
 
+// taker is an http.ResponseWriter of package door's.
+type taker interface {
+	// TakeOver gives away the connection's descriptor, which its poller watches, and
+	// what has come behind the request.
+	TakeOver() (fd int, p *poller.Poller, early []byte)
+}
+
+// takeOver makes a connection of one that package door has accepted, nil if it is
+// net/http's.
+func (h *Handler) takeOver(w http.ResponseWriter) (c *conn, early []byte) {
+	t, ok := w.(taker)
+	if !ok {
+		return nil, nil
+	}
+	fd, watching, early := t.TakeOver()
+	p := &parked{fd: fd, poller: watching, watched: true}
+	p.init(h, p)
+	p.poller.Replace(fd, p)
+	return &p.conn, early
+}
+
 func (p *parked) start(early []byte) {
 	p.takeEarly(early)
 	if p.sealed != nil {
@@ -75,7 +94,7 @@ func (p *parked) start(early []byte) {
 	}
 	var err error
 	p.out.Locked(func() {
-		if !p.fdClosed {
+		if !p.fdClosed && !p.watched {
 			p.watched = true
 			err = p.poller.Add(p.fd, p, p.wantsOut)
 		}

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"belfry/server/api"
+	"belfry/server/config"
+	"belfry/server/door"
+)
+
+// entrance is what the system has of the door: nothing with TLS.
+type entrance struct{ door *door.Door }
+
+// prepareDoor has the door take the listener over, and returns the listener of
+// what it leaves to net/http.
+func (s *Server) prepareDoor() (net.Listener, error) {
+	s.door = &door.Door{
+		Handler:      s.http.Handler,
+		Prefix:       s.config.Server.Path,
+		Pollers:      s.pollers,
+		Watch:        s.watch,
+		Log:          s.log,
+		Refusals:     s.refusals,
+		Quick:        s.quick,
+		AcceptErrors: s.metrics.AcceptErrors,
+		Head:         readHeaderTimeout,
+		Idle:         idleTimeout,
+		Write:        writeTimeout,
+	}
+	s.http.ConnState = s.door.ConnState
+	return s.door.Prepare(s.listener)
+}
+
+// quick says whether nothing in a request to the HTTP API has to wait: on a node of
+// a cluster, all of them may.
+func (s *Server) quick(r *http.Request) bool {
+	return s.config.Cluster.Driver == config.ClusterLocal && api.Quick(r)
+}
+
+func (e entrance) openDoor() error {
+	if e.door == nil {
+		return nil
+	}
+	return e.door.Open()
+}
+
+// drainDoor closes the door, and returns when nobody is at it any more, or ctx ends.
+func (e entrance) drainDoor(ctx context.Context) {
+	if e.door != nil {
+		e.door.Drain(ctx)
+	}
+}

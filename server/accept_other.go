@@ -1,0 +1,20 @@
+//go:build !linux
+
+package server
+
+import (
+	"context"
+	"net"
+
+	"belfry/server/door"
+)
+
+// entrance is what the system has of the door: nothing, as it needs epoll.
+type entrance struct{}
+
+// prepareDoor leaves everything to net/http.
+func (s *Server) prepareDoor() (net.Listener, error) { return door.Listen(s.listener, s.refusals), nil }
+
+func (entrance) openDoor() error { return nil }
+
+func (entrance) drainDoor(context.Context) {}

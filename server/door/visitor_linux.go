@@ -1,0 +1,234 @@
+package door
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"belfry/server/keepalive"
+	"belfry/server/poller"
+)
+
+// visitor is a connection that is neither a WebSocket nor net/http's. Its poller
+// reads and answers, or, between Pause and Add, a goroutine does.
+type visitor struct {
+	door   *Door
+	fd     int
+	poller *poller.Poller
+	slot   keepalive.Slot
+	remote netip.AddrPort
+
+	served atomic.Bool   // once at least
+	seen   atomic.Uint32 // when it came, or its last request, by the watch's clock
+
+	mu   sync.Mutex // guards the following
+	gone bool       // the descriptor is closed, or somebody else's
+}
+
+// Due implements keepalive.Watched.
+func (v *visitor) Due(now keepalive.Time) keepalive.Time {
+	if v.served.Load() {
+		if due := v.seen.Load() + seconds(v.door.Idle) + 1; due > now {
+			return due
+		}
+	}
+	v.endRequests()
+	return never
+}
+
+const never = ^keepalive.Time(0)
+
+// endRequests has the connection closed once the requests that have come are
+// answered: the poller finds the stream's end behind them.
+func (v *visitor) endRequests() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.gone {
+		_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	}
+}
+
+// leave ends watching the visitor, whose descriptor is the caller's from here on.
+// The door is to forget it.
+func (v *visitor) leave() {
+	v.mu.Lock()
+	v.gone = true
+	v.mu.Unlock()
+	v.door.Watch.Remove(v.slot)
+}
+
+func (v *visitor) close() {
+	v.poller.Remove(v.fd)
+	v.leave()
+	unix.Close(v.fd)
+	v.door.forget(v)
+}
+
+// inputs are buffers to read requests into.
+var inputs = sync.Pool{New: func() any { return new([maxRequest]byte) }}
+
+// Ready implements poller.Handler.
+func (v *visitor) Ready(poller.Events) {
+	input := inputs.Get().(*[maxRequest]byte)
+	defer inputs.Put(input)
+	n, err := unix.Read(v.fd, input[:])
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return
+	case err != nil || n == 0:
+		v.close()
+		return
+	}
+	b := input[:n]
+	switch f := classify(b, v.door.Prefix); f.kind {
+	case handshake:
+		v.upgrade(b, f)
+	case apiRequest:
+		v.request(b, f)
+	default:
+		v.handOver(bytes.Clone(b))
+	}
+}
+
+// handOver gives the connection to net/http, with what was read.
+func (v *visitor) handOver(read []byte) {
+	v.poller.Pause(v.fd)
+	v.leave()
+	go v.pass(read, nil) // as a poller does not wait
+}
+
+// pass has net/http serve the connection, once what is left of an answer is
+// written. The visitor has left.
+func (v *visitor) pass(read, unsent []byte) {
+	defer v.door.forget(v)
+	nc, err := connection(v.fd)
+	if err != nil {
+		v.door.starved(err)
+		return
+	}
+	if len(unsent) > 0 {
+		cut := context.AfterFunc(v.door.passing, func() { nc.Close() })
+		err := nc.SetWriteDeadline(time.Now().Add(v.door.Write))
+		if err == nil {
+			_, err = nc.Write(unsent)
+		}
+		if !cut() || err != nil {
+			nc.Close()
+			return
+		}
+	}
+	v.door.pass(&conn{TCPConn: nc, read: read, refusals: v.door.Refusals})
+}
+
+// connection makes Go's of a descriptor, which it closes.
+func connection(fd int) (*net.TCPConn, error) {
+	file := os.NewFile(uintptr(fd), "")
+	defer file.Close()
+	nc, err := net.FileConn(file)
+	if err != nil {
+		return nil, err
+	}
+	return nc.(*net.TCPConn), nil
+}
+
+// upgrade has the handler take the connection over. It runs in the poller's
+// goroutine: nothing in it waits. If the handler refuses, and the client has not
+// waited for that, net/http has the same bytes, and its say.
+func (v *visitor) upgrade(b []byte, f form) {
+	r, err := parse(b[:f.head], nil)
+	if err != nil {
+		v.handOver(bytes.Clone(b))
+		return
+	}
+	r.RemoteAddr = v.remote.String()
+	w := &takeover{answer: answer{header: make(http.Header)}, visitor: v, early: bytes.Clone(b[f.head:])}
+	v.door.Handler.ServeHTTP(w, r)
+	switch {
+	case w.taken:
+	case len(w.early) > 0:
+		v.handOver(bytes.Clone(b))
+	default:
+		v.seen.Store(v.door.Watch.Now())
+		v.served.Store(true)
+		v.reply(&w.answer, false)
+	}
+}
+
+// request serves a request: in the poller's goroutine if nothing in it waits.
+func (v *visitor) request(b []byte, f form) {
+	r, err := parse(b[:f.head], b[f.head:])
+	if err != nil {
+		v.handOver(bytes.Clone(b))
+		return
+	}
+	r.RemoteAddr = v.remote.String()
+	v.seen.Store(v.door.Watch.Now())
+	v.served.Store(true)
+	w := &answer{header: make(http.Header)}
+	quick := v.door.Quick(r)
+	if quick {
+		v.door.Handler.ServeHTTP(w, r)
+		if len(w.await) == 0 {
+			v.reply(w, r.Close)
+			return
+		}
+	} else if f.body > 0 {
+		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
+	}
+	v.poller.Pause(v.fd)
+	go func() {
+		if !quick {
+			v.door.Handler.ServeHTTP(w, r)
+		}
+		for _, closed := range w.await {
+			<-closed
+		}
+		if v.reply(w, r.Close) {
+			v.resume()
+		}
+	}()
+}
+
+// resume has the poller read again.
+func (v *visitor) resume() {
+	if err := v.poller.Add(v.fd, v, false); err != nil {
+		v.door.Log.Error("cannot watch a connection; it is closed", "error", err)
+		v.close()
+	}
+}
+
+// reply writes the answer, and returns whether the connection goes on here.
+func (v *visitor) reply(w *answer, last bool) (stays bool) {
+	last = last || v.door.closing.Load()
+	b := answers.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= maxKeptAnswer {
+			b.Reset()
+			answers.Put(b)
+		}
+	}()
+	w.appendTo(b, last)
+	n, err := unix.Write(v.fd, b.Bytes())
+	for err == unix.EINTR {
+		n, err = unix.Write(v.fd, b.Bytes())
+	}
+	switch {
+	case err == unix.EAGAIN || err == nil && n < b.Len():
+		v.poller.Pause(v.fd)
+		v.leave()
+		go v.pass(nil, bytes.Clone(b.Bytes()[max(n, 0):]))
+	case err != nil || last:
+		v.close()
+	default:
+		return true
+	}
+	return false
+}
