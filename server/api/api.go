@@ -177,6 +177,9 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
 	answer, err := route.handler(request{c.app, name, query, body})
+	if tooLarge := new(protocol.RequestError); errors.As(err, &tooLarge) && tooLarge.Status == http.StatusRequestEntityTooLarge {
+		c.app.Metrics.LimitMet(metrics.MaxEventBytes)
+	}
 	if err != nil {
 		return nil, err
 	}
