@@ -73,7 +73,7 @@ func (e *endpoint) configure(w config.Webhook) {
 
 // add queues an event unless the queue is full: then it is lost, as what came
 // before has waited longer.
-func (e *endpoint) add(k kinds, source protocol.SocketID, channel string, json []byte) {
+func (e *endpoint) add(k kinds, source protocol.Source, channel string, json []byte) {
 	ev := &event{json: json, channel: channel, source: source, minor: k&minor != 0}
 	e.mu.Lock()
 	added := e.queue.add(ev)
