@@ -3,6 +3,7 @@
 package apps
 
 import (
+	"hash/maphash"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type App struct {
 	byTransport [protocol.NumTransports]atomic.Int64 // the same ones
 	addresses   addresses                            // the same ones, while there are limits for one
 	requests    atomic.Pointer[rate.Limiter]         // of the HTTP API; nil: no limit
+	sources     maphash.Seed
 }
 
 // Settings are what may change of an application while it is served.
@@ -110,6 +112,12 @@ func (a *App) Disconnect(t protocol.Transport, address *Address) {
 	}
 	a.byTransport[t].Add(-1)
 	a.connections.Add(-1)
+}
+
+// Source is the same for all connections from one network. Those without an
+// address, by a Unix socket for example, are one source.
+func (a *App) Source(remote string) protocol.Source {
+	return protocol.Source(max(maphash.Comparable(a.sources, Network(remote)), 1)) // 0 is not known
 }
 
 // AdmitRequest reports whether api_request_rate allows a request to the HTTP API

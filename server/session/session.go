@@ -63,6 +63,7 @@ type Session struct {
 	admission *Admission
 	address   *apps.Address // where it is counted; nil mostly
 	id        protocol.SocketID
+	source    protocol.Source
 
 	transport protocol.Transport
 
@@ -97,6 +98,9 @@ func newSession(app *apps.App, transport protocol.Transport, conn Conn, admissio
 
 // ID implements channels.Subscriber.
 func (s *Session) ID() protocol.SocketID { return s.id }
+
+// Source implements channels.Subscriber.
+func (s *Session) Source() protocol.Source { return s.source }
 
 // Lines implements channels.Subscriber.
 func (s *Session) Lines() bool { return s.transport.Lines() }
