@@ -131,6 +131,15 @@ func TestConnectionsPerAddress(t *testing.T) {
 		t.Errorf("from another address: %v", err)
 	}
 	s.Connect(t, "2")
+	// Who was there when a limit was set counts.
+	for range 3 {
+		s.Connect(t, "2")
+	}
+	s.Reconfigure(t, func(c *config.Config) { c.Apps[1].MaxConnectionsPerAddress = 4 })
+	late := s.Dialer().Dial(t, servertest.Path("2"))
+	if code, message := late.ReadError(); code != 4100 || !strings.Contains(message, "4 are open") {
+		t.Errorf("told %d %s", code, message)
+	}
 	if got := met(t, s, "max_connections_per_address"); got != 1 {
 		t.Errorf("the limit was met %v times", got)
 	}

@@ -204,9 +204,18 @@ func (s *Session) Breach(reason Reason, e *protocol.Error) {
 // more. A transport calls it for all of its connections when an application was
 // disabled or removed, and for each new one once that is among them: whoever
 // was admitted just before is found by one of the two.
+//
+// It also counts the connection at its address if the application has limits for
+// one since.
 func (s *Session) Evict() {
 	if e := s.app.Refusal(); e != nil {
 		s.Close(AppClosed, e)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended && s.address == nil {
+		s.address = s.app.CountAt(s.source)
 	}
 }
 
