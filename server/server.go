@@ -39,6 +39,7 @@ type Build struct {
 type Server struct {
 	config      *config.Config
 	log         *slog.Logger
+	logLevel    *slog.LevelVar // that reloads set; may be nil
 	listener    net.Listener
 	broker      *channels.Broker
 	apps        *apps.Registry
