@@ -73,8 +73,6 @@ func TestFailuresAreLoggedByTheirKind(t *testing.T) {
 		gone = "http://" + l.Addr().String()
 		l.Close()
 	}
-	// The certificate is that of httptest, which is for 127.0.0.1 and example.com.
-	elsewhere := strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)
 	tests := []struct {
 		name, url string
 		tls       *tls.Config
@@ -92,7 +90,7 @@ func TestFailuresAreLoggedByTheirKind(t *testing.T) {
 		{"no TLS", strings.Replace(plain.URL, "http", "https", 1), nil, "TLS: the endpoint does not speak it"},
 		{"other bytes than TLS", strings.Replace(answering(t, nil, func(conn net.Conn, _ []byte) { io.WriteString(conn, "hunter2") }), "http", "https", 1), nil, "TLS: the endpoint does not speak it"},
 		{"unknown authority", secure.URL, nil, "TLS: the certificate is signed by an unknown authority"},
-		{"another host", elsewhere, &tls.Config{RootCAs: trusted}, "TLS: the certificate is for another host"},
+		{"another host", secure.URL, &tls.Config{RootCAs: trusted, ServerName: "elsewhere.invalid"}, "TLS: the certificate is for another host"},
 		{"another time", secure.URL, &tls.Config{RootCAs: trusted, Time: func() time.Time { return time.Unix(1<<40, 0) }}, "TLS: the certificate has expired or is not yet valid"},
 		{"alert", answering(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none") }},
 			func(net.Conn, []byte) {}), nil, "TLS: the endpoint refuses the connection"},

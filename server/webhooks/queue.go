@@ -28,6 +28,8 @@ type event struct {
 	bulk    bool   // it has taken the bulk lane
 	done    bool   // delivered or given up
 	batch   *batch // nil: in none yet
+
+	ends time.Time // when it is given up, tried or not; zero: it is in no delivery that waits. Owned by deliver.
 }
 
 // batch is what the spool has in one file. Its events are delivered together, or

@@ -33,7 +33,8 @@
 // is repeated, and one that refuses single events gets all others at once.
 //
 // An event is tried once at least, unless the endpoint has taken nothing for five
-// minutes: a dead endpoint does not keep hours of them.
+// minutes, or the event has waited that much longer behind others of its channel:
+// a dead endpoint does not keep hours of them, nor does one that refuses a channel.
 //
 // # The spool
 //
