@@ -45,6 +45,8 @@ var (
 // Subscriber is a connection as channels see it.
 type Subscriber interface {
 	ID() protocol.SocketID
+	// Source is where the connection comes from. It never changes.
+	Source() protocol.Source
 	// Lines reports whether it is delivered lines instead of frames; see
 	// [protocol.Frame.AppendLine]. It never changes.
 	Lines() bool

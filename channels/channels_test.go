@@ -32,8 +32,9 @@ func (c *counts) Delay(time.Duration) { c.delays.Add(1) }
 
 // recorder is a Subscriber that keeps the data of what it gets.
 type recorder struct {
-	id    protocol.SocketID
-	lines bool
+	id     protocol.SocketID
+	source protocol.Source
+	lines  bool
 
 	terminated atomic.Bool
 
@@ -52,6 +53,8 @@ func newRecorder() *recorder {
 }
 
 func (r *recorder) ID() protocol.SocketID { return r.id }
+
+func (r *recorder) Source() protocol.Source { return r.source }
 
 func (r *recorder) Lines() bool { return r.lines }
 
@@ -689,6 +692,7 @@ func TestAppsAreApart(t *testing.T) {
 type sink struct{ id protocol.SocketID }
 
 func (s sink) ID() protocol.SocketID              { return s.id }
+func (s sink) Source() protocol.Source            { return 0 }
 func (s sink) Lines() bool                        { return false }
 func (s sink) Hold()                              {}
 func (s sink) Terminate()                         {}

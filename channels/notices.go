@@ -47,31 +47,30 @@ func (c *channel) told() *notices {
 	return c.notices
 }
 
-// happened tells the application's backend of what no known connection caused.
+// happened tells the application's backend of what no known client caused.
 // mu is held.
 func (c *channel) happened(name, userID string) {
-	c.happenedBy(protocol.SocketID{}, name, userID)
+	c.happenedBy(0, name, userID)
 }
 
-// happenedBy tells the application's backend of what a connection caused. mu is
-// held.
-func (c *channel) happenedBy(by protocol.SocketID, name, userID string) {
+// happenedBy tells the application's backend of what a client caused. mu is held.
+func (c *channel) happenedBy(by protocol.Source, name, userID string) {
 	if c.app.listener != nil && c.kind != protocol.User {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, SocketID: by})
+		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, Source: by})
 	}
 }
 
-func (c *channel) happenedCount(n int) { c.happenedCountBy(protocol.SocketID{}, n) }
+func (c *channel) happenedCount(n int) { c.happenedCountBy(0, n) }
 
-func (c *channel) happenedCountBy(by protocol.SocketID, n int) {
+func (c *channel) happenedCountBy(by protocol.Source, n int) {
 	if c.app.listener != nil {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: n, SocketID: by})
+		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: n, Source: by})
 	}
 }
 
 // missed tells the backend that a cache channel has no last event for the
-// connection that subscribes. mu is held.
-func (c *channel) missed(by protocol.SocketID, now time.Time) {
+// client that subscribes. mu is held.
+func (c *channel) missed(by protocol.Source, now time.Time) {
 	if n := c.told(); now.Sub(n.missed) >= missInterval {
 		n.missed = now
 		c.happenedBy(by, protocol.WebhookCacheMiss, "")
@@ -79,9 +78,9 @@ func (c *channel) missed(by protocol.SocketID, now time.Time) {
 }
 
 // countChanged tells how many subscribers there are now, or later if there are
-// many and that was told a moment ago. by is the connection that came or left,
+// many and that was told a moment ago. by is the client that came or left,
 // if one is known. idle is as of [channel.append]. mu is held.
-func (c *channel) countChanged(by protocol.SocketID) (idle []*shard) {
+func (c *channel) countChanged(by protocol.Source) (idle []*shard) {
 	if c.kind.IsPresence() || c.kind == protocol.User || !c.app.limits.Load().SubscriptionCount {
 		return nil
 	}
@@ -105,7 +104,7 @@ func (c *channel) countLate() {
 	c.notices.counting = false
 	var idle []*shard
 	if c.count != c.notices.count {
-		idle = c.countChanged(protocol.SocketID{})
+		idle = c.countChanged(0)
 	}
 	count := c.count
 	c.mu.Unlock()

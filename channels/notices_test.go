@@ -17,14 +17,14 @@ type backend struct {
 
 	mu  sync.Mutex
 	got []string
-	by  []protocol.SocketID // who caused each of all
+	by  []protocol.Source // who caused each of all
 }
 
 func (b *backend) Happened(e protocol.WebhookEvent) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))
-	b.by = append(b.by, e.SocketID)
+	b.by = append(b.by, e.Source)
 }
 
 func (b *backend) Grace() time.Duration { return b.grace }
@@ -218,28 +218,34 @@ func TestSubscriptionCountOfALargeChannel(t *testing.T) {
 	})
 }
 
-// Each event names the connection that caused it.
+// Each event has the source of the connection that caused it.
 func TestListenerIsToldWhoCausedAnEvent(t *testing.T) {
 	a, b := newListened(t, Limits{SubscriptionCount: true})
-	_, one := subscribe(t, a, "cache-c") // occupied, counted, missed
-	_, two := subscribe(t, a, "cache-c") // counted
-	a.Unsubscribe(one)                   // counted
-	a.Unsubscribe(two)                   // counted, vacated
-	if want := []protocol.SocketID{one.id, one.id, one.id, two.id, one.id, two.id, two.id}; !slices.Equal(b.by, want) {
-		t.Errorf("a channel: %q were caused by %v, want %v", b.take(), b.by, want)
-	}
-	b.by = nil
-	join := func(user string) *Subscription {
-		s, _, err := a.Subscribe(newRecorder(), "presence-c", &protocol.Member{UserID: user})
+	subscribe := func(source protocol.Source, channel string, m *protocol.Member) *Subscription {
+		r := newRecorder()
+		r.source = source
+		s, _, err := a.Subscribe(r, channel, m)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	one, two = join("1"), join("2") // occupied, added; added
-	a.Unsubscribe(one)              // removed
-	a.Unsubscribe(two)              // removed, vacated
-	if want := []protocol.SocketID{one.id, one.id, two.id, one.id, two.id, two.id}; !slices.Equal(b.by, want) {
+	one := subscribe(1, "cache-c", nil) // occupied, counted, missed
+	two := subscribe(2, "cache-c", nil) // counted
+	a.Unsubscribe(one)                  // counted
+	a.Unsubscribe(two)                  // counted, vacated
+	if want := []protocol.Source{1, 1, 1, 2, 1, 2, 2}; !slices.Equal(b.by, want) {
+		t.Errorf("a channel: %q were caused by %v, want %v", b.take(), b.by, want)
+	}
+	b.by = nil
+	one = subscribe(1, "presence-c", &protocol.Member{UserID: "1"}) // occupied, added
+	two = subscribe(2, "presence-c", &protocol.Member{UserID: "2"}) // added
+	if err := a.PublishFrom(two, protocol.Event{Name: "client-e", Channel: "presence-c", Data: []byte(`"{}"`)}); err != nil {
+		t.Fatal(err)
+	}
+	a.Unsubscribe(one) // removed
+	a.Unsubscribe(two) // removed, vacated
+	if want := []protocol.Source{1, 1, 2, 2, 1, 2, 2}; !slices.Equal(b.by, want) {
 		t.Errorf("a presence channel: %q were caused by %v, want %v", b.take(), b.by, want)
 	}
 }

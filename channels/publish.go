@@ -96,7 +96,7 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	}
 	if l := c.app.listener; l != nil {
 		l.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
-			Event: e.Name, Data: e.Data, SocketID: s.id})
+			Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()})
 	}
 	if c.remote != nil {
 		c.mu.Unlock()

@@ -52,22 +52,22 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	if c.count++; c.count == 1 {
 		a.occupied[c.kind].Add(1)
 		if c.remote == nil {
-			c.happenedBy(s.id, protocol.WebhookChannelOccupied, "")
+			c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelOccupied, "")
 		}
 	}
 	a.subscriptions.Add(1)
 	var idle []*shard
 	if first {
-		c.happenedBy(s.id, protocol.WebhookMemberAdded, m.UserID)
+		c.happenedBy(s.subscriber.Source(), protocol.WebhookMemberAdded, m.UserID)
 		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, *m), at: time.Now()})
 	}
 	c.shard(sub).add(s) // behind that: nobody is told of itself
 	if m == nil && c.remote == nil {
-		idle = c.countChanged(s.id)
+		idle = c.countChanged(s.subscriber.Source())
 	}
 	joined := c.joined()
 	if c.kind.IsCache() && joined.Last == nil {
-		c.missed(s.id, time.Now())
+		c.missed(s.subscriber.Source(), time.Now())
 	}
 	if c.remote != nil {
 		joined.Count = c.countHeard()
@@ -116,13 +116,13 @@ func (a *App) Unsubscribe(s *Subscription) {
 		}
 		c.kick()
 	case s.member == nil:
-		idle = c.countChanged(s.id)
+		idle = c.countChanged(s.subscriber.Source())
 	case c.members.leave(s.member):
-		c.happenedBy(s.id, protocol.WebhookMemberRemoved, s.member.userID)
+		c.happenedBy(s.subscriber.Source(), protocol.WebhookMemberRemoved, s.member.userID)
 		idle = c.append(pending{frame: protocol.MemberRemovedFrame(c.name, s.member.userID), at: time.Now()})
 	}
 	if c.count == 0 && c.remote == nil {
-		c.happenedBy(s.id, protocol.WebhookChannelVacated, "")
+		c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelVacated, "")
 	}
 	c.removeIfUnused()
 	count := c.count

@@ -24,6 +24,11 @@ func WebhookEvents() []string {
 	}
 }
 
+// Source stands for the network address of the client that caused a webhook
+// event, whatever connections it comes by. It is a keyed hash, of no use outside
+// this process: it is neither sent nor logged. Zero: it is not known.
+type Source uint64
+
 // WebhookEvent is one of the events that a webhook tells an application's
 // backend of (Pusher Channels documentation, "Webhooks").
 type WebhookEvent struct {
@@ -31,13 +36,13 @@ type WebhookEvent struct {
 	Channel string
 	UserID  string // of member_added and member_removed, and of a client event on a presence channel
 
-	// SocketID is the connection that caused the event, zero if it is not known.
-	// Only a client_event's JSON has it.
-	SocketID SocketID
+	// Source is whose share of the queue the event takes. It is not in the JSON.
+	Source Source
 
 	// Of client_event only.
-	Event string
-	Data  []byte // JSON text of a string
+	SocketID SocketID
+	Event    string
+	Data     []byte // JSON text of a string
 
 	// Of subscription_count only.
 	Count int

@@ -17,21 +17,27 @@ type transport interface {
 
 func (s *Server) transports() []transport { return []transport{s.websocket, s.fallback} }
 
+// LogLevel has reloads set the level of the log that the server was given.
+func (s *Server) LogLevel(level *slog.LevelVar) { s.logLevel = level }
+
 // Reload puts the apps of another valid configuration in force: their settings
 // are read at each use, so connections stay, except those of apps that it does
-// not have (4009) or disables (4003). Nothing else changes while the server
-// runs; what would have to is logged. log.level is the caller's.
+// not have (4009) or disables (4003). Besides, log.level changes, see
+// [Server.LogLevel], and nothing else while the server runs; what would have to
+// is logged.
 //
-// The certificate is read again, whether its files have other names or not. If
-// that fails, nothing of the configuration is put in force.
-func (s *Server) Reload(cfg *config.Config) {
+// The certificate is read again, whether its files have other names or not. An
+// error is about that: then nothing of the configuration is in force.
+func (s *Server) Reload(cfg *config.Config) error {
 	renewed := false
 	if s.secured() && cfg.Server.TLS.CertFile != "" {
 		var err error
 		if renewed, err = s.certificate.load(cfg.Server.TLS); err != nil {
-			s.ReloadFailed(err)
-			return
+			return err
 		}
+	}
+	if s.logLevel != nil {
+		s.logLevel.Set(cfg.Log.Level)
 	}
 	changes := s.apps.Update(cfg.Apps)
 	for _, t := range s.transports() {
@@ -47,6 +53,7 @@ func (s *Server) Reload(cfg *config.Config) {
 	if len(keys) > 0 {
 		s.log.Warn("configuration has changes that need a restart", "keys", strings.Join(keys, " "))
 	}
+	return nil
 }
 
 // ReloadFailed tells of a configuration that cannot be put in force. err says

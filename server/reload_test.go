@@ -282,7 +282,8 @@ func TestReloadAmidConnects(t *testing.T) {
 			stays := s.Connect(t, "1")
 			stays.Subscribe("a")
 			const workers, rounds = 8, 60
-			var greeted, stopping = make(chan struct{}), atomic.Bool{}
+			// With room for one: a greeting that nobody waits for yet counts.
+			var greeted, stopping = make(chan struct{}, 1), atomic.Bool{}
 			var clients sync.WaitGroup
 			errs := make(chan error, workers)
 			for range workers {

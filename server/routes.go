@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"belfry/protocol"
+	"belfry/server/refusals"
 )
 
 // routes serves every path with the configured prefix and without it: proxies
@@ -84,7 +84,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 		s.websocket.ServeNotFound(w, r)
 		return
 	}
-	s.log.Debug("no such path", "path", protocol.Clip(r.URL.Path, 200), "remote", r.RemoteAddr)
+	s.log.Debug("no such path", "path", refusals.Clean(r.URL.Path), "remote", r.RemoteAddr)
 	writeJSON(w, http.StatusNotFound, `{"error":"no such path: there are /app/{key}, /pusher/app/{key}/…, /apps/{id}/…, /up and /ready"}`)
 }
 
@@ -115,7 +115,7 @@ func (s *Server) recovered(h http.Handler) http.Handler {
 				return
 			}
 			s.metrics.Panics.Inc()
-			s.log.Error("panic while serving a request", "path", protocol.Clip(r.URL.Path, 200), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.log.Error("panic while serving a request", "path", refusals.Clean(r.URL.Path), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			writeJSON(w, http.StatusInternalServerError, `{"error":"internal error"}`)
 		}()
 		h.ServeHTTP(w, r)

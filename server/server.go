@@ -39,6 +39,7 @@ type Build struct {
 type Server struct {
 	config      *config.Config
 	log         *slog.Logger
+	logLevel    *slog.LevelVar // that reloads set; may be nil
 	listener    net.Listener
 	accepted    net.Listener // of it, those that net/http serves
 	broker      *channels.Broker
@@ -74,7 +75,7 @@ const (
 )
 
 // Check reports what would keep a server from starting with a configuration,
-// the ports that it would listen on apart. It leaves nothing behind.
+// except that another process has its ports. It leaves nothing behind.
 func Check(cfg *config.Config) error {
 	s := newServer(cfg, slog.New(slog.DiscardHandler))
 	_, err := s.prepare()
@@ -88,6 +89,9 @@ func newServer(cfg *config.Config, log *slog.Logger) *Server {
 // prepare does what can fail because of what the configuration names, and starts
 // nothing.
 func (s *Server) prepare() (cluster.Driver, error) {
+	if err := checkAddresses(s.config); err != nil {
+		return nil, err
+	}
 	if s.secured() {
 		if _, err := s.certificate.load(s.config.Server.TLS); err != nil {
 			return nil, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"os"
 	"sync/atomic"
 
 	"belfry/server/config"
@@ -18,12 +20,46 @@ type certificate struct {
 // load reads the certificate and its key, and reports whether they are others
 // than before.
 func (c *certificate) load(files config.TLS) (changed bool, err error) {
-	next, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	chain, err := readPEM(files.CertFile)
+	if err != nil {
+		return false, fmt.Errorf("server.tls: %w", err)
+	}
+	key, err := readPEM(files.KeyFile)
+	if err != nil {
+		return false, fmt.Errorf("server.tls: %w", err)
+	}
+	next, err := tls.X509KeyPair(chain, key)
 	if err != nil {
 		return false, fmt.Errorf("server.tls: %w", err)
 	}
 	before := c.current.Swap(&next)
 	return before == nil || !bytes.Equal(before.Certificate[0], next.Certificate[0]), nil
+}
+
+// maxPEMBytes bounds the file of a certificate with its chain, or of a key.
+const maxPEMBytes = 1 << 20
+
+// readPEM reads a regular file. Opening another, such as a pipe that nobody writes
+// to, could keep the server waiting for ever.
+func readPEM(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file: give a PEM file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPEMBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxPEMBytes {
+		return nil, fmt.Errorf("%s has more than %d bytes: give a PEM file", path, maxPEMBytes)
+	}
+	return text, nil
 }
 
 // config serves the certificate that is current when a client connects.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -25,7 +26,6 @@ type reloader struct {
 	server *server.Server
 	config *config.Config // in force
 	log    *slog.Logger
-	level  *slog.LevelVar
 }
 
 // newReloader begins to take notice. That is before the first load, so that no
@@ -49,6 +49,34 @@ func (r *reloader) close() { signal.Stop(r.hangup) }
 
 // run reloads until the context ends.
 func (r *reloader) run(ctx context.Context) {
+	if !untilStuck(ctx, r.loop) {
+		r.log.Error("stopping does not wait for files of the configuration that cannot be read")
+	}
+}
+
+// reloadGrace is how long a reload that is under way when the process is to end
+// may take. The server has at least as long to stop.
+const reloadGrace = time.Second
+
+// untilStuck calls f, which returns when the context ends, and waits for it. If f
+// has not returned reloadGrace later, as it reads from a file system that hangs,
+// untilStuck leaves it behind and returns false.
+func untilStuck(ctx context.Context, f func(context.Context)) bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f(ctx)
+	}()
+	<-ctx.Done()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(reloadGrace):
+		return false
+	}
+}
+
+func (r *reloader) loop(ctx context.Context) {
 	look := time.NewTicker(watch.Interval)
 	defer look.Stop()
 	for {
@@ -63,23 +91,46 @@ func (r *reloader) run(ctx context.Context) {
 				continue
 			}
 		}
-		r.reload()
+		r.reload(ctx)
 	}
 }
 
-func (r *reloader) reload() {
-	env, err := environment(r.files)
-	var next *config.Config
+func (r *reloader) reload(ctx context.Context) {
+	next, err := r.next()
+	if ctx.Err() != nil {
+		return // the server is stopping
+	}
 	if err == nil {
-		next, err = r.config.Reload(r.files.config, env)
+		r.watch(next)
+		err = r.server.Reload(next)
 	}
 	if err != nil {
 		r.server.ReloadFailed(err)
 		return
 	}
-	r.watch(next)
-	r.level.Set(next.Log.Level)
-	r.server.Reload(next)
 	warn(r.log, next, r.config.Warnings)
 	r.config = next
+}
+
+func (r *reloader) next() (*config.Config, error) {
+	if err := r.files.regular(); err != nil {
+		return nil, err
+	}
+	env, err := environment(r.files)
+	if err != nil {
+		return nil, err
+	}
+	return r.config.Reload(r.files.config, env)
+}
+
+// regular refuses what could keep a reload waiting for ever, such as the pipe that
+// a shell makes of <(...), which is empty once the start has read it. It leaves
+// files that are not there to those who read them.
+func (f files) regular() error {
+	for _, path := range []string{f.config, f.env} {
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is no regular file, so it is read at the start only: restart, or start with a regular file", path)
+		}
+	}
+	return nil
 }

@@ -1,12 +1,30 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 
 	"belfry/server/config"
 )
+
+// What hangs, such as a network file system, does not keep the process alive.
+func TestStopWaitsForNoStuckReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if !untilStuck(ctx, func(ctx context.Context) { <-ctx.Done() }) {
+			t.Error("what returns is stuck")
+		}
+		hung := make(chan struct{})
+		if untilStuck(ctx, func(context.Context) { <-hung }) {
+			t.Error("what hangs is not stuck")
+		}
+		close(hung)
+	})
+}
 
 // The certificate is watched as the configuration names it, from then on.
 func TestFilesOfTheConfigurationAreWatched(t *testing.T) {

@@ -80,12 +80,13 @@ func serve(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	s.LogLinesDropped(lines.Dropped)
+	s.LogLevel(level)
 	announce(log, cfg, s)
 	warn(log, cfg, nil)
 	if cfg.Generated {
 		printPaste(stdout, cfg.Apps[0], s)
 	}
-	reload.server, reload.config, reload.log, reload.level = s, cfg, log, level
+	reload.server, reload.config, reload.log = s, cfg, log
 	var reloading sync.WaitGroup
 	reloading.Go(func() { reload.run(ctx) })
 	err = s.Run(ctx)

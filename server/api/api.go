@@ -192,6 +192,9 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	later, _ := w.(awaiter)
 	answer, err := route.handler(request{c.app, name, query, body, later})
+	if tooLarge := new(protocol.RequestError); errors.As(err, &tooLarge) && tooLarge.Status == http.StatusRequestEntityTooLarge {
+		c.app.Metrics.LimitMet(metrics.MaxEventBytes)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"belfry/protocol"
 )
 
 // ipv6Bits of an address are its network's (RFC 4291 section 2.5.4): a host
@@ -31,8 +33,6 @@ func Network(remote string) netip.Prefix {
 
 // Address counts an application's connections from one network address.
 type Address struct {
-	network netip.Prefix
-
 	// Guarded by addresses.mu.
 	open   int   // connections
 	second int64 // in which the last one was opened, since 1970
@@ -41,9 +41,9 @@ type Address struct {
 
 // addresses are those that have connections, or had one a moment ago.
 type addresses struct {
-	mu        sync.Mutex // guards the following
-	byNetwork map[netip.Prefix]*Address
-	sweepAt   int // number of addresses at which those without connections are forgotten
+	mu       sync.Mutex // guards the following
+	bySource map[protocol.Source]*Address
+	sweepAt  int // number of addresses at which those without connections are forgotten
 }
 
 // limit is what keeps an address from another connection.
@@ -57,22 +57,10 @@ const (
 
 // connect counts a connection in unless the address has most already, or has
 // opened rate of them in this second; 0 is no limit.
-func (a *addresses) connect(network netip.Prefix, most, rate int, now time.Time) (*Address, limit) {
+func (a *addresses) connect(source protocol.Source, most, rate int, now time.Time) (*Address, limit) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	second := now.Unix()
-	addr := a.byNetwork[network]
-	if addr == nil {
-		a.sweep(second)
-		if a.byNetwork == nil {
-			a.byNetwork = make(map[netip.Prefix]*Address)
-		}
-		addr = &Address{network: network}
-		a.byNetwork[network] = addr
-	}
-	if addr.second != second {
-		addr.second, addr.opened = second, 0
-	}
+	addr := a.at(source, now.Unix())
 	switch {
 	case most > 0 && addr.open >= most:
 		return nil, tooMany
@@ -82,6 +70,32 @@ func (a *addresses) connect(network netip.Prefix, most, rate int, now time.Time)
 	addr.open++
 	addr.opened++
 	return addr, within
+}
+
+// count counts a connection in that was there before.
+func (a *addresses) count(source protocol.Source) *Address {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	addr := a.at(source, time.Now().Unix())
+	addr.open++
+	return addr
+}
+
+// at returns an address, made if need be. mu is held.
+func (a *addresses) at(source protocol.Source, second int64) *Address {
+	addr := a.bySource[source]
+	if addr == nil {
+		a.sweep(second)
+		if a.bySource == nil {
+			a.bySource = make(map[protocol.Source]*Address)
+		}
+		addr = new(Address)
+		a.bySource[source] = addr
+	}
+	if addr.second != second {
+		addr.second, addr.opened = second, 0
+	}
+	return addr
 }
 
 func (a *addresses) disconnect(addr *Address) {
@@ -96,13 +110,13 @@ const sweepLeast = 1024
 // sweep forgets addresses without connections whenever there are twice as many
 // addresses as the last sweep left. mu is held.
 func (a *addresses) sweep(second int64) {
-	if len(a.byNetwork) < max(a.sweepAt, sweepLeast) {
+	if len(a.bySource) < max(a.sweepAt, sweepLeast) {
 		return
 	}
-	for network, addr := range a.byNetwork {
+	for source, addr := range a.bySource {
 		if addr.open == 0 && addr.second != second {
-			delete(a.byNetwork, network)
+			delete(a.bySource, source)
 		}
 	}
-	a.sweepAt = 2 * len(a.byNetwork)
+	a.sweepAt = 2 * len(a.bySource)
 }

@@ -3,6 +3,7 @@
 package apps
 
 import (
+	"hash/maphash"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type App struct {
 	byTransport [protocol.NumTransports]atomic.Int64 // the same ones
 	addresses   addresses                            // the same ones, while there are limits for one
 	requests    atomic.Pointer[rate.Limiter]         // of the HTTP API; nil: no limit
+	sources     maphash.Seed
 }
 
 // Settings are what may change of an application while it is served.
@@ -84,14 +86,14 @@ func (a *App) Connect(t protocol.Transport, remote string) (*Address, *protocol.
 
 // connectFrom counts a connection in at its address if that has limits.
 func (a *App) connectFrom(remote string, s *Settings) (*Address, *protocol.Error) {
-	if s.MaxConnectionsPerAddress == 0 && s.ConnectRatePerAddress == 0 {
+	if !s.limitsAddresses() {
 		return nil, nil
 	}
-	network := Network(remote)
-	if !network.IsValid() {
+	network, source := Network(remote), a.Source(remote)
+	if source == noAddress {
 		return nil, nil // a Unix socket, or a proxy that hides it
 	}
-	address, met := a.addresses.connect(network, s.MaxConnectionsPerAddress, s.ConnectRatePerAddress, time.Now())
+	address, met := a.addresses.connect(source, s.MaxConnectionsPerAddress, s.ConnectRatePerAddress, time.Now())
 	switch met {
 	case tooMany:
 		a.Metrics.LimitMet(metrics.MaxConnectionsPerAddress)
@@ -103,6 +105,20 @@ func (a *App) connectFrom(remote string, s *Settings) (*Address, *protocol.Error
 	return address, nil
 }
 
+// limitsAddresses says whether there are limits for one address.
+func (s *Settings) limitsAddresses() bool {
+	return s.MaxConnectionsPerAddress > 0 || s.ConnectRatePerAddress > 0
+}
+
+// CountAt counts a connection at its address that is open and is not, as there
+// were no limits for one when it was opened. It returns nil if there are none now.
+func (a *App) CountAt(source protocol.Source) *Address {
+	if source == noAddress || !a.Settings().limitsAddresses() {
+		return nil
+	}
+	return a.addresses.count(source)
+}
+
 // Disconnect counts a connection out. address is what Connect returned for it.
 func (a *App) Disconnect(t protocol.Transport, address *Address) {
 	if address != nil {
@@ -111,6 +127,19 @@ func (a *App) Disconnect(t protocol.Transport, address *Address) {
 	a.byTransport[t].Add(-1)
 	a.connections.Add(-1)
 }
+
+// Source is the same for all connections from one network. Those without an
+// address, by a Unix socket for example, are one source.
+func (a *App) Source(remote string) protocol.Source {
+	network := Network(remote)
+	if !network.IsValid() {
+		return noAddress
+	}
+	return protocol.Source(max(maphash.Comparable(a.sources, network), noAddress+1)) // 0 is not known
+}
+
+// noAddress is the source of all connections without an address.
+const noAddress = 1
 
 // AdmitRequest reports whether api_request_rate allows a request to the HTTP API
 // now.

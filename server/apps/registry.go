@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"hash/maphash"
 	"reflect"
 	"slices"
 	"strings"
@@ -87,7 +88,7 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 }
 
 func (r *Registry) newApp(c config.App) *App {
-	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID)}
+	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID), sources: maphash.MakeSeed()}
 	a.Webhooks = r.webhooks.App(c.ID, &a.Metrics.Webhooks)
 	a.Channels = r.broker.NewApp(c.ID, channelLimits(c), a.Metrics, a.Webhooks)
 	a.set(c)

@@ -126,6 +126,7 @@ func (nobody) Deliver(*channels.Subscription, []byte) bool { return false }
 func (nobody) Hold()                                       {}
 func (nobody) Terminate()                                  {}
 func (nobody) Dropped(string, error)                       {}
+func (nobody) Source() protocol.Source                     { return 0 }
 func (nobody) Lines() bool                                 { return false }
 func (nobody) Send(protocol.Frame)                         {}
 

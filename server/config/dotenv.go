@@ -49,7 +49,7 @@ const (
 
 // dotenv returns the variables of the text of an .env file under those of over.
 func dotenv(text string, over Env) (Env, *Problem) {
-	text = strings.TrimPrefix(strings.ToValidUTF8(text, "?"), "\ufeff")
+	text = strings.TrimPrefix(validUTF8(text), "\ufeff")
 	vars, size := make(Env), 0
 	for name, value := range over {
 		vars[name] = value
@@ -88,6 +88,28 @@ func dotenv(text string, over Env) (Env, *Problem) {
 		vars[name] = *value
 	}
 	return vars, nil
+}
+
+// validUTF8 puts a question mark for every byte that begins no character, and for
+// every beginning of one that is cut, as PHP's mb_convert_encoding does.
+func validUTF8(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	var b strings.Builder
+	for text != "" {
+		r, size := utf8.DecodeRuneInString(text)
+		if r != utf8.RuneError || size > 1 {
+			b.WriteString(text[:size])
+		} else {
+			b.WriteByte('?')
+			for size < len(text) && !utf8.FullRuneInString(text[:size+1]) {
+				size++
+			}
+		}
+		text = text[size:]
+	}
+	return b.String()
 }
 
 // closesQuote says whether the line ends a value in double quotes: it has this

@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"belfry/protocol"
 )
 
 // environment takes from the environment what the file does not set, and warns
@@ -235,7 +236,7 @@ func (l *loader) signinFrom(c *Config, families []string) {
 	for _, name := range []string{"SOKETI_DEFAULT_APP_USER_AUTHENTICATION", "SOKETI_DEFAULT_APP_ENABLE_USER_AUTHENTICATION"} {
 		if serves(families, name) && isOn(l.env.get(name)) {
 			timeout := cmp.Or(l.env.get("SOKETI_USER_AUTHENTICATION_TIMEOUT"), "30000")
-			l.apply(c, variable{name: name, key: "apps[].require_signin", convert: fromMilliseconds}, timeout)
+			l.apply(c, variable{name: name, key: "apps[].require_signin", convert: secondsFromMilliseconds}, timeout)
 		}
 	}
 }
@@ -257,7 +258,7 @@ func (l *loader) webhooksFrom(c *Config, families []string) {
 			Suffix string `json:"channel_name_ends_with"`
 		} `json:"filter"`
 	}
-	if err := json.Unmarshal([]byte(value), &hooks); err != nil {
+	if err := protocol.ReadJSON([]byte(value), &hooks); err != nil {
 		l.refuse("apps[0].webhooks", `is not a list of webhooks: give JSON such as [{"url": "https://app.example/pusher/webhook", "event_types": ["channel_occupied"]}]`)
 	}
 	for _, h := range hooks {

@@ -3,6 +3,7 @@ package config
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // variable is a variable of the environment that sets one key. Of several that
@@ -142,24 +143,39 @@ func fromLimit(v string) (string, string) {
 }
 
 // fromSeconds and the like also accept a decimal fraction, as PHP and Node do.
+// Those of seconds round up: no timeout becomes shorter than asked for, or 0.
 func fromSeconds(v string) (string, string) {
-	return v + "s", numberProblem(v, "a number of seconds such as 60")
+	return wholeSeconds(v + "s"), numberProblem(v, "a number of seconds such as 60")
 }
 
 func fromMilliseconds(v string) (string, string) {
 	return v + "ms", numberProblem(v, "a number of milliseconds such as 3000")
 }
 
+func secondsFromMilliseconds(v string) (string, string) {
+	v, problem := fromMilliseconds(v)
+	return wholeSeconds(v), problem
+}
+
+// wholeSeconds leaves what is no duration as it is.
+func wholeSeconds(v string) string {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return v
+	}
+	return (d + time.Second - 1).Truncate(time.Second).String()
+}
+
 func fromKiB(v string) (string, string) {
-	n, err := strconv.ParseFloat(v, 64)
-	if problem := numberProblem(v, "a number of kilobytes such as 100"); problem != "" || err != nil {
+	n, _ := strconv.ParseFloat(v, 64)
+	if problem := numberProblem(v, "a number of kilobytes such as 100"); problem != "" {
 		return "", problem
 	}
 	return strconv.FormatInt(int64(min(n, maxLimit)*1024), 10), ""
 }
 
 func numberProblem(v, want string) string {
-	if strings.Trim(v, "0123456789.") != "" || strings.Count(v, ".") > 1 {
+	if _, err := strconv.ParseFloat(v, 64); err != nil || strings.Trim(v, "0123456789.") != "" {
 		return "is not a number: give " + want
 	}
 	return ""

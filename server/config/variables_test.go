@@ -22,6 +22,12 @@ func TestVariables(t *testing.T) {
 			func(_ *Config, a *App) {
 				a.PingInterval, a.ActivityTimeout, a.MaxConnections, a.ClientEvents = 25*time.Second, 30*time.Second, 50, ClientEventsNone
 			}},
+		{"fractions of a second", append(reverbApp, "REVERB_APP_PING_INTERVAL=0.5", "REVERB_APP_ACTIVITY_TIMEOUT=30.5"),
+			func(_ *Config, a *App) { a.PingInterval, a.ActivityTimeout = time.Second, 31*time.Second }},
+		{"soketi's fractions of a second", append(soketiApp, "SOKETI_DEFAULT_APP_USER_AUTHENTICATION=true", "SOKETI_USER_AUTHENTICATION_TIMEOUT=2500", "SOKETI_SHUTDOWN_GRACE_PERIOD=2500"),
+			func(c *Config, a *App) {
+				a.RequireSignin, c.Server.ShutdownGrace = 3*time.Second, 2500*time.Millisecond
+			}},
 		{"reverb's defaults change nothing that is larger", append(reverbApp, "REVERB_MAX_REQUEST_SIZE=10000"), func(*Config, *App) {}},
 		{"larger requests", append(reverbApp, "REVERB_MAX_REQUEST_SIZE=2000000"), func(c *Config, a *App) {
 			a.MaxEventBytes, c.Server.MaxRequestBytes, c.Server.MaxOutboxBytes = 2000000, 4000000, 4000000
@@ -58,6 +64,10 @@ func TestVariables(t *testing.T) {
 			func(_ *Config, a *App) {
 				a.Webhooks = []Webhook{{URL: "http://api/hook", Events: []string{"channel_occupied", "cache_miss"}, Headers: map[string]string{"X-A": "b"}, Filter: WebhookFilter{ChannelPrefix: "c"}}}
 			}},
+		{"keys of webhooks are exact", append(soketiApp, `SOKETI_DEFAULT_APP_WEBHOOKS=[{"url":"http://api/hook","URL":"http://evil/","event_types":["cache_miss"],"Event_Types":["member_added"],"Headers":{"X-A":"b"}}]`),
+			func(_ *Config, a *App) {
+				a.Webhooks = []Webhook{{URL: "http://api/hook", Events: []string{"cache_miss"}}}
+			}},
 		{"soketi's metrics", append(soketiApp, "SOKETI_METRICS_ENABLED=true"), func(c *Config, _ *App) { c.Metrics.Listen = "0.0.0.0:9601" }},
 		{"soketi without metrics", append(soketiApp, "SOKETI_METRICS_ENABLED=0"), func(c *Config, _ *App) { c.Metrics.Enabled = false }},
 		{"soketi's adapter", append(soketiApp, "SOKETI_ADAPTER_DRIVER=redis", "SOKETI_DB_REDIS_HOST=redis", "SOKETI_DB_REDIS_USERNAME=u", "SOKETI_DB_REDIS_PASSWORD=p", "SOKETI_ADAPTER_REDIS_PREFIX=x"),
@@ -92,7 +102,9 @@ func TestBadVariables(t *testing.T) {
 		"REVERB_APP_PING_INTERVAL=hunter2":             "is not a number: give a number of seconds such as 60",
 		"REVERB_APP_PING_INTERVAL=-1":                  "is not a number",
 		"REVERB_APP_PING_INTERVAL=0":                   "is out of range: give a duration from 1s to 24h",
-		"REVERB_APP_PING_INTERVAL=1.5":                 "has a fraction of a second",
+		"REVERB_APP_PING_INTERVAL=.":                   "is not a number: give a number of seconds such as 60",
+		"REVERB_APP_PING_INTERVAL=1.5.0":               "is not a number",
+		"REVERB_APP_PING_INTERVAL=86400.5":             "is out of range",
 		"REVERB_APP_MAX_CONNECTIONS=hunter2":           "is not a whole number",
 		"REVERB_APP_MAX_MESSAGE_SIZE=0":                "is out of range: give a whole number from 1",
 		"REVERB_MAX_REQUEST_SIZE=10K":                  "is not a whole number",
@@ -110,6 +122,7 @@ func TestBadVariables(t *testing.T) {
 		"REVERB_SCALING_CHANNEL={hunter2}":           "REVERB_SCALING_CHANNEL: the value has a brace",
 		"REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS=hunter2": "REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS: the value, or that of",
 		"SOKETI_DEFAULT_APP_WEBHOOKS=[{\"url\":\"hunter2\",\"event_types\":[\"cache_miss\"]}]": "SOKETI_DEFAULT_APP_WEBHOOKS: the value is not an absolute http or https URL",
+		"SOKETI_DEFAULT_APP_WEBHOOKS={\"url\":\"hunter2\"}":                                    "SOKETI_DEFAULT_APP_WEBHOOKS: the value is not a list of webhooks: give JSON",
 		"SOKETI_DEFAULT_APP_WEBHOOKS=hunter2":                                                  "SOKETI_DEFAULT_APP_WEBHOOKS: the value is not a list of webhooks: give JSON",
 		"REVERB_APP_RATE_LIMIT_DECAY_SECONDS=0":                                                "REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS: the value, or that of",
 	} {

@@ -2,8 +2,10 @@ package fallback
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -203,5 +205,30 @@ func TestSignsOfLifeDoNotPileUp(t *testing.T) {
 		if lines := f.answer("s"); len(lines) != 2 || lines[0] != "a[]" {
 			t.Errorf("got %q", lines)
 		}
+	})
+}
+
+// Requests that come while Drain ends all sessions, again and again, are answered.
+func TestRequestsWhileAllSessionsEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					f.endAll()
+					runtime.Gosched()
+				}
+			}
+		}()
+		for i := range 20_000 {
+			r := f.post(fmt.Sprintf("s%d/xhr", i), "")
+			<-r.done
+		}
+		close(stop)
+		<-stopped
 	})
 }

@@ -24,8 +24,12 @@ const (
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Transport) {
 	// The request is over when its client goes away, which net/http sees once
 	// the body was read.
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxReceiveBody)); err != nil {
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxReceiveBody))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		h.refuse(w, r, http.StatusRequestEntityTooLarge, "a receiver has no body")
+		return
+	} else if err != nil {
+		h.refuse(w, r, http.StatusBadRequest, "body could not be read")
 		return
 	}
 	header := w.Header()
@@ -117,6 +121,9 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 		}
 		if (*c).attach(rec) {
 			break
+		}
+		if *c == opened { // it was ended at once, by Drain
+			opened = nil
 		}
 	}
 	switch {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"belfry/protocol"
+	"belfry/server/metrics"
 )
 
 // bodyLimit is how many bytes of a request carry one message of most bytes: in
@@ -40,6 +41,7 @@ func (h *Handler) handle(c *conn, w http.ResponseWriter, r *http.Request) (statu
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
+		c.session.App().Metrics.LimitMet(metrics.MaxMessageBytes)
 		return c.invalid(http.StatusRequestEntityTooLarge, len(body), tooLong(most))
 	case err != nil:
 		return http.StatusBadRequest, "body could not be read"
@@ -50,6 +52,7 @@ func (h *Handler) handle(c *conn, w http.ResponseWriter, r *http.Request) (statu
 	}
 	for _, m := range messages {
 		if len(m) > most {
+			c.session.App().Metrics.LimitMet(metrics.MaxMessageBytes)
 			return c.invalid(http.StatusRequestEntityTooLarge, len(m), tooLong(most))
 		}
 	}

@@ -12,6 +12,7 @@ const (
 	MaxChannelsPerConnection Limit = "max_channels_per_connection"
 	MaxPresenceMembers       Limit = "max_presence_members"
 	MaxMessageBytes          Limit = "max_message_bytes"
+	MaxEventBytes            Limit = "max_event_bytes"
 	MessageRate              Limit = "message_rate"
 	MessageTimeout           Limit = "message_timeout"
 	ClientEventRate          Limit = "client_event_rate"
@@ -22,7 +23,7 @@ const (
 func limits() []Limit {
 	return []Limit{
 		MaxConnections, MaxConnectionsPerAddress, ConnectRatePerAddress, MaxChannelsPerConnection, MaxPresenceMembers,
-		MaxMessageBytes, MessageRate, MessageTimeout, ClientEventRate, RequireSignin, APIRequestRate,
+		MaxMessageBytes, MaxEventBytes, MessageRate, MessageTimeout, ClientEventRate, RequireSignin, APIRequestRate,
 	}
 }
 

@@ -270,8 +270,10 @@ func TestSharedBytes(t *testing.T) {
 	if o.Deliver(frame("small"), never) {
 		t.Error("a small frame is kept")
 	}
-	if !o.Deliver(large, never) || !o.Deliver(large, never) {
-		t.Error("a large frame is copied")
+	for range 2 {
+		if !o.Deliver(large, never) {
+			t.Error("a large frame is copied")
+		}
 	}
 	o.Send(frame("last"))
 	for s.got.Len() < len(frames("small", "last"))+2*len(large) {

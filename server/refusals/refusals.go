@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -74,15 +75,26 @@ func (l *Log) Add(r Refusal, attrs ...slog.Attr) {
 		return
 	}
 	all := append(make([]slog.Attr, 0, 3+len(attrs)),
-		slog.String("app", r.App), slog.String("code", codeText(r.Code)), slog.String("reason", protocol.Clip(r.Reason, maxReason)))
+		slog.String("app", r.App), slog.String("code", codeText(r.Code)), slog.String("reason", clean(r.Reason, maxReason)))
 	for _, a := range attrs {
 		if a.Value.Kind() == slog.KindString {
-			a.Value = slog.StringValue(protocol.Clip(a.Value.String(), maxValue))
+			a.Value = slog.StringValue(Clean(a.Value.String()))
 		}
 		all = append(all, a)
 	}
 	l.log.LogAttrs(ctx, level, r.What, all...)
 }
+
+// Clean is a stranger's text for the log: cut to a length that can be read, and
+// without what could be a signature in the wrong place.
+func Clean(s string) string { return clean(s, maxValue) }
+
+func clean(s string, max int) string {
+	return digestLike.ReplaceAllLiteralString(protocol.Clip(s, max), "[signature]")
+}
+
+// digestLike matches longer runs of hexadecimal digits than any key has.
+var digestLike = regexp.MustCompile(`[0-9A-Fa-f]{40,}`)
 
 // admit counts a refusal, and reports whether it is one of the few.
 func (l *Log) admit(r Refusal) bool {
@@ -100,7 +112,7 @@ func (l *Log) admit(r Refusal) bool {
 		return true
 	}
 	w.more++
-	w.last = protocol.Clip(r.Reason, maxReason)
+	w.last = clean(r.Reason, maxReason)
 	return false
 }
 

@@ -50,7 +50,7 @@ func (a *Admission) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 		return nil, e
 	}
 	s := newSession(app, h.Transport, conn, a)
-	s.address = address
+	s.address, s.source = address, app.Source(h.Remote)
 	admitted := false
 	defer func() {
 		if !admitted { // for a bug: the connection was counted in

@@ -40,7 +40,9 @@ func (a *allowance) take(perSecond int, now time.Time) bool {
 // admits reports whether message_rate allows a message now. mu is held.
 func (s *Session) admits() bool {
 	most := s.app.Settings().MessageRate
-	if most == 0 || s.messages.take(most, time.Now()) {
+	admitted := most == 0 || s.messages.take(most, time.Now())
+	s.over.Store(!admitted)
+	if admitted {
 		return true
 	}
 	s.app.Metrics.LimitMet(metrics.MessageRate)
@@ -50,15 +52,48 @@ func (s *Session) admits() bool {
 // drop refuses a message that is over the rate: a subscription on its channel,
 // as always, and others once a second for all. mu is held.
 func (s *Session) drop(m protocol.Message) {
-	e := protocol.Errorf(protocol.CodeClientEvent, "Messages of this connection exceed %d a second and are dropped: see message_rate", s.app.Settings().MessageRate)
+	now := time.Now().Unix()
+	if m.Event != protocol.EventSubscribe && now == s.toldAt {
+		return
+	}
+	s.toldAt = now
+	s.refuseMessage(m, 429, protocol.Errorf(protocol.CodeClientEvent,
+		"Messages of this connection exceed %d a second and are dropped: see message_rate", s.app.Settings().MessageRate))
+}
+
+// refuseMessage refuses a message that is not looked at any further: a
+// subscription on its channel. status is as of [protocol.SubscriptionErrorFrame].
+// mu is held.
+func (s *Session) refuseMessage(m protocol.Message, status int, e *protocol.Error) {
 	if m.Event == protocol.EventSubscribe {
 		if req, _ := protocol.ParseSubscribe(m.Data); req.Channel != "" {
-			s.refuseSubscription(req.Channel, protocol.SubscriptionLimitReached, 429, e)
+			s.refuseSubscription(req.Channel, protocol.SubscriptionLimitReached, status, e)
 			return
 		}
 	}
-	if now := time.Now().Unix(); now != s.toldAt {
-		s.toldAt = now
-		s.refuse(e)
-	}
+	s.refuse(e)
 }
+
+// Spend counts frames that carry no message against message_rate: pings, and
+// fragments. It reports whether there was any left for them.
+func (s *Session) Spend(frames int) (left bool) {
+	most := s.app.Settings().MessageRate
+	if most == 0 {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for range min(frames, most*allowanceSeconds) {
+		left = s.messages.take(most, now)
+	}
+	s.over.Store(!left)
+	if !left {
+		s.app.Metrics.LimitMet(metrics.MessageRate)
+	}
+	return left
+}
+
+// OverRate reports whether the client has sent more than message_rate allows since
+// the last call. The transport then reads no more of it for a while.
+func (s *Session) OverRate() bool { return s.over.Load() && s.over.Swap(false) }

@@ -1,12 +1,15 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/debug"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
+	"belfry/server/config"
+	"belfry/server/metrics"
 )
 
 // On a node of a cluster, some messages wait for an answer from elsewhere. The
@@ -14,12 +17,12 @@ import (
 // message has a goroutine of its own, and what the client sends meanwhile waits
 // for its turn.
 
-// maxDeferred and maxDeferredBytes bound that. A page that is loaded subscribes
-// to a few dozen channels at once.
-const (
-	maxDeferred      = 200
-	maxDeferredBytes = 256 << 10
-)
+// maxDeferredBytes bounds that beside the number of channels that a connection may
+// subscribe to, as a page that is loaded subscribes to all at once.
+const maxDeferredBytes = 1 << 20
+
+// maxDeferred is for applications without a limit of channels.
+const maxDeferred = config.DefaultMaxChannelsPerConnection
 
 // deferred is what waits behind a message that is being handled.
 type deferred struct {
@@ -31,8 +34,10 @@ type deferred struct {
 func (s *Session) defers(m protocol.Message, size int) bool {
 	switch {
 	case s.deferred != nil:
-		if len(s.deferred.messages) == maxDeferred || s.deferred.bytes+size > maxDeferredBytes {
-			s.refuse(protocol.Errorf(protocol.CodeOverCapacity, "Message dropped: %d others of this connection wait for the cluster", len(s.deferred.messages)))
+		most := cmp.Or(s.app.Settings().MaxChannelsPerConnection, maxDeferred)
+		if n := len(s.deferred.messages); n >= most || s.deferred.bytes+size > maxDeferredBytes {
+			s.app.Metrics.LimitMet(metrics.MaxChannelsPerConnection)
+			s.refuseMessage(m, 503, protocol.Errorf(protocol.CodeOverCapacity, "Message dropped: %d others of this connection wait for the cluster", n))
 			return true
 		}
 		s.deferred.messages = append(s.deferred.messages, m)

@@ -136,6 +136,22 @@ func TestTooManyMessagesBehind(t *testing.T) {
 	})
 }
 
+// A subscription that is not taken is refused on its channel.
+func TestTooManySubscriptionsBehind(t *testing.T) {
+	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
+		s.Handle([]byte(subscribeA))
+		for range session.MaxDeferred {
+			s.Handle([]byte(ping))
+		}
+		s.Handle([]byte(`{"event":"pusher:subscribe","data":{"channel":"b"}}`))
+		if got := w.events(t); !slices.Equal(got, []string{"subscription_error", "error"}) {
+			t.Errorf("it is answered with %v", got)
+		}
+		close(d.gate)
+		synctest.Wait()
+	})
+}
+
 // Who goes while it waits is not subscribed afterwards.
 func TestEndWhileWaiting(t *testing.T) {
 	for name, message := range map[string]string{

@@ -256,6 +256,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 		return
 	}
 	if size > settings.MaxEventBytes {
+		s.app.Metrics.LimitMet(metrics.MaxEventBytes)
 		refuse("Client event data is %d bytes, more than %d", size, settings.MaxEventBytes)
 		return
 	}

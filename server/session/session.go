@@ -63,6 +63,7 @@ type Session struct {
 	admission *Admission
 	address   *apps.Address // where it is counted; nil mostly
 	id        protocol.SocketID
+	source    protocol.Source
 
 	transport protocol.Transport
 
@@ -71,6 +72,7 @@ type Session struct {
 	pinged keepalive.Time // when an unanswered probe went out, 0 for none
 
 	authorized atomic.Bool // signed in, or subscribed with a signature
+	over       atomic.Bool // the last message was over message_rate
 
 	mu            sync.Mutex // guards the following; held while a message is handled
 	ended         bool
@@ -96,6 +98,9 @@ func newSession(app *apps.App, transport protocol.Transport, conn Conn, admissio
 
 // ID implements channels.Subscriber.
 func (s *Session) ID() protocol.SocketID { return s.id }
+
+// Source implements channels.Subscriber.
+func (s *Session) Source() protocol.Source { return s.source }
 
 // Lines implements channels.Subscriber.
 func (s *Session) Lines() bool { return s.transport.Lines() }
@@ -199,9 +204,18 @@ func (s *Session) Breach(reason Reason, e *protocol.Error) {
 // more. A transport calls it for all of its connections when an application was
 // disabled or removed, and for each new one once that is among them: whoever
 // was admitted just before is found by one of the two.
+//
+// It also counts the connection at its address if the application has limits for
+// one since.
 func (s *Session) Evict() {
 	if e := s.app.Refusal(); e != nil {
 		s.Close(AppClosed, e)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended && s.address == nil {
+		s.address = s.app.CountAt(s.source)
 	}
 }
 

@@ -212,7 +212,7 @@ func (a *App) send(k kinds, e protocol.WebhookEvent) {
 			if encoded == nil {
 				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
 			}
-			t.add(k, e.SocketID, e.Channel, encoded)
+			t.add(k, e, encoded)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 const (
 	firstRetry = time.Second // most that a first retry waits; twice that for each further one
 	maxRetry   = time.Minute
-	giveUp     = 5 * time.Minute // since the event's batch was made
+	giveUp     = 5 * time.Minute // since the event's batch was made; once more while it waits behind another
 
 	// freeRefusals is how many requests with parts of refused ones may fail in a
 	// row before the next one waits: enough to find one event among batchEvents.
@@ -144,9 +144,11 @@ func (e *endpoint) choose(now time.Time) (d *delivery, at time.Time) {
 	return nil, at
 }
 
-// due returns one of those that wait and are due, or else when there will be one.
+// due returns one of those that wait and are due, or else when there will be one,
+// or one of their events ends.
 func (s *delivering) due(now time.Time) (best *delivery, at time.Time) {
 	for _, d := range s.waiting {
+		at = earlier(at, d.events[0].ends)
 		due := d.due
 		if s.retry.until.After(due) {
 			due = s.retry.until
@@ -192,7 +194,7 @@ func (e *endpoint) take(lane int, now time.Time) (d *delivery, at time.Time) {
 		}
 		for _, ev := range e.queue.pop(lane).events {
 			if waiting := s.held[ev.channel]; waiting != nil {
-				waiting.push(ev)
+				waiting.push(ev, now)
 				continue
 			}
 			d.events = append(d.events, ev)
@@ -319,6 +321,10 @@ func (e *endpoint) expire() {
 			e.giveUp(d, expired(d.events[:d.n], now), metrics.FailedExpired, nil)
 		}
 	}
+	for i := len(s.waiting) - 1; i >= 0; i-- {
+		d := s.waiting[i]
+		e.giveUp(d, d.ended(now), metrics.FailedExpired, "they have waited too long behind others of their channel")
+	}
 	if s.failingSince.IsZero() || now.Sub(s.failingSince) <= giveUp || s.failed <= freeRefusals {
 		return
 	}
@@ -341,6 +347,19 @@ func (e *endpoint) expire() {
 
 // expires is when an event is tried for the last time.
 func (ev *event) expires() time.Time { return ev.batch.made.Add(giveUp) }
+
+// wait gives an event that has to wait the time in which it is to be tried again,
+// or for the first time.
+func (ev *event) wait(now time.Time) {
+	if !ev.ends.IsZero() {
+		return
+	}
+	from := ev.expires()
+	if from.Before(now) {
+		from = now // a slow endpoint has taken its time
+	}
+	ev.ends = from.Add(giveUp)
+}
 
 // expired are those events that are too old.
 func expired(events []*event, now time.Time) (old []*event) {

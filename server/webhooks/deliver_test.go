@@ -221,7 +221,7 @@ func TestOrder(t *testing.T) {
 					fails.Store([]int32{0, 3, 2, 30}[i*4/events])
 					c := random.IntN(1 + int(seed)*4)
 					a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(i),
-						SocketID: protocol.NewSocketID(uint64(c % 3))})
+						Source: protocol.Source(c % 3)})
 					if random.IntN(10) == 0 {
 						pass(time.Duration(random.IntN(int(time.Second))))
 					}
@@ -343,7 +343,7 @@ func TestFullQueueOfBytes(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		a := w.application("1", to("http://backend"))
 		large := protocol.WebhookEvent{Name: protocol.WebhookChannelOccupied, Channel: strings.Repeat("x", 1<<20)}
-		for range 20 {
+		for range 28 {
 			a.Happened(large)
 		}
 		pass(time.Second)
@@ -351,7 +351,7 @@ func TestFullQueueOfBytes(t *testing.T) {
 			a.happens("cache_miss:c")
 			pass(time.Second)
 		}
-		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "5", `queue_length{app="1"}`, "18")
+		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "5", `queue_length{app="1"}`, "26")
 		if w.log.lines("the queue is full") != 1 {
 			t.Errorf("log:\n%s", w.log)
 		}

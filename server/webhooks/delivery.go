@@ -23,8 +23,12 @@ func (s *delivering) wait(d *delivery) {
 	if d.channels != nil {
 		return
 	}
+	now := time.Now()
 	if d.since.IsZero() {
-		d.since = time.Now()
+		d.since = now
+	}
+	for _, ev := range d.events {
+		ev.wait(now)
 	}
 	s.waiting = append(s.waiting, d)
 	s.hold(d)
@@ -40,9 +44,20 @@ func (s *delivering) hold(d *delivery) {
 }
 
 // push lets an event wait in a delivery.
-func (d *delivery) push(ev *event) {
+func (d *delivery) push(ev *event, now time.Time) {
+	ev.wait(now)
 	d.events = append(d.events, ev)
 	d.channels[ev.channel]++
+}
+
+// ended are the events that are given up even if they were never tried. Those that
+// have waited for longest are the first ones.
+func (d *delivery) ended(now time.Time) []*event {
+	n := 0
+	for n < len(d.events) && !d.events[n].ends.After(now) {
+		n++
+	}
+	return d.events[:n]
 }
 
 // settle takes events that are done out of a delivery that waits, which ends it

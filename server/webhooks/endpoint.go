@@ -33,8 +33,9 @@ type endpoint struct {
 
 	spoolFailed atomic.Bool // and that is logged
 
-	mu    sync.Mutex // guards queue, but not the batches that were taken off it
-	queue queue
+	mu     sync.Mutex // guards the following, but not the batches that were taken off queue
+	queue  queue
+	untold untold
 
 	delivering delivering // owned by deliver
 }
@@ -72,11 +73,17 @@ func (e *endpoint) configure(w config.Webhook) {
 }
 
 // add queues an event unless the queue is full: then it is lost, as what came
-// before has waited longer.
-func (e *endpoint) add(k kinds, source protocol.SocketID, channel string, json []byte) {
-	ev := &event{json: json, channel: channel, source: source, minor: k&minor != 0}
+// before has waited longer. An end is also lost if its beginning was.
+func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte) {
+	ev := &event{json: json, channel: w.Channel, source: w.Source, minor: k&minor != 0}
 	e.mu.Lock()
-	added := e.queue.add(ev)
+	untold := k&departures != 0 && e.untold.take(departureKey{k, w.Channel, w.UserID})
+	added := !untold && e.queue.add(ev)
+	if end := (departureKey{k.counterpart(), w.Channel, w.UserID}); k&arrivals != 0 && added {
+		e.untold.take(end) // of an earlier beginning, whose end the endpoint did not want
+	} else if k&arrivals != 0 && e.app.sender.settle == nil { // in a cluster, another node may tell the end
+		e.untold.add(end)
+	}
 	first, full := added && len(e.queue.lane(ev).events) == 1, e.queue.full()
 	e.mu.Unlock()
 	if !added {

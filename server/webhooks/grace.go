@@ -15,18 +15,21 @@ const (
 	settleAgain  = time.Second           // until a cluster that could not be reached is asked again
 )
 
-// graceShare is how many departures one connection may have caused of those that
-// wait, once half of maxWaiting do.
-const graceShare = 100
+// graceShare is how many departures one source may have caused of those that
+// wait, once crowded do.
+const (
+	graceShare = 100
+	crowded    = maxWaiting * 2 / 3
+)
 
 // grace holds departures until nobody can come back in time: first in, first
 // out, as all wait for the same time. The lock is App.mu.
 type grace struct {
 	queue list.List // of *departure
 	index map[departureKey]*departure
-	// sources has the queue's departures once more, by the connection that caused
-	// them; those of an unknown one are not in it.
-	sources map[protocol.SocketID]*list.List // of *departure
+	// sources has the queue's departures once more, by their source; those of an
+	// unknown one are not in it.
+	sources map[protocol.Source]*list.List // of *departure
 	// settling: some were taken out of the queue, and it is being asked whether
 	// they have lasted.
 	settling bool
@@ -55,15 +58,15 @@ func (g *grace) push(d *departure) {
 	g.cancel(d.key()) // whose counterpart nobody wanted to know
 	if g.index == nil {
 		g.index = make(map[departureKey]*departure)
-		g.sources = make(map[protocol.SocketID]*list.List)
+		g.sources = make(map[protocol.Source]*list.List)
 	}
 	g.index[d.key()] = d
 	d.inQueue = g.queue.PushBack(d)
-	if id := d.event.SocketID; id != (protocol.SocketID{}) {
-		if g.sources[id] == nil {
-			g.sources[id] = list.New()
+	if source := d.event.Source; source != 0 {
+		if g.sources[source] == nil {
+			g.sources[source] = list.New()
 		}
-		d.inSource = g.sources[id].PushBack(d)
+		d.inSource = g.sources[source].PushBack(d)
 	}
 }
 
@@ -92,11 +95,11 @@ func (d *departure) dueTime() time.Time {
 	return d.due
 }
 
-// popSurplus takes out a departure if there is no room for another one that the
-// connection has caused: the oldest of the same connection if that has more than
-// its share, so that it pushes nobody else's out.
-func (g *grace) popSurplus(id protocol.SocketID) (d *departure, ok bool) {
-	if same := g.sources[id]; g.queue.Len() >= maxWaiting/2 && same != nil && same.Len() >= graceShare {
+// popSurplus takes out a departure if there is no room for another one of the
+// source: the oldest of the same source if that has more than its share, so that
+// it pushes nobody else's out.
+func (g *grace) popSurplus(source protocol.Source) (d *departure, ok bool) {
+	if same := g.sources[source]; g.queue.Len() >= crowded && same != nil && same.Len() >= graceShare {
 		d = same.Front().Value.(*departure)
 		g.cancel(d.key())
 		return d, true
@@ -115,9 +118,9 @@ func (g *grace) cancel(key departureKey) bool {
 	}
 	g.queue.Remove(d.inQueue)
 	delete(g.index, key)
-	if id := d.event.SocketID; d.inSource != nil {
-		if g.sources[id].Remove(d.inSource); g.sources[id].Len() == 0 {
-			delete(g.sources, id)
+	if source := d.event.Source; d.inSource != nil {
+		if g.sources[source].Remove(d.inSource); g.sources[source].Len() == 0 {
+			delete(g.sources, source)
 		}
 	}
 	if g.queue.Len() == 0 {
@@ -129,7 +132,7 @@ func (g *grace) cancel(key departureKey) bool {
 // wait gives a departure its grace. When too many wait, one goes before its
 // time: that keeps the order and loses nothing. The caller holds a.mu.
 func (a *App) wait(e protocol.WebhookEvent) {
-	if d, ok := a.grace.popSurplus(e.SocketID); ok {
+	if d, ok := a.grace.popSurplus(e.Source); ok {
 		a.send(d.kind, d.event)
 		if a.grace.early++; a.grace.early == 1 {
 			signal(a.sender.waiting) // to log it

@@ -132,11 +132,11 @@ func TestGraceOfSeveralApplications(t *testing.T) {
 	})
 }
 
-// A connection that leaves more channels than can wait pushes out only its own
+// A client that leaves more channels than can wait pushes out only its own
 // departures: those of others have all of their grace, and end in time.
 func TestGraceOfOthersDuringAFlood(t *testing.T) {
-	for _, connections := range []int{1, 100} {
-		t.Run(fmt.Sprint(connections), func(t *testing.T) {
+	for _, sources := range []int{1, 100} {
+		t.Run(fmt.Sprint(sources), func(t *testing.T) {
 			within(t, func(t *testing.T, w *world) {
 				h := w.host("backend", nil)
 				hook := to("http://backend")
@@ -144,7 +144,7 @@ func TestGraceOfOthersDuringAFlood(t *testing.T) {
 				a := w.application("1", hook, to("http://nowhere"))
 				flood := func(from int) {
 					for i := range maxWaiting {
-						a.Happened(by(i%connections, fmt.Sprint("channel_vacated:", from+i)))
+						a.Happened(by(1+i%sources, fmt.Sprint("channel_vacated:", from+i)))
 					}
 				}
 				flood(0)

@@ -23,7 +23,6 @@ const (
 	maxRedirects     = 3
 	maxAnswerHeader  = 64 << 10
 	maxAnswer        = 64 << 10 // read and thrown away, so that the connection can be kept
-	maxShown         = 300      // of an error, in the log
 	maxIdleEndpoints = 8        // connections kept to one host
 	idleTimeout      = 90 * time.Second
 )
@@ -31,6 +30,7 @@ const (
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: checkProxy,
 		DialContext:            (&net.Dialer{Timeout: requestTimeout}).DialContext,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    maxIdleEndpoints,
@@ -43,11 +43,9 @@ func newTransport() *http.Transport {
 // outcome is what came of one request.
 type outcome struct {
 	status     int           // of the answer; 0: none came
-	err        error         // why none came
+	failure    string        // why none came
 	retryAfter time.Duration // what the answer asks for; 0: nothing
 }
-
-var errTimeout = fmt.Errorf("no answer within %s", requestTimeout)
 
 // delivered: any 2xx.
 func (o outcome) delivered() bool { return o.status/100 == 2 }
@@ -67,9 +65,8 @@ func (o outcome) reason() string {
 // String explains a failure.
 func (o outcome) String() string {
 	switch {
-	case o.err != nil:
-		text := o.err.Error() // which may quote what came instead of an answer
-		return text[:min(len(text), maxShown)]
+	case o.failure != "":
+		return o.failure
 	case o.status/100 == 3:
 		return fmt.Sprintf("status %d: only 307 and 308 to the same host are followed, %d times", o.status, maxRedirects)
 	}
@@ -79,23 +76,20 @@ func (o outcome) String() string {
 // LogValue is String.
 func (o outcome) LogValue() slog.Value { return slog.StringValue(o.String()) }
 
-// post makes one attempt. Its errors never hold the URL.
+// post makes one attempt.
 func (e *endpoint) post(body []byte) outcome {
 	ctx, cancel := context.WithTimeout(e.ctx, requestTimeout)
 	defer cancel()
 	target, err := url.Parse(*e.url.Load())
 	if err != nil {
-		return outcome{err: errors.New("the endpoint has no valid URL")}
+		return outcome{failure: "the endpoint has no valid URL"}
 	}
 	user := target.User
 	var status int
 	for range maxRedirects + 1 {
 		resp, err := e.app.sender.transport.RoundTrip(e.request(ctx, target, user, body))
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = errTimeout
-		}
 		if err != nil {
-			return outcome{err: err}
+			return outcome{failure: failure(err)}
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // the status has said it all
 		resp.Body.Close()

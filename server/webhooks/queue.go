@@ -10,22 +10,26 @@ import (
 // Shares of a queue, in bytes of events that are not delivered yet. What is over
 // a share takes the bulk lane.
 const (
-	sourceShare = 2 << 10  // of the events that one connection has caused: about 20
+	sourceShare = 2 << 10  // of the events that one client's address has caused: about 20
 	minorShare  = 16 << 10 // of client events, cache misses and counts in the prompt lane
 
-	maxBulk      = maxQueued / 2 // events in the bulk lane; over it, what is over a share is dropped
-	maxBulkBytes = maxQueuedBytes / 2
+	// Over these bounds of the bulk lane, what is over a share is dropped. The rest
+	// of the queue is for those who are within their shares.
+	maxBulk      = 100_000 // events
+	maxBulkBytes = 16 << 20
 )
 
 // event is one event in the queue of one endpoint.
 type event struct {
 	json    []byte
 	channel string
-	source  protocol.SocketID // the connection that caused it; zero if it is not known
-	minor   bool              // about neither a channel nor a member itself
-	bulk    bool              // it has taken the bulk lane
-	done    bool              // delivered or given up
-	batch   *batch            // nil: in none yet
+	source  protocol.Source
+	minor   bool   // about neither a channel nor a member itself
+	bulk    bool   // it has taken the bulk lane
+	done    bool   // delivered or given up
+	batch   *batch // nil: in none yet
+
+	ends time.Time // when it is given up, tried or not; zero: it is in no delivery that waits. Owned by deliver.
 }
 
 // batch is what the spool has in one file. Its events are delivered together, or
@@ -65,8 +69,8 @@ type queue struct {
 	bytes  int // of those
 
 	// Of events that are not done. An entry is removed when it is zero.
-	sources      map[protocol.SocketID]int // bytes, by the known connections
-	minor        int                       // bytes in the prompt lane
+	sources      map[protocol.Source]int // bytes, by the known sources
+	minor        int                     // bytes in the prompt lane
 	bulkEvents   int
 	bulkBytes    int
 	bulkChannels map[string]int // events in the bulk lane
@@ -75,7 +79,7 @@ type queue struct {
 }
 
 func newQueue() queue {
-	return queue{sources: make(map[protocol.SocketID]int), bulkChannels: make(map[string]int)}
+	return queue{sources: make(map[protocol.Source]int), bulkChannels: make(map[string]int)}
 }
 
 // add queues an event, and reports whether there was room.
@@ -117,7 +121,7 @@ func (q *queue) restore(b *batch) {
 func (q *queue) count(ev *event) {
 	q.events++
 	q.bytes += len(ev.json)
-	if ev.source != (protocol.SocketID{}) {
+	if ev.source != 0 {
 		q.sources[ev.source] += len(ev.json)
 	}
 	switch {
@@ -135,7 +139,7 @@ func (q *queue) done(ev *event) {
 	ev.done = true
 	q.events--
 	q.bytes -= len(ev.json)
-	if ev.source != (protocol.SocketID{}) {
+	if ev.source != 0 {
 		if q.sources[ev.source] -= len(ev.json); q.sources[ev.source] == 0 {
 			delete(q.sources, ev.source)
 		}

@@ -13,24 +13,24 @@ import (
 	"belfry/protocol"
 )
 
-// by is an event that a connection has caused.
-func by(connection int, e string) protocol.WebhookEvent {
+// by is an event that a source has caused.
+func by(source int, e string) protocol.WebhookEvent {
 	event := happening(e)
-	event.SocketID = protocol.NewSocketID(uint64(connection)<<32 | uint64(connection))
+	event.Source = protocol.Source(source)
 	return event
 }
 
 // slow answers after a while.
 func slow(int, http.ResponseWriter, *http.Request) { <-time.After(50 * time.Millisecond) }
 
-// Whatever some connections cause, the events of others go out with the next
+// Whatever some sources cause, the events of others go out with the next
 // batches, and none is dropped.
 func TestFloodsDoNotDelayOthers(t *testing.T) {
 	tests := []struct {
-		name        string
-		connections int
-		events      int // of each
-		flood       func(i int) string
+		name    string
+		sources int
+		events  int // of each
+		flood   func(i int) string
 	}{
 		{"channels", 1, 50_000, func(i int) string { return fmt.Sprint([]string{"channel_occupied:", "channel_vacated:"}[i%2], i/2) }},
 		{"channels of many", 100, 2000, func(i int) string { return fmt.Sprint("channel_occupied:", i) }},
@@ -43,10 +43,10 @@ func TestFloodsDoNotDelayOthers(t *testing.T) {
 			within(t, func(t *testing.T, w *world) {
 				h := w.host("backend", slow)
 				a := w.application("1", to("http://backend"))
-				for i := range max(tt.connections, 1) * tt.events {
-					e := by(1+i%max(tt.connections, 1), tt.flood(i))
-					if tt.connections == 0 {
-						e.SocketID = protocol.SocketID{}
+				for i := range max(tt.sources, 1) * tt.events {
+					e := by(1+i%max(tt.sources, 1), tt.flood(i))
+					if tt.sources == 0 {
+						e.Source = 0
 					}
 					a.Happened(e)
 				}
@@ -72,12 +72,29 @@ func TestFloodsDoNotDelayOthers(t *testing.T) {
 					t.Errorf("got %v", got)
 				}
 				pass(time.Hour)
-				if sent, dropped, most := w.sum("sent_total"), w.sum("dropped_total"), max(tt.connections, 1)*tt.events+100; sent+dropped != most || sent < most/4 {
+				if sent, dropped, most := w.sum("sent_total"), w.sum("dropped_total"), max(tt.sources, 1)*tt.events+100; sent+dropped != most || sent < most/4 {
 					t.Errorf("%d were sent, %d dropped, of %d", sent, dropped, most)
 				}
 			})
 		})
 	}
+}
+
+// A source alone, as all clients are behind a proxy that is not trusted, has what
+// the documentation says of a queue; others have room beside it.
+func TestOneSourceHasAWholeQueue(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		w.host("backend", status(503))
+		a := w.application("1", to("http://backend"))
+		for i := range maxBulk {
+			a.Happened(by(1, fmt.Sprint("member_added:presence-c:", i)))
+		}
+		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "0")
+		for i := range maxQueued - maxBulk {
+			a.Happened(by(2+i, fmt.Sprint("member_added:presence-d:", i)))
+		}
+		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "0")
+	})
 }
 
 // The bulk lane leaves room for others when the endpoint takes nothing.
@@ -126,11 +143,11 @@ func TestSpoolKeepsTheOrderOfLanes(t *testing.T) {
 				a := w.application("1", to("http://backend"))
 				const events = 4000
 				for i := range events {
-					connection := random.IntN(5) // of which two cause most
-					if connection > 1 && random.IntN(20) > 0 {
-						connection %= 2
+					source := 1 + random.IntN(5) // of which two cause most
+					if source > 2 && random.IntN(20) > 0 {
+						source = 1 + source%2
 					}
-					a.Happened(by(connection, fmt.Sprintf("member_added:%d:%d", random.IntN(200), i)))
+					a.Happened(by(source, fmt.Sprintf("member_added:%d:%d", random.IntN(200), i)))
 					if random.IntN(40) == 0 {
 						pass(time.Duration(random.IntN(int(30 * time.Millisecond))))
 					}

@@ -142,6 +142,30 @@ func TestEventsWaitBehindARefusedOne(t *testing.T) {
 	})
 }
 
+// Events that wait behind a refused one of their channel are given up too, tried
+// or not, when they have waited for twice as long.
+func TestEventsBehindARefusedOneAreGivenUp(t *testing.T) {
+	for _, channels := range []int{1, 3} {
+		for run := range 20 { // as pauses are random
+			t.Run(fmt.Sprint(channels, " channels, run ", run), func(t *testing.T) {
+				within(t, func(t *testing.T, w *world) {
+					w.host("backend", status(500))
+					a := w.application("1", to("http://backend"))
+					const events = 126
+					for i := range events {
+						if i == channels { // the others come when these are refused
+							pass(time.Second)
+						}
+						a.happens(fmt.Sprint("client_event:", i%channels))
+					}
+					pass(2*giveUp + batchDelay)
+					w.expect(t, `failed_total{app="1",reason="expired"}`, fmt.Sprint(events), `queue_length{app="1"}`, "0")
+				})
+			})
+		}
+	}
+}
+
 // An endpoint that refuses everything is asked about as often as one batch would
 // be tried, and gets the last five minutes when it takes webhooks again.
 func TestEndpointThatRefusesEverything(t *testing.T) {

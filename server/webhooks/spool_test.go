@@ -235,7 +235,7 @@ func TestSpoolIsBounded(t *testing.T) {
 		a := w.application("1", to("http://backend"))
 		w.end()
 		dir := a.endpoints["http://backend"].spool
-		for i := range 20 {
+		for i := range 28 {
 			b := &batch{number: uint64(i + 1)}
 			b.events = []*event{{json: []byte(`{"data":"` + strings.Repeat("x", 1<<20) + `"}`), batch: b}}
 			if err := dir.write(b); err != nil {
@@ -245,8 +245,8 @@ func TestSpoolIsBounded(t *testing.T) {
 		after := newWorld(t, spool)
 		after.application("1", to("http://backend"))
 		pass(0)
-		after.expect(t, `queue_length{app="1"}`, "15", `dropped_total{app="1",reason="queue_full"}`, "5")
-		if left := files(t, spool); len(left) != 15 || after.log.lines("there is more in the spool than the queue takes") != 1 {
+		after.expect(t, `queue_length{app="1"}`, "23", `dropped_total{app="1",reason="queue_full"}`, "5")
+		if left := files(t, spool); len(left) != 23 || after.log.lines("there is more in the spool than the queue takes") != 1 {
 			t.Errorf("%d files are left; log:\n%s", len(left), after.log)
 		}
 	})

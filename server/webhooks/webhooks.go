@@ -16,8 +16,9 @@
 // connections: one that stalls delays no other.
 //
 // The queue has two lanes, which take turns. Events go to the bulk lane while the
-// connection that caused them has more than its share undelivered, so a flood
-// delays and drops its own events, not those of others. Each channel keeps its
+// client that caused them has more than its share undelivered, so a flood delays
+// and drops its own events, not those of others. A client is a network address:
+// one that reconnects has no new share. Each channel keeps its
 // order through both lanes.
 //
 // # Failures
@@ -32,7 +33,8 @@
 // is repeated, and one that refuses single events gets all others at once.
 //
 // An event is tried once at least, unless the endpoint has taken nothing for five
-// minutes: a dead endpoint does not keep hours of them.
+// minutes, or the event has waited that much longer behind others of its channel:
+// a dead endpoint does not keep hours of them, nor does one that refuses a channel.
 //
 // # The spool
 //
@@ -76,9 +78,9 @@ const (
 	batchEvents = 100
 	batchBytes  = 512 << 10 // below the megabyte that nginx takes by default; a larger event is alone
 
-	maxQueued      = 100_000 // events that are not delivered yet
-	maxQueuedBytes = 16 << 20
-	maxWaiting     = 100_000 // events in their grace
+	maxQueued      = maxBulk * 3 / 2 // events that are not delivered yet
+	maxQueuedBytes = maxBulkBytes * 3 / 2
+	maxWaiting     = 150_000 // events in their grace
 )
 
 // Options of a [Sender].

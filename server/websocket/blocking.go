@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"belfry/server/session"
 )
@@ -15,7 +16,8 @@ const chunk = 16 << 10
 // something is being written.
 type blocking struct {
 	conn
-	nc net.Conn
+	nc     net.Conn
+	paused bool // owned by the reading goroutine
 
 	mu        sync.Mutex // guards the following
 	busy      bool       // pending is being written
@@ -57,8 +59,18 @@ func (b *blocking) serve(early []byte) {
 		}
 		b.seen.Store(b.handler.Watch.Now())
 		b.take(input[:n])
+		if b.paused {
+			b.paused = false
+			time.Sleep(time.Second)
+		}
 	}
 }
+
+// pause implements socket.
+func (b *blocking) pause() { b.paused = true }
+
+// resume implements socket: the reader waits by itself.
+func (b *blocking) resume() {}
 
 // TryWrite implements outbox.Writer: it takes a chunk whenever the last one
 // has been written.

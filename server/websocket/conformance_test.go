@@ -17,7 +17,7 @@ const maxMessage = 1000
 // eachForm runs a test against a server of each form of connection: parked
 // (plain TCP, on Linux) and blocking (TLS).
 func eachForm(t *testing.T, test func(t *testing.T, s *servertest.Server)) {
-	limit := func(c *config.Config) { c.Apps[0].MaxMessageBytes = maxMessage }
+	limit := func(c *config.Config) { c.Apps[0].MaxMessageBytes, c.Apps[0].MessageRate = maxMessage, 0 }
 	t.Run("plain", func(t *testing.T) { test(t, servertest.Start(t, limit)) })
 	t.Run("TLS", func(t *testing.T) { test(t, servertest.Start(t, limit, servertest.Secure(t))) })
 }

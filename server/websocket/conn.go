@@ -42,6 +42,7 @@ type conn struct {
 	// Owned by the one goroutine that reads.
 	ended  bool // no message is read any more, bytes are discarded
 	frames frames
+	pongs  []byte // frames that answer pings, for one write when what came is read
 }
 
 // socket is the part that differs between the forms.
@@ -50,6 +51,10 @@ type socket interface {
 	// cut ends the connection at once, in both directions. It is called under
 	// the outbox's lock, and makes the reader see the end.
 	cut()
+	// pause stops reading for about a second. The reader calls it.
+	pause()
+	// resume ends a pause. It is called in the sweep.
+	resume()
 	// start begins reading. early are bytes that came with the handshake.
 	start(early []byte)
 }
@@ -107,6 +112,7 @@ func (c *conn) Slow() []byte {
 // Due implements keepalive.Watched.
 func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
 	defer c.recovered()
+	c.socket.resume()
 	if c.closing.Load() {
 		c.out.Abort(c.socket.cut)
 		return never
@@ -142,6 +148,14 @@ func (c *conn) take(came []byte) {
 	}
 	before := c.frames.part
 	end := c.frames.push(came, c.session.App().Settings().MaxMessageBytes, c)
+	c.answerPings()
+	if n := c.frames.count; n > 0 {
+		c.frames.count = 0
+		c.session.Spend(n)
+	}
+	if c.session.OverRate() {
+		c.socket.pause()
+	}
 	switch {
 	case end != nil:
 		c.finish(end)
@@ -166,13 +180,28 @@ func (c *conn) messageTimeout() keepalive.Time {
 }
 
 // text implements handler.
-func (c *conn) text(message []byte) { c.session.Handle(message) }
+func (c *conn) text(message []byte) {
+	c.answerPings()
+	c.session.Handle(message)
+}
 
 // binary implements handler.
-func (c *conn) binary(message []byte) { c.session.HandleBinary(len(message)) }
+func (c *conn) binary(message []byte) {
+	c.answerPings()
+	c.session.HandleBinary(len(message))
+}
 
 // ping implements handler.
-func (c *conn) ping(payload []byte) { c.out.Send(protocol.ControlPongFrame(payload)) }
+func (c *conn) ping(payload []byte) {
+	c.pongs = append(c.pongs, protocol.ControlPongFrame(payload)...)
+}
+
+func (c *conn) answerPings() {
+	if c.pongs != nil {
+		c.out.Send(c.pongs)
+		c.pongs = nil // and its memory
+	}
+}
 
 // finish closes as RFC 6455 sections 5.5.1 and 7.1.7 have it.
 func (c *conn) finish(e *ending) {

@@ -36,7 +36,8 @@ type handler interface {
 // is allocated for a message that comes in one frame and one piece, and what is
 // read costs time in proportion to its bytes, however they are cut.
 type frames struct {
-	part *part // nil between two messages
+	part  *part // nil between two messages
+	count int   // of frames without a message of their own; for the caller to reset
 }
 
 // part is what has come of a message, or of a frame, that is not complete.
@@ -87,6 +88,9 @@ func (f *frames) push(b []byte, limit int, h handler) *ending {
 		b = rest
 		if end := f.check(head, limit); end != nil {
 			return end
+		}
+		if head.control || !head.fin {
+			f.count++
 		}
 		if head.payload > int64(len(b)) || !head.control && (!head.fin || f.fragmented()) {
 			f.incomplete().begin(head)

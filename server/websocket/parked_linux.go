@@ -25,6 +25,7 @@ type parked struct {
 	wantsOut bool // it tells when the socket becomes writable
 	fdClosed bool // the number may be another's by now
 	ending   bool // end the stream when the last records have gone out
+	paused   bool // nothing is read
 }
 
 // sealed is the TLS of a connection.
@@ -103,6 +104,30 @@ func (p *parked) start(early []byte) {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
 		p.gone()
 	}
+}
+
+// pause implements socket.
+func (p *parked) pause() {
+	p.out.Locked(func() {
+		if p.watched && !p.fdClosed {
+			p.watched, p.paused = false, true
+			p.poller.Pause(p.fd)
+		}
+	})
+	p.handler.Watch.Earlier(p.slot, p.handler.Watch.Now()+1)
+}
+
+// resume implements socket.
+func (p *parked) resume() {
+	p.out.Locked(func() {
+		if !p.paused || p.fdClosed {
+			return
+		}
+		p.watched, p.paused = true, false
+		if p.poller.Add(p.fd, p, p.wantsOut) != nil {
+			p.cut()
+		}
+	})
 }
 
 // TryWrite implements outbox.Writer.

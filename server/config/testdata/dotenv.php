@@ -9,24 +9,53 @@ require $argv[1];
 
 use Dotenv\Dotenv;
 use Dotenv\Exception\InvalidFileException;
-use Dotenv\Repository\Adapter\ArrayAdapter;
+use Dotenv\Repository\Adapter\AdapterInterface;
 use Dotenv\Repository\RepositoryBuilder;
+use PhpOption\Option;
+use PhpOption\Some;
 
 const PROCESS = ['VAULT' => 'from the process', 'NOTHING' => '', 'LATER' => 'process'];
+
+// Variables is an environment. What load() returns would not do: it numbers the
+// variables anew whose names are numbers.
+final class Variables implements AdapterInterface
+{
+    public array $values = PROCESS;
+
+    public static function create(): Option
+    {
+        return Some::create(new self());
+    }
+
+    public function read(string $name): Option
+    {
+        return Option::fromArraysValue($this->values, $name);
+    }
+
+    public function write(string $name, string $value): bool
+    {
+        $this->values[$name] = $value;
+        return true;
+    }
+
+    public function delete(string $name): bool
+    {
+        unset($this->values[$name]);
+        return true;
+    }
+}
 
 // read returns the variables of the file, without those of the process, or null
 // for one that phpdotenv refuses.
 function read(string $file): ?array
 {
-    $adapter = ArrayAdapter::create()->get();
-    foreach (PROCESS as $name => $value) {
-        $adapter->write($name, $value);
-    }
-    $repository = RepositoryBuilder::createWithNoAdapters()->addAdapter($adapter)->immutable()->make();
+    $variables = new Variables();
+    $repository = RepositoryBuilder::createWithNoAdapters()->addAdapter($variables)->immutable()->make();
     $path = tempnam(sys_get_temp_dir(), 'dotenv');
     file_put_contents($path, $file);
     try {
-        return array_filter(Dotenv::create($repository, dirname($path), basename($path))->load(), fn ($v) => $v !== null);
+        Dotenv::create($repository, dirname($path), basename($path))->load();
+        return array_diff_key($variables->values, PROCESS);
     } catch (InvalidFileException) {
         return null;
     } finally {
@@ -34,18 +63,19 @@ function read(string $file): ?array
     }
 }
 
-// outcome also tells a double quote that stays open to the end, from where on
+// outcome tells bytes that are not UTF-8 in base64, and also a double quote that stays open to the end, from where on
 // phpdotenv ignores the file in silence: no line after it is read.
 function outcome(string $file): array
 {
+    $given = mb_check_encoding($file, 'UTF-8') ? ['file' => $file] : ['bytes' => base64_encode($file)];
     $values = read($file);
     if ($values === null) {
-        return ['file' => $file, 'refused' => true];
+        return $given + ['refused' => true];
     }
     if (!array_key_exists('THE_END', read($file . "\nTHE_END=1\n") ?? ['THE_END' => 1])) {
-        return ['file' => $file, 'open' => true];
+        return $given + ['open' => true];
     }
-    return ['file' => $file, 'values' => (object) $values];
+    return $given + ['values' => (object) $values];
 }
 
 $files = [
@@ -75,6 +105,13 @@ for ($i = 0; $i < 200; $i++) {
 }
 for ($i = 0; $i < 200; $i++) {
     array_push($files, $random(30), 'A=' . $random(10) . "\n" . $random(4) . "=" . $random(10) . "\nC=c\n");
+}
+// Latin-1, characters that are cut, too long, surrogates or too large, and any mix of their parts.
+array_push($files, "A=\xe4\xf6x", "A=\xe4", "\xe4=1\nB=2", "A=\"\xe4\"", "A='\xe4\xf6'#\xfc", "# \xe4\nA=1", "A=\xe2\x82x", "A=\xe2\x82\nB=1", "A=\xf0\x9f\x98", "A=\xc0\x80", "A=\xe0\x80\x80", "A=\xed\xa0\x80", "A=\xf4\x90\x80\x80",
+    "A=\xf8\x88\x80\x80\x80", "A=\x80\xbf", "A=\xc3\xc3\xa4", "\xef\xbbA=1", "\xff\xfeA=1", "A\xa0=1", "A=\xa0x", "9=1\n10=2", "9=1\n9", "007=1\n7=2\n-7=3", "9=a\nA=\${9}");
+$parts = ["\x80", "\x9f", "\xa0", "\xbf", "\xc1", "\xc3", "\xe0", "\xe2", "\xed", "\xef", "\xf0", "\xf4", "\xf5", "\xff", 'a'];
+for ($i = 0; $i < 200; $i++) {
+    array_push($files, 'A=a' . implode(array_map(fn () => $parts[mt_rand(0, count($parts) - 1)], range(1, 8))) . "\n9=1");
 }
 $rows = array_map('outcome', array_values(array_unique($files)));
 echo "[\n", implode(",\n", array_map(fn ($row) => json_encode($row, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR), $rows)), "\n]\n";

@@ -7,7 +7,8 @@ import (
 	"belfry/server/config"
 )
 
-// Reconfigure reloads the configuration with a change on top of those before.
+// Reconfigure reloads the configuration with a change on top of those before
+// that were not refused.
 // edit must replace what it changes inside of a list of an app, not overwrite it.
 func (s *Server) Reconfigure(t testing.TB, edit func(*config.Config)) {
 	t.Helper()
@@ -20,6 +21,9 @@ func (s *Server) Reconfigure(t testing.TB, edit func(*config.Config)) {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Reload(&c); err != nil {
+		s.ReloadFailed(err)
+		return
+	}
 	s.latest = &c
-	s.Reload(&c)
 }
