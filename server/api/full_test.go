@@ -25,9 +25,10 @@ type stalled struct {
 	entered, release chan struct{}
 }
 
-func (*stalled) ID() protocol.SocketID { return protocol.SocketID{} }
-func (*stalled) Lines() bool           { return false }
-func (*stalled) Hold()                 {}
+func (*stalled) ID() protocol.SocketID          { return protocol.SocketID{} }
+func (*stalled) Lines() bool                    { return false }
+func (*stalled) Hold()                          {}
+func (*stalled) Source() (none protocol.Source) { return none }
 
 func (s *stalled) Deliver(*channels.Subscription, []byte) bool {
 	select {
