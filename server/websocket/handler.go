@@ -120,7 +120,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 // reason. A bug in it ends this connection only: the reader finds it cut.
 func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response []byte) {
 	defer c.recovered()
-	c.Hold() // so that our half of the handshake and the greeting are one write
+	c.out.Await() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
 		refused = h.guard(c, admit)
 	}

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || blocking
 
 package websocket
 
@@ -7,10 +7,14 @@ import (
 	"net"
 )
 
+// Parks says that connections are not parked on this system.
+const Parks = false
+
 // ListenTLS makes a listener's connections speak TLS.
 func ListenTLS(l net.Listener, config *tls.Config) net.Listener { return tls.NewListener(l, config) }
 
-// newConn takes over a connection; parking needs epoll.
+// newConn takes over a connection; parking needs epoll. The build tag blocking is
+// there to test this form on Linux.
 func (h *Handler) newConn(nc net.Conn) (*conn, error) {
 	return newBlocking(h, nc), nil
 }
