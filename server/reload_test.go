@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -397,7 +398,17 @@ func TestReloadOfTheCertificate(t *testing.T) {
 	if err := os.WriteFile(files.CertFile, []byte("half a cert"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Reconfigure(t, func(c *config.Config) { c.Apps = append(c.Apps, servertest.App("2")) })
+	level := new(slog.LevelVar)
+	s.LogLevel(level)
+	s.Reconfigure(t, func(c *config.Config) {
+		twoApps(c)
+		c.Log.Level = slog.LevelError
+	})
+	anyCertificate := wstest.Dialer{Addr: s.Addr().String(), TLS: &tls.Config{InsecureSkipVerify: true}}
+	expectRefusal(t, anyCertificate.Dial(t, servertest.Path("2")), 4001)
+	if level.Level() != slog.LevelInfo {
+		t.Errorf("the log's level has changed to %v", level)
+	}
 	if !bytes.Equal(served(), after) {
 		t.Error("the certificate has changed")
 	}
