@@ -3,10 +3,10 @@
 // github.com/coder/websocket verifies the handshake, and is the oracle that this
 // package's reading of frames is tested against.
 //
-// A connection has one of two forms. Parked, on Linux and without TLS: the
-// descriptor is watched by a poller of our own, which reads what comes.
-// Blocking, elsewhere: a goroutine reads, and another one writes while there is
-// something to write. Both push what they read through the same frames.
+// A connection has one of two forms. Parked, for TCP on Linux, with TLS or without:
+// a poller of our own watches the descriptor and reads what comes. Blocking, on
+// other systems: a goroutine reads, and another one writes while there is something
+// to write. Both push what they read through the same frames.
 package websocket
 
 import (
