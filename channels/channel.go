@@ -18,7 +18,6 @@ type channel struct {
 	mu sync.Mutex // guards everything below but the constant fields, and its shards
 
 	// kind, home and bare are constant; placed here so that the struct has no padding.
-
 	kind    protocol.Kind
 	home    uint8 // the flusher of a channel that needs but one
 	bare    bool  // the cluster is not told who is on it
