@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -416,4 +417,25 @@ func TestReloadOfTheCertificate(t *testing.T) {
 		t.Error("that the reload has failed is not told")
 	}
 	open.Sync()
+}
+
+// Another chain behind the same certificate is a change as well.
+func TestReloadOfTheChain(t *testing.T) {
+	s := servertest.Start(t, servertest.Secure(t))
+	file := s.Config.Server.TLS.CertFile
+	certificate, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Reconfigure(t, func(*config.Config) {})
+	if s.Log.Contains("certificate_changed=true") {
+		t.Errorf("nothing has changed, and the log says:\n%s", s.Log)
+	}
+	if err := os.WriteFile(file, slices.Concat(certificate, certificate), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Reconfigure(t, func(*config.Config) {})
+	if !s.Log.Contains("certificate_changed=true") {
+		t.Errorf("the log says:\n%s", s.Log)
+	}
 }
