@@ -141,9 +141,9 @@ func (a *App) Source(remote string) protocol.Source {
 // noAddress is the source of all connections without an address.
 const noAddress = 1
 
-// AdmitRequest reports whether api_request_rate allows a request to the HTTP API
+// AllowRequest reports whether api_request_rate allows a request to the HTTP API
 // now.
-func (a *App) AdmitRequest() bool {
+func (a *App) AllowRequest() bool {
 	limiter := a.requests.Load()
 	if limiter == nil || limiter.Allow() {
 		return true
