@@ -22,7 +22,8 @@ type Pollers struct {
 	done sync.WaitGroup
 }
 
-// Start makes one poller per processor.
+// Start makes one poller per processor. The error is an os.SyscallError, such as that
+// the process may have no more descriptors.
 func Start() (*Pollers, error) {
 	p := new(Pollers)
 	for range runtime.GOMAXPROCS(0) {
@@ -66,10 +67,12 @@ func (e Events) Writable() bool { return e&unix.EPOLLOUT != 0 }
 func (e Events) Readable() bool { return e&^unix.EPOLLOUT != 0 }
 
 // Poller watches descriptors with an epoll, which itself is watched by Go's
-// poller: while nothing happens, no thread sits in epoll_wait.
+// poller: while nothing happens, no thread sits in epoll_wait. Its methods may be
+// called concurrently, also within Ready; calls about the same descriptor must not
+// overlap.
 type Poller struct {
-	// Input and Opened are for those who read within Ready: what comes, and what
-	// TLS records hold.
+	// Input and Opened are buffers for those who read within Ready: for what comes,
+	// and for what TLS records hold.
 	Input, Opened []byte
 
 	file *os.File // the epoll descriptor
@@ -103,20 +106,17 @@ func newPoller() (*Poller, error) {
 }
 
 // Add begins to watch a descriptor: whether it is readable, and whether it is
-// writable if that is asked.
+// writable if that is asked. The error is an os.SyscallError of epoll_ctl; Remove
+// is due all the same.
 func (p *Poller) Add(fd int, h Handler, writable bool) error {
-	p.Replace(fd, h)
-	return p.control(unix.EPOLL_CTL_ADD, fd, writable)
-}
-
-// Replace changes whose a watched descriptor is.
-func (p *Poller) Replace(fd int, h Handler) {
 	p.mu.Lock()
 	p.handlers[fd] = h
 	p.mu.Unlock()
+	return p.control(unix.EPOLL_CTL_ADD, fd, writable)
 }
 
-// Watch changes whether it is told that a descriptor is writable.
+// Watch changes whether h is told that a descriptor, which was added, is writable.
+// The error is an os.SyscallError of epoll_ctl.
 func (p *Poller) Watch(fd int, writable bool) error {
 	return p.control(unix.EPOLL_CTL_MOD, fd, writable)
 }
@@ -131,8 +131,7 @@ func (p *Poller) control(op, fd int, writable bool) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, fd, &e))
 }
 
-// Remove ends watching a descriptor, which is going to be closed, or is another's
-// from here on.
+// Remove forgets a descriptor that is going to be closed, which ends watching it.
 func (p *Poller) Remove(fd int) {
 	p.mu.Lock()
 	delete(p.handlers, fd)
