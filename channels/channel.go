@@ -15,13 +15,14 @@ type channel struct {
 	app  *App
 	name string
 
-	mu sync.Mutex // guards everything below, and its shards; not kind
+	mu sync.Mutex // guards everything below but the constant fields, and its shards
 
-	kind    protocol.Kind // constant, here to fill a gap
-	home    uint8         // likewise: the flusher of a channel that needs but one
-	bare    bool          // likewise: the cluster is not told who is on it
-	dead    bool          // removed from the app: look the name up again
-	count   int32         // subscriptions
+	// kind, home and bare are constant; placed here so that the struct has no padding.
+	kind    protocol.Kind
+	home    uint8 // the flusher of a channel that needs but one
+	bare    bool  // the cluster is not told who is on it
+	dead    bool  // removed from the app: look the name up again
+	count   int32 // subscriptions
 	shards  []*shard
 	members *roster // of a presence channel
 	last    *lastEvent

@@ -39,8 +39,8 @@ type notices struct {
 	missed   time.Time // when a cache miss was told
 }
 
-// told returns the channel's notices. mu is held.
-func (c *channel) told() *notices {
+// ensureNotices returns the channel's notices, which it makes at first. mu is held.
+func (c *channel) ensureNotices() *notices {
 	if c.notices == nil {
 		c.notices = new(notices)
 	}
@@ -71,7 +71,7 @@ func (c *channel) happenedCountBy(by protocol.Source, n int) {
 // missed tells the backend that a cache channel has no last event for the
 // client that subscribes. mu is held.
 func (c *channel) missed(by protocol.Source, now time.Time) {
-	if n := c.told(); now.Sub(n.missed) >= missInterval {
+	if n := c.ensureNotices(); now.Sub(n.missed) >= missInterval {
 		n.missed = now
 		c.happenedBy(by, protocol.WebhookCacheMiss, "")
 	}
@@ -84,7 +84,7 @@ func (c *channel) countChanged(by protocol.Source) (idle []*shard) {
 	if c.kind.IsPresence() || c.kind == protocol.User || !c.app.limits.Load().SubscriptionCount {
 		return nil
 	}
-	now, n := time.Now(), c.told()
+	now, n := time.Now(), c.ensureNotices()
 	wait := countInterval - now.Sub(n.counted)
 	if c.count > countedAlways && wait > 0 {
 		if !n.counting {

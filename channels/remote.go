@@ -225,7 +225,7 @@ func (c *channel) unload() {
 }
 
 // update tells the cluster what this node has, and takes what it answers. mu is
-// held, but not meanwhile.
+// held on entry and on return; it is released during the call to the driver.
 func (c *channel) update(driver cluster.Driver) error {
 	r := c.remote
 	share, doubts := c.share(), r.doubts
@@ -238,7 +238,10 @@ func (c *channel) update(driver cluster.Driver) error {
 		return err
 	}
 	if r.doubts != doubts {
-		c.tell(o) // that is certain, but maybe not what it came to since
+		// The outcome did happen, so the backend is told. But what the cluster knows
+		// became uncertain during the call, so r does not take the outcome over: the
+		// next update tells everything once more.
+		c.tell(o)
 		return nil
 	}
 	r.told, r.reset, r.recount = int32(share.Count), false, false

@@ -43,7 +43,7 @@ type shard struct {
 	pending []pending
 	next    uint64 // sequence number that the next frame gets
 
-	lines  bool   // what its subscribers take instead of frames; constant, here to fill a gap
+	lines  bool   // its subscribers take lines instead of frames; constant, placed here to share a word with active
 	active bool   // queued at the flusher, or being flushed
 	batch  *batch // what goes out now, nil between batches
 }

@@ -1,3 +1,5 @@
+//go:build !blocking
+
 package server
 
 import (

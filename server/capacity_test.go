@@ -1,6 +1,10 @@
 package server_test
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
 	"testing"
 
 	"belfry/server/config"
@@ -94,6 +98,47 @@ func TestUnknownKeyTakesNoPlace(t *testing.T) {
 			t.Fatalf("a place became free only when the refused client was cut: %v", err)
 		}
 		next.Sync()
+	}
+}
+
+// What is no handshake is told so on a full server too, and is no client refused.
+func TestFullServerRefusesHandshakesOnly(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Config) { c.Server.MaxConnections = 1 })
+	s.Connect(t, "1")
+	if a := s.HTTP(t, http.MethodGet, "/app/key-1", nil, nil); a.Status != http.StatusUpgradeRequired {
+		t.Errorf("answered with %d %s", a.Status, a.Body)
+	}
+	const series = `belfry_rejected_handshakes_total{code="4100"}`
+	if got := s.Metric(t, series); got != 0 {
+		t.Errorf("%s is %v", series, got)
+	}
+	expectRefusal(t, s.Dialer().Dial(t, servertest.Path("1")), 4100)
+	if got := s.Metric(t, series); got != 1 {
+		t.Errorf("%s is %v after a client was refused", series, got)
+	}
+}
+
+// Once many clients are being told that the server is full, others get a plain 503.
+func TestTooManyToRefuse(t *testing.T) {
+	s := servertest.Start(t, func(c *config.Config) { c.Server.MaxConnections = 1 })
+	s.Connect(t, "1")
+	for range 64 {
+		s.Dialer().Dial(t, servertest.Path("1")).ReadError()
+	}
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /app/key-1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	a, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Upgrade") != "" || a.Header.Get("Sec-WebSocket-Accept") != "" {
+		t.Errorf("answered with %s %v", a.Status, a.Header)
 	}
 }
 

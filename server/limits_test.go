@@ -130,10 +130,9 @@ func TestConnectionsPerAddress(t *testing.T) {
 	if _, err := servertest.Greeted("1", elsewhere.Dial(t, servertest.Path("1"))); err != nil {
 		t.Errorf("from another address: %v", err)
 	}
-	s.Connect(t, "2")
 	// Who was there when a limit was set counts.
-	for range 3 {
-		s.Connect(t, "2")
+	for range 4 {
+		s.Connect(t, "2").Sync() // and has been admitted
 	}
 	s.Reconfigure(t, func(c *config.Config) { c.Apps[1].MaxConnectionsPerAddress = 4 })
 	late := s.Dialer().Dial(t, servertest.Path("2"))

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -397,7 +399,17 @@ func TestReloadOfTheCertificate(t *testing.T) {
 	if err := os.WriteFile(files.CertFile, []byte("half a cert"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Reconfigure(t, func(c *config.Config) { c.Apps = append(c.Apps, servertest.App("2")) })
+	level := new(slog.LevelVar)
+	s.LogLevel(level)
+	s.Reconfigure(t, func(c *config.Config) {
+		twoApps(c)
+		c.Log.Level = slog.LevelError
+	})
+	anyCertificate := wstest.Dialer{Addr: s.Addr().String(), TLS: &tls.Config{InsecureSkipVerify: true}}
+	expectRefusal(t, anyCertificate.Dial(t, servertest.Path("2")), 4001)
+	if level.Level() != slog.LevelInfo {
+		t.Errorf("the log's level has changed to %v", level)
+	}
 	if !bytes.Equal(served(), after) {
 		t.Error("the certificate has changed")
 	}
@@ -405,4 +417,25 @@ func TestReloadOfTheCertificate(t *testing.T) {
 		t.Error("that the reload has failed is not told")
 	}
 	open.Sync()
+}
+
+// Another chain behind the same certificate is a change as well.
+func TestReloadOfTheChain(t *testing.T) {
+	s := servertest.Start(t, servertest.Secure(t))
+	file := s.Config.Server.TLS.CertFile
+	certificate, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Reconfigure(t, func(*config.Config) {})
+	if s.Log.Contains("certificate_changed=true") {
+		t.Errorf("nothing has changed, and the log says:\n%s", s.Log)
+	}
+	if err := os.WriteFile(file, slices.Concat(certificate, certificate), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Reconfigure(t, func(*config.Config) {})
+	if !s.Log.Contains("certificate_changed=true") {
+		t.Errorf("the log says:\n%s", s.Log)
+	}
 }

@@ -16,8 +16,7 @@ import (
 	"belfry/server/internal/wstest"
 )
 
-// forms are the two ways of serving a connection: plain TCP without a
-// goroutine, TLS with one.
+// forms are plain connections and TLS.
 func forms(t *testing.T) []struct {
 	name string
 	edit func(*config.Config)

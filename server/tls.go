@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"belfry/server/config"
@@ -17,8 +18,8 @@ type certificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// load reads the certificate and its key, and reports whether they are others
-// than before.
+// load reads the certificate with its chain, and its key, and reports whether the
+// certificate or a part of the chain is another one than before.
 func (c *certificate) load(files config.TLS) (changed bool, err error) {
 	chain, err := readPEM(files.CertFile)
 	if err != nil {
@@ -33,7 +34,7 @@ func (c *certificate) load(files config.TLS) (changed bool, err error) {
 		return false, fmt.Errorf("server.tls: %w", err)
 	}
 	before := c.current.Swap(&next)
-	return before == nil || !bytes.Equal(before.Certificate[0], next.Certificate[0]), nil
+	return before == nil || !slices.EqualFunc(before.Certificate, next.Certificate, bytes.Equal), nil
 }
 
 // maxPEMBytes bounds the file of a certificate with its chain, or of a key.

@@ -37,8 +37,8 @@ func newReloader(f files) *reloader {
 	return r
 }
 
-// watch is called before what the files of cfg's certificate hold is used, so
-// that no change is missed.
+// watch watches the files of the configuration and of cfg's certificate. Call it
+// before that certificate is loaded: a change in between is then noticed.
 func (r *reloader) watch(cfg *config.Config) {
 	tls := cfg.Server.TLS
 	paths := []string{r.files.config, r.files.env, tls.CertFile, tls.KeyFile}

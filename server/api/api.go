@@ -179,7 +179,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
 	}
-	if !c.app.AdmitRequest() {
+	if !c.app.AllowRequest() {
 		w.Header().Set("Retry-After", "1") // second
 		return nil, fail(http.StatusTooManyRequests, "app %s sends more than %d requests a second: see api_request_rate", c.app.ID, settings.APIRequestRate)
 	}

@@ -21,7 +21,7 @@ func publish(r request) (any, error) {
 		return nil, err
 	}
 	if p.Info == (protocol.Info{}) {
-		return done, deliver(r, p)
+		return done, publishAll(r, p)
 	}
 	answer := make(map[string]attributes, len(p.Channels))
 	for _, name := range p.Channels {
@@ -29,7 +29,7 @@ func publish(r request) (any, error) {
 			return nil, err // before anything is published: the backend may try again
 		}
 	}
-	return map[string]any{"channels": answer}, deliver(r, p)
+	return map[string]any{"channels": answer}, publishAll(r, p)
 }
 
 // publishBatch is POST batch_events: all of it, or nothing.
@@ -50,12 +50,12 @@ func publishBatch(r request) (any, error) {
 		}
 	}
 	if !asked {
-		return done, deliver(r, batch...)
+		return done, publishAll(r, batch...)
 	}
-	return map[string]any{"batch": infos}, deliver(r, batch...)
+	return map[string]any{"batch": infos}, publishAll(r, batch...)
 }
 
-func deliver(r request, ps ...protocol.Publication) error {
+func publishAll(r request, ps ...protocol.Publication) error {
 	var few [4]channels.Publication // mostly it is one
 	events := few[:0]
 	for _, p := range ps {

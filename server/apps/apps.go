@@ -29,8 +29,8 @@ type App struct {
 	settings    atomic.Pointer[Settings]
 	removed     atomic.Bool
 	connections atomic.Int64
-	byTransport [protocol.NumTransports]atomic.Int64 // the same ones
-	addresses   addresses                            // the same ones, while there are limits for one
+	byTransport [protocol.NumTransports]atomic.Int64 // these connections, by transport
+	addresses   addresses                            // of these connections, by network address; filled only while the app limits addresses
 	requests    atomic.Pointer[rate.Limiter]         // of the HTTP API; nil: no limit
 	sources     maphash.Seed
 }
@@ -141,9 +141,9 @@ func (a *App) Source(remote string) protocol.Source {
 // noAddress is the source of all connections without an address.
 const noAddress = 1
 
-// AdmitRequest reports whether api_request_rate allows a request to the HTTP API
+// AllowRequest reports whether api_request_rate allows a request to the HTTP API
 // now.
-func (a *App) AdmitRequest() bool {
+func (a *App) AllowRequest() bool {
 	limiter := a.requests.Load()
 	if limiter == nil || limiter.Allow() {
 		return true

@@ -41,6 +41,9 @@ func (c *Config) Validate() error {
 // meant.
 func (c *Config) check(l *loader) {
 	c.keys().check(l, "")
+	if one := c.Server.MaxOutboxBytes; c.Server.MaxTotalOutboxBytes < one && one <= maxLimit {
+		l.refuse("server.max_total_outbox_bytes", fmt.Sprintf("is too small: give at least max_outbox_bytes, %d", one))
+	}
 	m := c.Metrics
 	listen := m.Listen
 	if listen == "" {
@@ -86,9 +89,6 @@ func (c *Config) checkSizes(l *loader, at string, i int, a App) {
 	}
 	if int64(c.Server.MaxOutboxBytes) < 2*event {
 		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small: give at least twice max_event_bytes of apps[%d], %d", i, 2*event))
-	}
-	if c.Server.MaxTotalOutboxBytes < c.Server.MaxOutboxBytes {
-		l.refuse("server.max_total_outbox_bytes", fmt.Sprintf("is too small: give at least max_outbox_bytes, %d", c.Server.MaxOutboxBytes))
 	}
 }
 

@@ -112,7 +112,7 @@ type App struct {
 	MaxChannelName           int           // characters; event names likewise
 	MaxChannelsPerConnection int           // 0: no limit
 	MaxPresenceMembers       int           // distinct users of one presence channel
-	MaxPresenceUserBytes     int           // channel_data of one member
+	MaxPresenceUserBytes     int           // user_info of one member, in bytes
 	CacheTTL                 time.Duration // how long a cache channel keeps its last event
 
 	SubscriptionCount      bool          // subscribers are told how many they are

@@ -277,6 +277,9 @@ func (l *loader) makeRoom(c *Config) {
 	}
 	if room := 2 * event; !inFile("server.max_outbox_bytes") && room <= maxLimit {
 		c.Server.MaxOutboxBytes = max(c.Server.MaxOutboxBytes, int(room))
+		if !inFile("server.max_total_outbox_bytes") {
+			c.Server.MaxTotalOutboxBytes = max(c.Server.MaxTotalOutboxBytes, c.Server.MaxOutboxBytes)
+		}
 	}
 }
 

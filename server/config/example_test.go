@@ -58,8 +58,8 @@ const exampleHead = `# Belfry's configuration: every key, with its default as th
 # In brackets stands what a key accepts. Sizes are in bytes, durations have a
 # unit (30s, 2m, 1h). An unknown key or an impossible value stops the start.
 # ${NAME} and ${NAME:-default} in a value are filled in from the environment;
-# $${ is a literal ${. Apps and log.level change when the file changes, all
-# other keys at the next start.
+# $${ is a literal ${. Apps, log.level and the files of server.tls change when
+# the file changes, all other keys at the next start.
 `
 
 // exampleFile has every key of the table.

@@ -157,7 +157,7 @@ func (w *Webhook) keys() section {
 }
 
 // NeedRestart returns the keys, such as server.listen, that differ in next and
-// are read at the start only: all but apps and log.level.
+// are read at the start only: all but apps, log.level and the files of server.tls.
 func (c *Config) NeedRestart(next *Config) (names []string) {
 	after := next.keys().leaves("", false)
 	for i, before := range c.keys().leaves("", false) {

@@ -86,6 +86,11 @@ server: {max_request_bytes: 10000, max_outbox_bytes: 70000, max_total_outbox_byt
 			"config.yaml:3: apps[0].max_event_bytes: \"20000\" does not fit a request: give at most server.max_request_bytes, 10000",
 			"config.yaml:4: apps[1].max_event_bytes: the value does not fit",
 			"config.yaml:5: server.max_total_outbox_bytes: \"65536\" is too small: give at least max_outbox_bytes, 70000"}},
+		{"outboxes without an app", "server: {max_outbox_bytes: 70000, max_total_outbox_bytes: 65536}\n", []string{
+			"config.yaml:1: there is no app",
+			"config.yaml:1: server.max_total_outbox_bytes: \"65536\" is too small: give at least max_outbox_bytes, 70000"}},
+		{"an outbox that is impossible", "server: {max_outbox_bytes: 2000000000}\n" + oneApp, []string{
+			"config.yaml:1: server.max_outbox_bytes: \"2000000000\" is out of range: give a whole number from 65536 to 1073741824"}},
 		{"an event over the outbox", "apps:\n- {id: 1, key: k, secret: s, max_event_bytes: 600000}\n", []string{
 			"server.max_outbox_bytes: the value is too small: give at least twice max_event_bytes of apps[0], 1200000"}},
 		{"empty values", `

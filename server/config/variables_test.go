@@ -32,6 +32,10 @@ func TestVariables(t *testing.T) {
 		{"larger requests", append(reverbApp, "REVERB_MAX_REQUEST_SIZE=2000000"), func(c *Config, a *App) {
 			a.MaxEventBytes, c.Server.MaxRequestBytes, c.Server.MaxOutboxBytes = 2000000, 4000000, 4000000
 		}},
+		{"requests larger than all outboxes together", append(reverbApp, "REVERB_MAX_REQUEST_SIZE=150000000"), func(c *Config, a *App) {
+			a.MaxEventBytes, c.Server.MaxRequestBytes = 150e6, 300e6
+			c.Server.MaxOutboxBytes, c.Server.MaxTotalOutboxBytes = 300e6, 300e6
+		}},
 		{"larger messages", append(reverbApp, "REVERB_APP_MAX_MESSAGE_SIZE=50000"), func(c *Config, a *App) {
 			a.MaxMessageBytes, a.MaxEventBytes = 50000, 50000
 		}},

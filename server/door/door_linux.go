@@ -1,3 +1,5 @@
+//go:build !blocking
+
 package door
 
 import (

@@ -110,7 +110,7 @@ func (c *conn) Release(first []byte) {
 func (c *conn) CutOff() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state == open {
+	if c.state != removed && !c.slow {
 		c.cutOff()
 	}
 }

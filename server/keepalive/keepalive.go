@@ -29,6 +29,8 @@ type Watch struct {
 	due     []Time     // by slot
 	watched []Watched  // by slot; nil is free
 	free    []Slot
+	asking  Slot // whose Due is being called; -1 for none
+	sooner  Time // what Earlier has said of it meanwhile
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -36,7 +38,7 @@ type Watch struct {
 
 // New starts a watch. Its clock begins at 1.
 func New() *Watch {
-	w := &Watch{stop: make(chan struct{})}
+	w := &Watch{asking: -1, stop: make(chan struct{})}
 	w.now.Store(1)
 	w.done.Go(w.run)
 	return w
@@ -74,10 +76,14 @@ func (w *Watch) Set(slot Slot, due Time) {
 	w.mu.Unlock()
 }
 
-// Earlier changes a deadline to one that comes sooner than the one there is.
+// Earlier changes a deadline to one that comes sooner than the one there is, or
+// than the one that Due is about to return.
 func (w *Watch) Earlier(slot Slot, due Time) {
 	w.mu.Lock()
 	w.due[slot] = min(w.due[slot], due)
+	if slot == w.asking {
+		w.sooner = min(w.sooner, due)
+	}
 	w.mu.Unlock()
 }
 
@@ -134,11 +140,15 @@ func (w *Watch) sweep(now Time, overdue []entry) []entry {
 	}
 	w.mu.Unlock()
 	for _, e := range overdue {
+		w.mu.Lock()
+		w.asking, w.sooner = e.slot, ^Time(0)
+		w.mu.Unlock()
 		next := e.watched.Due(now)
 		w.mu.Lock()
 		if w.watched[e.slot] == e.watched && w.due[e.slot] <= now {
-			w.due[e.slot] = next
+			w.due[e.slot] = min(next, w.sooner)
 		}
+		w.asking = -1
 		w.mu.Unlock()
 	}
 	clear(overdue)

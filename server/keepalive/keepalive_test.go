@@ -58,6 +58,34 @@ func TestDueTimes(t *testing.T) {
 	})
 }
 
+// A time that is asked for while Due is about to return a later one is kept, and
+// so is one that Due returns while a later one is asked for.
+func TestEarlierDuringDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := New()
+		defer w.Close()
+		var one, two *alarm
+		var slots [2]Slot
+		one = &alarm{next: []Time{52}, do: func(now Time) {
+			if now == 2 {
+				w.Earlier(slots[0], 3)
+			}
+		}}
+		two = &alarm{next: []Time{5}, do: func(now Time) {
+			if now == 2 {
+				w.Earlier(slots[1], 52)
+			}
+		}}
+		w.Add(one, &slots[0], 2)
+		w.Add(two, &slots[1], 2)
+		time.Sleep(60 * time.Second)
+		synctest.Wait()
+		if !equal(one.at, 2, 3) || !equal(two.at, 2, 5) {
+			t.Errorf("due at %v and %v", one.at, two.at)
+		}
+	})
+}
+
 func TestSetAndRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := New()

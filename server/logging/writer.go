@@ -46,15 +46,12 @@ func NewWriter(w io.Writer) *Writer {
 func (l *Writer) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	// Whoever sends holds mu, so that room which is there stays until the line is sent.
+	if l.closed || len(l.lines) == cap(l.lines) {
 		l.dropped.Add(1)
 		return len(line), nil
 	}
-	select {
-	case l.lines <- bytes.Clone(line):
-	default:
-		l.dropped.Add(1)
-	}
+	l.lines <- bytes.Clone(line)
 	return len(line), nil
 }
 

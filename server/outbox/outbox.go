@@ -35,9 +35,11 @@ type Writer interface {
 type state uint8
 
 const (
-	open    state = iota
-	closing       // takes nothing more; what is queued still goes out
-	closed        // finished
+	open     state = iota
+	starting       // takes frames, none of which goes out before Start
+	closing        // takes nothing more; what is queued still goes out
+	parting        // closing, and what was queued has made way for a goodbye
+	closed         // finished
 )
 
 // Outbox is one connection's. All methods may be called concurrently.
@@ -98,16 +100,26 @@ func (o *Outbox) Release(first []byte) {
 	}
 }
 
-// Start ends a Hold that came before everything: it sends preface, which is no
-// frame, and what was held in one write. A new socket takes a preface of a few
+// Await keeps back everything until Start. It comes before all other calls; Close
+// comes behind Start.
+func (o *Outbox) Await() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.state = starting
+	o.held = true
+}
+
+// Start ends what Await began: it sends preface, which is no frame, and what has
+// been sent since in one write. A new socket takes a preface of a few
 // hundred bytes whole; if it does not, the outbox finishes.
 func (o *Outbox) Start(preface []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.held = false
-	if o.state != open {
+	if o.state != starting {
 		return
 	}
+	o.state = open
+	o.held = false
 	var frames []byte
 	if q := o.waiting; q != nil {
 		for next := q.Next(); next != nil; next = q.Next() {
@@ -151,11 +163,12 @@ func (o *Outbox) Close(last []byte) {
 	o.flush()
 }
 
-// CutOff implements [Owner]: the client does not read enough.
+// CutOff implements [Owner]: the client does not read enough. One that is closing
+// does not either. One that is starting has nothing but a greeting to read.
 func (o *Outbox) CutOff() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.state == open {
+	if o.state == open || o.state == closing {
 		o.slow()
 	}
 }
@@ -197,7 +210,7 @@ func (o *Outbox) queue() *Queue {
 }
 
 func (o *Outbox) send(frames []byte, shared bool) (kept bool) {
-	if o.state != open || len(frames) == 0 {
+	if o.state > starting || len(frames) == 0 {
 		return false
 	}
 	if o.held || o.waiting != nil {
@@ -244,7 +257,7 @@ func (o *Outbox) flush() {
 		}
 		o.waiting = nil
 	}
-	if o.state == closing {
+	if o.state == closing || o.state == parting {
 		o.finish(nil)
 	}
 }
@@ -253,13 +266,13 @@ func (o *Outbox) flush() {
 // has a part of, and a goodbye.
 func (o *Outbox) slow() {
 	o.held = false
-	o.state = closing
 	o.partWith(o.w.Slow())
 	o.flush()
 }
 
 // partWith replaces what waits, but for the rest of a frame.
 func (o *Outbox) partWith(last []byte) {
+	o.state = parting
 	var rest []byte
 	if q := o.waiting; q != nil {
 		rest = slices.Clone(unfinished(q.Drop()))

@@ -156,7 +156,7 @@ func TestStart(t *testing.T) {
 	both := preface + string(frames("a", "b"))
 	for room := range len(both) + 1 {
 		o, s := newOutbox(room, plenty)
-		o.Hold()
+		o.Await()
 		o.Send(frame("a"))
 		o.Send(frame("b"))
 		o.Start([]byte(preface))
@@ -172,6 +172,25 @@ func TestStart(t *testing.T) {
 		if got := s.got.String(); got != both+string(frame("c")) || s.finished > 0 {
 			t.Fatalf("room for %d bytes: got %q", room, got)
 		}
+	}
+}
+
+// Nothing goes out ahead of the preface, not even a goodbye.
+func TestNotCutOffBeforeStart(t *testing.T) {
+	o, s := newOutbox(plenty, plenty)
+	o.Await()
+	o.Send(frame("a"))
+	o.CutOff()
+	if s.got.Len() > 0 || s.slow > 0 || s.finished > 0 {
+		t.Fatalf("got %q, cut off %d times, finished %d times", s.got.Bytes(), s.slow, s.finished)
+	}
+	o.Start([]byte("preface"))
+	if got := s.got.String(); got != "preface"+string(frame("a")) {
+		t.Errorf("got %q", got)
+	}
+	o.CutOff()
+	if s.slow != 1 || s.finished != 1 {
+		t.Errorf("cut off %d times, finished %d times", s.slow, s.finished)
 	}
 }
 
@@ -339,6 +358,55 @@ func TestBudget(t *testing.T) {
 		}
 		if n := b.Bytes(); n != 0 || len(b.waiting) != 0 {
 			t.Errorf("%d bytes of %d queues are counted in the end", n, len(b.waiting))
+		}
+	})
+}
+
+// What waits for clients that are closing counts against the total, too, and no
+// other client is cut off in their place.
+func TestBudgetOfClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const closing, healthy, total = 3, 3, 20_000
+		b := NewBudget(Limits{Client: plenty, Total: total, Timeout: time.Hour})
+		defer b.Close()
+		var sockets [closing + healthy]socket
+		var outboxes [closing + healthy]Outbox
+		for i := range outboxes {
+			outboxes[i].Init(&sockets[i], b)
+			size := 1000
+			if i < closing {
+				size = 12_000
+			}
+			sockets[i].room = 10
+			outboxes[i].Send(frame("begun"))
+			outboxes[i].Send(frame(strings.Repeat("x", size)))
+			if i < closing {
+				outboxes[i].Close(frame("last"))
+			}
+		}
+		synctest.Wait()
+		for i := range sockets {
+			if i >= closing && sockets[i].slow > 0 {
+				t.Error("a healthy client was cut off")
+			}
+		}
+		if n := b.Bytes(); n > total {
+			t.Errorf("%d bytes wait", n)
+		}
+		for i := range closing {
+			outboxes[i].CutOff() // again
+			sockets[i].room = plenty
+			outboxes[i].Flush()
+			if sockets[i].slow > 1 || sockets[i].finished != 1 {
+				t.Errorf("client %d was cut off %d times, finished %d times", i, sockets[i].slow, sockets[i].finished)
+			}
+		}
+		if sockets[0].slow != 1 {
+			t.Error("none of those that are closing was cut off")
+		}
+		want(t, &sockets[0], "begun", "goodbye")
+		for i := range outboxes {
+			outboxes[i].Abort(func() {})
 		}
 	})
 }

@@ -24,6 +24,8 @@ type Pollers struct {
 
 // Start makes a poller for each processor but the one that package main adds for
 // Go's own poller: more that are busy would have the system switch between them.
+// The error is an os.SyscallError, such as that the process may have no more
+// descriptors.
 func Start() (*Pollers, error) {
 	p := new(Pollers)
 	for range max(1, runtime.GOMAXPROCS(0)-1) {
@@ -67,10 +69,12 @@ func (e Events) Writable() bool { return e&unix.EPOLLOUT != 0 }
 func (e Events) Readable() bool { return e&^unix.EPOLLOUT != 0 }
 
 // Poller watches descriptors with an epoll, which itself is watched by Go's
-// poller: while nothing happens, no thread sits in epoll_wait.
+// poller: while nothing happens, no thread sits in epoll_wait. Its methods may be
+// called concurrently, also within Ready; calls about the same descriptor must not
+// overlap.
 type Poller struct {
-	// Input and Opened are for those who read within Ready: what comes, and what
-	// TLS records hold.
+	// Input and Opened are buffers for those who read within Ready: for what comes,
+	// and for what TLS records hold.
 	Input, Opened []byte
 
 	file *os.File // the epoll descriptor
@@ -104,7 +108,8 @@ func newPoller() (*Poller, error) {
 }
 
 // Add begins to watch a descriptor: whether it is readable, and whether it is
-// writable if that is asked.
+// writable if that is asked. The error is an os.SyscallError of epoll_ctl; Remove
+// is due all the same.
 func (p *Poller) Add(fd int, h Handler, writable bool) error {
 	p.Replace(fd, h)
 	return p.control(unix.EPOLL_CTL_ADD, fd, writable)
@@ -117,7 +122,8 @@ func (p *Poller) Replace(fd int, h Handler) {
 	p.mu.Unlock()
 }
 
-// Watch changes whether it is told that a descriptor is writable.
+// Watch changes whether h is told that a descriptor, which was added, is writable.
+// The error is an os.SyscallError of epoll_ctl.
 func (p *Poller) Watch(fd int, writable bool) error {
 	return p.control(unix.EPOLL_CTL_MOD, fd, writable)
 }
@@ -132,8 +138,7 @@ func (p *Poller) control(op, fd int, writable bool) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, fd, &e))
 }
 
-// Remove ends watching a descriptor, which is going to be closed, or is another's
-// from here on.
+// Remove forgets a descriptor that is going to be closed, which ends watching it.
 func (p *Poller) Remove(fd int) {
 	p.mu.Lock()
 	delete(p.handlers, fd)

@@ -57,7 +57,7 @@ type kind struct {
 // window counts the refusals of one kind.
 type window struct {
 	logged, more int
-	last         string // reason of the last one that was not logged at info
+	last         string // reason of the last one that was not logged at info, clipped but not clean
 }
 
 // New returns a Log that writes to log.
@@ -68,7 +68,7 @@ func New(log *slog.Logger) *Log { return &Log{log: log, kinds: make(map[kind]*wi
 func (l *Log) Add(r Refusal, attrs ...slog.Attr) {
 	ctx := context.Background()
 	level := slog.LevelInfo
-	if !l.admit(r) {
+	if !l.first(r) {
 		level = slog.LevelDebug
 	}
 	if !l.log.Enabled(ctx, level) {
@@ -89,15 +89,15 @@ func (l *Log) Add(r Refusal, attrs ...slog.Attr) {
 // without what could be a signature in the wrong place.
 func Clean(s string) string { return clean(s, maxValue) }
 
-func clean(s string, max int) string {
-	return digestLike.ReplaceAllLiteralString(protocol.Clip(s, max), "[signature]")
-}
+func clean(s string, max int) string { return withoutDigests(protocol.Clip(s, max)) }
+
+func withoutDigests(s string) string { return digestLike.ReplaceAllLiteralString(s, "[signature]") }
 
 // digestLike matches longer runs of hexadecimal digits than any key has.
 var digestLike = regexp.MustCompile(`[0-9A-Fa-f]{40,}`)
 
-// admit counts a refusal, and reports whether it is one of the few.
-func (l *Log) admit(r Refusal) bool {
+// first counts a refusal, and reports whether it is one of the first of its kind.
+func (l *Log) first(r Refusal) bool {
 	k := kind{r.What, r.App, r.Code}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +112,7 @@ func (l *Log) admit(r Refusal) bool {
 		return true
 	}
 	w.more++
-	w.last = clean(r.Reason, maxReason)
+	w.last = protocol.Clip(r.Reason, maxReason)
 	return false
 }
 
@@ -134,7 +134,7 @@ func (l *Log) end(k kind) {
 	l.mu.Unlock()
 	if w != nil && w.more > 0 {
 		l.log.Info(k.what, "app", k.app, "code", codeText(k.code), "more", w.more, "within", Window,
-			"reason", "as before; the last: "+w.last, "note", "each is logged at level debug")
+			"reason", "as before; the last: "+withoutDigests(w.last), "note", "each is logged at level debug")
 	}
 }
 

@@ -4,38 +4,57 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// output keeps what is logged, for any goroutine.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+// take returns what was logged since the last call.
+func (o *output) take() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.b.Reset()
+	return o.b.String()
+}
+
 func TestManyOfAKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := New(slog.New(slog.NewTextHandler(&out, nil)))
 		for range 1000 {
 			l.Add(Refusal{What: "refused", App: "1", Code: 4009, Reason: "wrong signature"})
 		}
 		l.Add(Refusal{What: "refused", App: "2", Code: 4009, Reason: "of another app"})
 		l.Add(Refusal{What: "refused", App: "1", Code: 4301, Reason: "with another code"})
-		if n := strings.Count(out.String(), "\n"); n != Burst+2 {
-			t.Errorf("%d lines, want %d:\n%s", n, Burst+2, &out)
+		if got := out.take(); strings.Count(got, "\n") != Burst+2 {
+			t.Errorf("not %d lines:\n%s", Burst+2, got)
 		}
-		out.Reset()
 		time.Sleep(Window)
 		synctest.Wait()
-		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "more=990") || !strings.Contains(got, "app=1 code=4009") {
+		if got := out.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "more=990") || !strings.Contains(got, "app=1 code=4009") {
 			t.Errorf("at the end of the window:\n%s", got)
 		}
-		out.Reset()
 		l.Add(Refusal{What: "refused", App: "1", Code: 4009, Reason: "wrong signature"})
-		if n := strings.Count(out.String(), "\n"); n != 1 {
-			t.Errorf("%d lines in the next window:\n%s", n, &out)
+		if got := out.take(); strings.Count(got, "\n") != 1 {
+			t.Errorf("not one line in the next window:\n%s", got)
 		}
 		time.Sleep(Window)
 		synctest.Wait()
-		if n := strings.Count(out.String(), "\n"); n != 1 {
-			t.Errorf("%d lines, want no summary of nothing:\n%s", n, &out)
+		if got := out.take(); got != "" {
+			t.Errorf("a summary of nothing:\n%s", got)
 		}
 	})
 }

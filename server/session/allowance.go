@@ -18,8 +18,9 @@ type allowance struct {
 	at   uint32 // seconds since 1970 until which left was added to; 0 at first
 }
 
-// take takes one message of perSecond, and reports whether it was left.
-func (a *allowance) take(perSecond int, now time.Time) bool {
+// take takes n messages of perSecond, or what is left if that is less, and reports
+// whether all n were left.
+func (a *allowance) take(n, perSecond int, now time.Time) bool {
 	most := int64(perSecond) * allowanceSeconds
 	left, second := int64(a.left), uint32(now.Unix())
 	if a.at == 0 {
@@ -29,34 +30,30 @@ func (a *allowance) take(perSecond int, now time.Time) bool {
 	}
 	left = min(left, most, 1<<31-1)
 	a.at = second
-	taken := left > 0
-	if taken {
-		left--
-	}
-	a.left = int32(left)
-	return taken
+	a.left = int32(max(left-int64(n), 0))
+	return left >= int64(n)
 }
 
-// admits reports whether message_rate allows a message now. mu is held.
-func (s *Session) admits() bool {
+// withinRate takes n messages, or frames, and reports whether message_rate allows
+// them now. mu is held.
+func (s *Session) withinRate(n int) bool {
 	most := s.app.Settings().MessageRate
-	admitted := most == 0 || s.messages.take(most, time.Now())
-	s.over.Store(!admitted)
-	if admitted {
-		return true
+	within := most == 0 || s.messages.take(n, most, time.Now())
+	s.over.Store(!within)
+	if !within {
+		s.app.Metrics.LimitMet(metrics.MessageRate)
 	}
-	s.app.Metrics.LimitMet(metrics.MessageRate)
-	return false
+	return within
 }
 
 // drop refuses a message that is over the rate: a subscription on its channel,
 // as always, and others once a second for all. mu is held.
 func (s *Session) drop(m protocol.Message) {
 	now := time.Now().Unix()
-	if m.Event != protocol.EventSubscribe && now == s.toldAt {
+	if m.Event != protocol.EventSubscribe && now == s.lastRefusal {
 		return
 	}
-	s.toldAt = now
+	s.lastRefusal = now
 	s.refuseMessage(m, 429, protocol.Errorf(protocol.CodeClientEvent,
 		"Messages of this connection exceed %d a second and are dropped: see message_rate", s.app.Settings().MessageRate))
 }
@@ -75,25 +72,13 @@ func (s *Session) refuseMessage(m protocol.Message, status int, e *protocol.Erro
 }
 
 // Spend counts frames that carry no message against message_rate: pings, and
-// fragments. It reports whether there was any left for them.
-func (s *Session) Spend(frames int) (left bool) {
-	most := s.app.Settings().MessageRate
-	if most == 0 {
-		return true
-	}
+// fragments.
+func (s *Session) Spend(frames int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	for range min(frames, most*allowanceSeconds) {
-		left = s.messages.take(most, now)
-	}
-	s.over.Store(!left)
-	if !left {
-		s.app.Metrics.LimitMet(metrics.MessageRate)
-	}
-	return left
+	s.withinRate(frames)
 }
 
-// OverRate reports whether the client has sent more than message_rate allows since
-// the last call. The transport then reads no more of it for a while.
+// OverRate reports, once, that the last message or frame was over message_rate. The
+// transport then reads no more of the client for a while.
 func (s *Session) OverRate() bool { return s.over.Load() && s.over.Swap(false) }

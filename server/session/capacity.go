@@ -13,11 +13,12 @@ type Capacity struct {
 	connections, files int // the most; 0: no limit
 
 	mu          sync.Mutex // guards the following
-	taken, open int
+	connected   int        // connections
+	descriptors int        // that they need
 }
 
-// NewCapacity returns the capacity for that many connections, for as long as
-// that many descriptors last; 0 is no limit of either.
+// NewCapacity returns the capacity for that many connections at a time, which
+// together need at most files descriptors. 0 is no limit, of either.
 func NewCapacity(connections, files int) *Capacity {
 	return &Capacity{connections: connections, files: files}
 }
@@ -29,13 +30,13 @@ func (c *Capacity) Acquire(files int) (refused *protocol.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.connections > 0 && c.taken >= c.connections:
+	case c.connections > 0 && c.connected >= c.connections:
 		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", c.connections)
-	case c.files > 0 && c.open+files > c.files:
-		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections, for want of file descriptors", c.taken)
+	case c.files > 0 && c.descriptors+files > c.files:
+		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections, for want of file descriptors", c.connected)
 	}
-	c.taken++
-	c.open += files
+	c.connected++
+	c.descriptors += files
 	return nil
 }
 
@@ -43,6 +44,6 @@ func (c *Capacity) Acquire(files int) (refused *protocol.Error) {
 func (c *Capacity) Release(files int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.taken--
-	c.open -= files
+	c.connected--
+	c.descriptors -= files
 }

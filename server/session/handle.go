@@ -26,7 +26,7 @@ func (s *Session) Handle(b []byte) {
 	s.app.Metrics.ReceivedBytes.Add(float64(len(b)))
 	m, err := protocol.ParseMessage(b)
 	switch {
-	case !s.admits():
+	case !s.withinRate(1):
 		s.drop(m)
 		return
 	case err != nil:
@@ -77,7 +77,7 @@ func (s *Session) HandleInvalid(size int, why string) {
 	}
 	s.app.Metrics.Received.Inc()
 	s.app.Metrics.ReceivedBytes.Add(float64(size))
-	if !s.admits() {
+	if !s.withinRate(1) {
 		s.drop(protocol.Message{})
 		return
 	}

@@ -77,7 +77,7 @@ type Session struct {
 	mu            sync.Mutex // guards the following; held while a message is handled
 	ended         bool
 	messages      allowance
-	toldAt        int64 // when it was last told that messages are dropped, in seconds since 1970
+	lastRefusal   int64 // when it was last told that messages are dropped, in seconds since 1970
 	subscriptions subscriptions
 	clientEvents  *rate.Limiter // nil until the first client event
 	user          *user         // nil until signed in

@@ -16,8 +16,10 @@ const chunk = 16 << 10
 // something is being written.
 type blocking struct {
 	conn
-	nc     net.Conn
-	paused bool // owned by the reading goroutine
+	nc       net.Conn
+	paused   bool          // owned by the reading goroutine
+	done     chan struct{} // closed by finished
+	finished func()        // says that nothing more will be written
 
 	mu        sync.Mutex // guards the following
 	busy      bool       // pending is being written
@@ -26,7 +28,8 @@ type blocking struct {
 }
 
 func newBlocking(h *Handler, nc net.Conn) *conn {
-	b := &blocking{nc: nc}
+	b := &blocking{nc: nc, done: make(chan struct{})}
+	b.finished = sync.OnceFunc(func() { close(b.done) })
 	b.init(h, b)
 	return &b.conn
 }
@@ -44,6 +47,9 @@ func (b *blocking) run(early []byte) {
 	// What still comes is discarded until the peer closes, or is cut: a close
 	// with unread input would reset the connection under our last frame.
 	_, _ = io.Copy(io.Discard, b.nc)
+	if b.closing.Load() {
+		<-b.done // the last frame is out, or took longer than closeTimeout
+	}
 	b.leave(session.ByClient)
 }
 
@@ -61,7 +67,10 @@ func (b *blocking) serve(early []byte) {
 		b.take(input[:n])
 		if b.paused {
 			b.paused = false
-			time.Sleep(time.Second)
+			select {
+			case <-time.After(time.Second):
+			case <-b.done:
+			}
 		}
 	}
 }
@@ -115,6 +124,7 @@ func (b *blocking) Finish(err error) {
 
 // closeWrite ends our half of the stream; the reader sees the peer end its.
 func (b *blocking) closeWrite() {
+	defer b.finished()
 	half, ok := b.nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		b.nc.Close()
@@ -122,4 +132,7 @@ func (b *blocking) closeWrite() {
 }
 
 // cut closes in the background, as TLS says goodbye with a write.
-func (b *blocking) cut() { go b.nc.Close() }
+func (b *blocking) cut() {
+	b.finished()
+	go b.nc.Close()
+}

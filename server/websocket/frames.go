@@ -36,7 +36,7 @@ type handler interface {
 // is allocated for a message that comes in one frame and one piece, and what is
 // read costs time in proportion to its bytes, however they are cut.
 type frames struct {
-	part  *part // nil between two messages
+	part  *part // nil between two messages; the same one until the message is complete
 	count int   // of frames without a message of their own; for the caller to reset
 }
 
@@ -104,6 +104,7 @@ func (f *frames) push(b []byte, limit int, h handler) *ending {
 		payload := b[:head.payload]
 		b = b[head.payload:]
 		unmask(payload, head.mask, 0)
+		f.forget()
 		if end := deliver(head.opcode, payload, h); end != nil {
 			return end
 		}
@@ -138,7 +139,6 @@ func (f *frames) readHeader(b []byte) (h header, rest []byte, ok bool) {
 		return h, nil, false
 	}
 	p.headLen = 0
-	f.forget()
 	return h, b[h.length-before:], true
 }
 
@@ -212,7 +212,7 @@ func (f *frames) finish(h handler) (end *ending) {
 
 // forget drops a part in which nothing is.
 func (f *frames) forget() {
-	if p := f.part; p.opcode == 0 && !p.inFrame && p.headLen == 0 {
+	if p := f.part; p != nil && p.opcode == 0 && !p.inFrame && p.headLen == 0 {
 		f.part = nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -205,6 +206,34 @@ func TestLimit(t *testing.T) {
 	}
 	if got := ours(wstest.Frame(wstest.Fin|wstest.Binary, []byte("0123456789")), nil, 10); len(got) != 1 || ended(got) {
 		t.Errorf("at the limit: %v", got)
+	}
+}
+
+// What has come of a message is the same part from its first byte to its last,
+// wherever it is cut: its time, see message_timeout, does not begin again.
+func TestOnePartForEachMessage(t *testing.T) {
+	for name, message := range map[string][]byte{
+		"one frame": wstest.Frame(wstest.Fin|wstest.Text, []byte(strings.Repeat("x", 200))),
+		"fragments": slices.Concat(wstest.Frame(wstest.Text, []byte("01")), wstest.Frame(wstest.Fin|wstest.Ping, []byte("p")),
+			wstest.Frame(wstest.Continuation, nil), wstest.Frame(wstest.Fin|wstest.Continuation, []byte("23"))),
+	} {
+		var f frames
+		var first *part
+		for range 2 {
+			for i := range message {
+				if f.push(bytes.Clone(message[i:i+1]), 1000, nothing{}) != nil {
+					t.Fatal("refused")
+				}
+				switch last := i == len(message)-1; {
+				case i == 0:
+					first = f.part
+				case last && f.part != nil:
+					t.Errorf("%s: a part is left behind its end", name)
+				case !last && f.part != first:
+					t.Fatalf("%s: another part from byte %d on", name, i)
+				}
+			}
+		}
 	}
 }
 

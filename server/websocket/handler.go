@@ -3,10 +3,10 @@
 // github.com/coder/websocket verifies the handshake, and is the oracle that this
 // package's reading of frames is tested against.
 //
-// A connection has one of two forms. Parked, on Linux and without TLS: the
-// descriptor is watched by a poller of our own, which reads what comes.
-// Blocking, elsewhere: a goroutine reads, and another one writes while there is
-// something to write. Both push what they read through the same frames.
+// A connection has one of two forms. Parked, for TCP on Linux, with TLS or without:
+// a poller of our own watches the descriptor and reads what comes. Blocking, on
+// other systems: a goroutine reads, and another one writes while there is something
+// to write. Both push what they read through the same frames.
 package websocket
 
 import (
@@ -85,34 +85,34 @@ func (h *Handler) ServeNotFound(w http.ResponseWriter, r *http.Request) {
 
 // serve upgrades, admits and, in any case, returns at once.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn) *protocol.Error) {
-	refused, ok := h.enter()
-	if !ok {
-		const why = "server is stopping or over its capacity"
-		h.Admission.Refusals.Add(refusals.Refusal{What: "connection refused", Code: http.StatusServiceUnavailable, Reason: why},
-			slog.String("remote", r.RemoteAddr))
-		http.Error(w, why, http.StatusServiceUnavailable)
-		return
-	}
-	counted, upgraded := refused == nil, false
+	hj := &hijacker{ResponseWriter: w, handler: h}
 	defer func() {
-		if !upgraded {
-			h.leave(counted)
+		if hj.entered && hj.conn == nil {
+			h.leave(hj.refused == nil)
 		}
 	}()
-	hj := &hijacker{ResponseWriter: w, handler: h}
 	_, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
 		Subprotocols:       subprotocols(r),
 		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
 	})
-	if !errors.Is(err, errHijacked) {
+	switch {
+	case errors.Is(err, errHijacked):
+	case errors.Is(err, errFull):
+		h.Admission.Refusals.Add(refusals.Refusal{What: "connection refused", Code: http.StatusServiceUnavailable, Reason: errFull.Error()},
+			slog.String("remote", r.RemoteAddr))
+		for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol"} {
+			w.Header().Del(name) // the library has accepted
+		}
+		http.Error(w, errFull.Error(), http.StatusServiceUnavailable)
+		return
+	default:
 		h.Admission.Refusals.Add(refusals.Refusal{What: "no WebSocket handshake", Reason: err.Error() + "; a proxy may drop the Upgrade header"},
 			slog.String("remote", r.RemoteAddr))
 		return
 	}
-	upgraded = true
 	c := hj.conn
-	c.counted = counted
-	h.admit(c, refused, admit, hj.response)
+	c.counted = hj.refused == nil
+	h.admit(c, hj.refused, admit, hj.response)
 	c.socket.start(hj.early)
 }
 
@@ -120,7 +120,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 // reason. A bug in it ends this connection only: the reader finds it cut.
 func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response []byte) {
 	defer c.recovered()
-	c.Hold() // so that our half of the handshake and the greeting are one write
+	c.out.Await() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
 		refused = h.guard(c, admit)
 	}
@@ -296,9 +296,11 @@ func (h *Handler) conns() []*conn {
 	return conns
 }
 
-// errHijacked ends the library's part once the handshake is verified: the rest is
-// ours.
-var errHijacked = errors.New("the connection is taken over")
+// These end the library's part once the handshake is verified: the rest is ours.
+var (
+	errHijacked = errors.New("the connection is taken over")
+	errFull     = errors.New("server is stopping or over its capacity") // not even a refusal can be told
+)
 
 // hijacker takes the connection over in the place of the library, which verifies
 // the handshake and would read and write by means that need a goroutine for each
@@ -306,29 +308,41 @@ var errHijacked = errors.New("the connection is taken over")
 type hijacker struct {
 	http.ResponseWriter
 	handler  *Handler
+	full     bool            // answered with errFull, elsewhere
+	entered  bool            // counted in
+	refused  *protocol.Error // then: why the client is not served; nil if it is
 	conn     *conn
 	response []byte // the server's half of the handshake (RFC 6455 section 4.2.2)
 	early    []byte // what has come behind the request
 }
 
+// answered reports that the library's answer is not the one to give.
+func (hj *hijacker) answered() bool { return hj.conn != nil || hj.full }
+
 // WriteHeader implements http.ResponseWriter. A successful handshake is answered
 // with response, not here.
 func (hj *hijacker) WriteHeader(status int) {
-	if hj.conn == nil && status != http.StatusSwitchingProtocols {
+	if !hj.answered() && status != http.StatusSwitchingProtocols {
 		hj.ResponseWriter.WriteHeader(status)
 	}
 }
 
 // Write implements http.ResponseWriter, for the library's errors.
 func (hj *hijacker) Write(p []byte) (int, error) {
-	if hj.conn != nil {
+	if hj.answered() {
 		return len(p), nil
 	}
 	return hj.ResponseWriter.Write(p)
 }
 
-// Hijack implements http.Hijacker. It returns errHijacked if all is well.
+// Hijack implements http.Hijacker. It returns errHijacked if all is well, and errFull
+// if there is not even room for a refused client.
 func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	// Not before: what is no handshake takes no capacity, and is no client refused.
+	if hj.refused, hj.entered = hj.handler.enter(); !hj.entered {
+		hj.full = true
+		return nil, nil, errFull
+	}
 	head := bytes.NewBuffer(make([]byte, 0, 512))
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = hj.Header().Write(head) // a buffer takes everything

@@ -1,3 +1,5 @@
+//go:build !blocking
+
 package websocket
 
 import (
@@ -11,6 +13,9 @@ import (
 	"belfry/server/poller"
 	"belfry/server/session"
 )
+
+// Parks says that connections are parked on this system.
+const Parks = true
 
 // parked is a connection that has no goroutine. Its descriptor belongs to a
 // poller, which alone reads from it and closes it.
@@ -186,10 +191,11 @@ func (p *parked) flushRecords() {
 	case p.fdClosed:
 	case err != nil:
 		p.cut()
-	case !blocked && p.ending:
-		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
 	default:
 		_ = p.watchWritable(blocked) // an error shows at the next write
+		if !blocked && p.ending {
+			_ = unix.Shutdown(p.fd, unix.SHUT_WR)
+		}
 	}
 }
 
@@ -279,7 +285,7 @@ func (p *parked) open(b, opened []byte) {
 			p.gone() // closed, or no TLS
 			return
 		}
-		// To read may have been to answer, as a change of keys is.
+		// Reading may have written: a key update is answered (RFC 8446 section 4.6.3).
 		if blocked, _ := p.sealed.socket.flush(); blocked {
 			p.out.Locked(p.flushRecords)
 		}

@@ -1,3 +1,5 @@
+//go:build !blocking
+
 package websocket
 
 import (
@@ -39,19 +41,19 @@ func (l tlsListener) Accept() (net.Conn, error) {
 type tlsSocket struct {
 	*net.TCPConn // until it is parked
 
+	// Set once, by park, before another goroutine knows the socket.
+	parked bool
+	fd     int
+
 	in []byte // read by the poller, whose goroutine owns it
 
 	mu     sync.Mutex // guards the following, and each use of fd for writing
-	parked bool
-	closed bool // the number may be another's by now
-	fd     int
-	out    []byte // records, at most a few, that the descriptor has not taken
+	closed bool       // the number may be another's by now
+	out    []byte     // records, at most a few, that the descriptor has not taken
 }
 
 // park makes the socket one of a descriptor. Nobody uses it meanwhile.
 func (s *tlsSocket) park(fd int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.parked, s.fd = true, fd
 }
 
