@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"belfry/server/config"
 	"belfry/server/internal/servertest"
 	"belfry/server/internal/wstest"
 )
@@ -11,7 +12,7 @@ import (
 // FuzzAPIBody posts arbitrary bodies, correctly signed. What comes through
 // reaches a subscriber of the channel "fuzz" as a well-formed message.
 func FuzzAPIBody(f *testing.F) {
-	s := servertest.Start(f)
+	s := servertest.Start(f, func(c *config.Config) { c.Apps[0].MessageRate = 0 }) // each input pings
 	c := s.Connect(f, "1")
 	c.Subscribe("fuzz")
 	f.Fuzz(func(t *testing.T, batch bool, body []byte) {
