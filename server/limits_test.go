@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -109,6 +110,31 @@ func TestFramesWithoutMessages(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What comes with the handshake counts, and a client that is over the rate with that
+// is read again, too.
+func TestMessageRateOfEarlyFrames(t *testing.T) {
+	ping := wstest.TextFrame(`{"event":"pusher:ping"}`)
+	for _, tt := range forms(t) {
+		t.Run(tt.name, func(t *testing.T) {
+			s := servertest.Start(t, tt.edit, func(c *config.Config) { c.Apps[0].MessageRate = 1 })
+			d := s.Dialer()
+			d.Early = bytes.Repeat(wstest.Frame(wstest.Fin|wstest.Ping, nil), 50)
+			c, err := servertest.Greeted("1", d.Dial(t, servertest.Path("1")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for c.Write(ping); ; {
+				switch f := c.ReadFrame(); {
+				case string(f.Payload) == wstest.PongText:
+					return
+				case bytes.Contains(f.Payload, []byte("message_rate")):
+					c.Write(ping)
+				}
+			}
+		})
 	}
 }
 

@@ -20,6 +20,7 @@ func listen(address string) (net.Listener, error) {
 			return raw.Control(func(fd uintptr) { boundSendBuffer(fd, config.SendBuffer) })
 		},
 	}
+	l.SetMultipathTCP(false) // whose sockets lack options on some kernels
 	return l.Listen(context.Background(), "tcp", address)
 }
 

@@ -71,11 +71,8 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Go sets this for each connection; ours inherit it.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
+	// Go sets this for each connection, whatever comes of it; ours inherit it.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	d.listener, d.fd, d.poller = l, fd, d.Pollers.Pick(fd)
 	d.unusual = make(chan net.Conn)
 	d.passing, d.shut = context.WithCancel(context.Background())
@@ -227,7 +224,11 @@ func (d *Door) makeRoom(err error) {
 		d.closeListener()
 		return
 	}
-	time.AfterFunc(retryAccept, func() { _ = d.Open() }) // it was possible before
+	time.AfterFunc(retryAccept, func() {
+		if err := d.Open(); err != nil {
+			d.stopAccepting(err)
+		}
+	})
 }
 
 // starved tells that a connection could not be had.

@@ -162,6 +162,16 @@ func TestLongAnswer(t *testing.T) {
 	c.expect("false")
 }
 
+// A long answer that is to be the connection's last is.
+func TestLongLastAnswer(t *testing.T) {
+	h := open(t, http.HandlerFunc(long))
+	h.http.ReadHeaderTimeout = time.Hour // net/http would wait for another request
+	c := h.dial(t)
+	c.send(request("long", "", "Connection: close"))
+	c.expect(strings.Repeat("x", longAnswer))
+	c.expectEnd()
+}
+
 // A client that does not read its answer is cut.
 func TestUnreadAnswer(t *testing.T) {
 	entered := make(chan struct{}, 1)

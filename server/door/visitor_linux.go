@@ -104,12 +104,12 @@ func (v *visitor) Ready(poller.Events) {
 func (v *visitor) handOver(read []byte) {
 	v.poller.Pause(v.fd)
 	v.leave()
-	go v.pass(read, nil) // as a poller does not wait
+	go v.pass(read, nil, false) // as a poller does not wait
 }
 
 // pass has net/http serve the connection, once what is left of an answer is
-// written. The visitor has left.
-func (v *visitor) pass(read, unsent []byte) {
+// written, unless that was its last. The visitor has left.
+func (v *visitor) pass(read, unsent []byte, last bool) {
 	defer v.door.forget(v)
 	nc, err := connection(v.fd)
 	if err != nil {
@@ -122,9 +122,12 @@ func (v *visitor) pass(read, unsent []byte) {
 		if err == nil {
 			_, err = nc.Write(unsent)
 		}
-		if !cut() || err != nil {
+		if !cut() || err != nil || last {
 			nc.Close()
 			return
+		}
+		if v.door.closing.Load() {
+			_ = nc.CloseRead() // net/http waits for no other request
 		}
 	}
 	v.door.pass(&conn{TCPConn: nc, read: read, refusals: v.door.Refusals})
@@ -138,7 +141,9 @@ func connection(fd int) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nc.(*net.TCPConn), nil
+	tcp := nc.(*net.TCPConn)
+	_ = tcp.SetKeepAlive(false) // Go sets it here, as the server's listener does not
+	return tcp, nil
 }
 
 // upgrade has the handler take the connection over. It runs in the poller's
@@ -226,7 +231,7 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	case err == unix.EAGAIN || err == nil && n < b.Len():
 		v.poller.Pause(v.fd)
 		v.leave()
-		go v.pass(nil, bytes.Clone(b.Bytes()[max(n, 0):]))
+		go v.pass(nil, bytes.Clone(b.Bytes()[max(n, 0):]), last)
 	case err != nil || last:
 		v.close()
 	default:

@@ -100,7 +100,7 @@ func (p *parked) start(early []byte) {
 	}
 	var err error
 	p.out.Locked(func() {
-		if !p.fdClosed && !p.watched {
+		if !p.fdClosed && !p.watched && !p.paused {
 			p.watched = true
 			err = p.poller.Add(p.fd, p, p.wantsOut)
 		}
