@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -109,6 +110,39 @@ func TestFramesWithoutMessages(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What comes with the handshake counts, and a client that is over the rate with that
+// is read again a second later.
+func TestMessageRateOfEarlyFrames(t *testing.T) {
+	flood := bytes.Repeat(wstest.Frame(wstest.Fin|wstest.Ping, nil), 50)
+	ping := wstest.TextFrame(`{"event":"pusher:ping"}`)
+	expectPong := func(c *wstest.Conn) {
+		for c.Write(ping); ; {
+			switch f := c.ReadFrame(); {
+			case string(f.Payload) == wstest.PongText:
+				return
+			case bytes.Contains(f.Payload, []byte("message_rate")):
+				c.Write(ping)
+			}
+		}
+	}
+	for _, tt := range forms(t) {
+		t.Run(tt.name, func(t *testing.T) {
+			s := servertest.Start(t, tt.edit, func(c *config.Config) { c.Apps[0].MessageRate = 1 })
+			d := s.Dialer()
+			d.Early = flood
+			early, err := servertest.Greeted("1", d.Dial(t, servertest.Path("1")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Once this one is read again, the other one is, too.
+			late := s.Connect(t, "1")
+			late.Write(flood)
+			expectPong(late.Conn)
+			expectPong(early.Conn)
+		})
 	}
 }
 
