@@ -72,10 +72,7 @@ func triggerPaced(ctx context.Context, r *run, loop *load.Loop, request []byte) 
 		}
 		return loop.Await(ctx, long+deadline, "publishing", func() bool { return timer.Done() && waiting == 0 && p.Idle() })
 	}
-	if err := once(r.window / 5); err != nil {
-		return err
-	}
-	u, err := r.measure(func() error { return once(r.window) })
+	u, err := r.measureWarm(once)
 	if err != nil {
 		return err
 	}
@@ -117,10 +114,7 @@ func triggerSaturated(ctx context.Context, r *run, loop *load.Loop, request []by
 		}
 		return loop.Await(ctx, deadline, "publishing", p.Idle)
 	}
-	if err := once(r.window / 5); err != nil {
-		return err
-	}
-	u, err := r.measure(func() error { return once(r.window) })
+	u, err := r.measureWarm(once)
 	if err != nil {
 		return err
 	}

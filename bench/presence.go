@@ -70,10 +70,7 @@ func joining(ctx context.Context, r *run) error {
 		}
 		return loop.Await(ctx, deadline, "joining", joins.Done)
 	}
-	if err := once(r.window / 5); err != nil {
-		return err
-	}
-	u, err := r.measure(func() error { return once(r.window) })
+	u, err := r.measureWarm(once)
 	if err != nil {
 		return err
 	}

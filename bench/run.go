@@ -37,6 +37,15 @@ type usage struct {
 	wall time.Duration
 }
 
+// measureWarm calls f for a fifth of the window, so that all is warm, and then tells
+// what the server used while f was called for the whole of it.
+func (r *run) measureWarm(f func(time.Duration) error) (usage, error) {
+	if err := f(r.window / 5); err != nil {
+		return usage{}, err
+	}
+	return r.measure(func() error { return f(r.window) })
+}
+
 // measure calls f and tells what the server used meanwhile.
 func (r *run) measure(f func() error) (usage, error) {
 	before, err := r.cpu()

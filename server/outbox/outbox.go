@@ -190,16 +190,6 @@ func (o *Outbox) Locked(f func()) {
 	f()
 }
 
-// Waiting is how many bytes the socket has not taken yet.
-func (o *Outbox) Waiting() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.waiting == nil {
-		return 0
-	}
-	return o.waiting.Len()
-}
-
 // The following need mu.
 
 func (o *Outbox) queue() *Queue {

@@ -48,6 +48,16 @@ func (s *socket) Finish(err error) {
 	s.finish = err
 }
 
+// Waiting is how many bytes the socket has not taken yet.
+func (o *Outbox) Waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.waiting == nil {
+		return 0
+	}
+	return o.waiting.Len()
+}
+
 func frame(text string) protocol.Frame {
 	return protocol.Event{Name: text, Data: []byte(`""`)}.Frame()
 }

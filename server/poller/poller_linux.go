@@ -1,5 +1,3 @@
-// Package poller tells when descriptors are ready, by an epoll of its own: a
-// connection that waits there needs no goroutine.
 package poller
 
 import (
@@ -11,10 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// bufferBytes is read at a time. It is small so that a client that sends much at
-// once leaves the others their turn.
-const bufferBytes = 4 << 10
 
 // Pollers share descriptors among them.
 type Pollers struct {
@@ -102,7 +96,7 @@ func newPoller() (*Poller, error) {
 		return nil, err
 	}
 	return &Poller{
-		Input: make([]byte, bufferBytes), Opened: make([]byte, bufferBytes),
+		Input: make([]byte, InputBytes), Opened: make([]byte, InputBytes),
 		file: file, raw: raw, fd: fd, handlers: make(map[int]Handler),
 	}, nil
 }

@@ -1,7 +1,5 @@
 //go:build !linux
 
-// Package poller tells when descriptors are ready, where there is epoll. Here
-// there is not.
 package poller
 
 // Pollers have nothing to do.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"belfry/server/poller"
 	"belfry/server/session"
 )
 
@@ -57,7 +58,7 @@ func (b *blocking) run(early []byte) {
 func (b *blocking) serve(early []byte) {
 	defer b.recovered()
 	b.take(early)
-	input := make([]byte, inputBuffer)
+	input := make([]byte, poller.InputBytes)
 	for !b.ended && !b.closing.Load() {
 		n, err := b.nc.Read(input)
 		if err != nil {

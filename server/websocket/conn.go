@@ -16,10 +16,6 @@ import (
 // frames and to close its side.
 const closeTimeout = 5
 
-// inputBuffer is read at a time, in bytes. It is small so that a client that
-// sends many messages at once leaves the others their turn.
-const inputBuffer = 4 << 10
-
 // never is a deadline that does not come.
 const never = ^keepalive.Time(0)
 

@@ -27,7 +27,7 @@ func (d *Driver) lease(s *session, begin bool) error {
 	ctx, cancel := d.timeout(d.ctx)
 	defer cancel()
 	claim := 0
-	if time.Since(s.since) >= d.options.Lease && !d.burying.Load() {
+	if time.Since(s.since) >= d.options.Lease && !d.removing.Load() {
 		claim = maxClaimed
 	}
 	args := []string{"", s.node, itoa(d.options.Lease.Microseconds()), itoa(d.claimLife().Microseconds()), bool01(begin), itoa(claim)}
@@ -51,7 +51,7 @@ func (d *Driver) lease(s *session, begin bool) error {
 		return errAnswer
 	}
 	if len(dead) > 0 {
-		d.bury(s, dead)
+		d.removeDead(s, dead)
 	}
 	return nil
 }
@@ -60,18 +60,18 @@ func (d *Driver) lease(s *session, begin bool) error {
 // most if that leaves time for another.
 func (d *Driver) claimLife() time.Duration { return d.options.Lease / 2 }
 
-// bury takes the shares of dead nodes away, in the background. What is left when
+// removeDead takes the shares of dead nodes away, in the background. What is left when
 // that fails is claimed again when the claims have run out, by whoever comes
 // first.
-func (d *Driver) bury(s *session, dead []string) {
+func (d *Driver) removeDead(s *session, dead []string) {
 	s.mu.Lock()
 	for _, id := range dead {
 		s.claimed[id] = struct{}{}
 	}
 	s.mu.Unlock()
-	d.burying.Store(true)
+	d.removing.Store(true)
 	d.running.Go(func() {
-		defer d.burying.Store(false)
+		defer d.removing.Store(false)
 		for _, id := range dead {
 			d.log.Info("a node of the cluster has died: its share is taken away", "node", id)
 			err := d.take(d.ctx, s, id, func(t cluster.Topic, o cluster.Outcome) error {

@@ -94,8 +94,8 @@ type Driver struct {
 
 	node string // id, new after each lost lease; owned by the loop
 
-	missed  atomic.Bool // messages or shares may be lost: Restored is due
-	burying atomic.Bool
+	missed   atomic.Bool // messages or shares may be lost: Restored is due
+	removing atomic.Bool
 }
 
 // New reads the options. It does not connect.
