@@ -1,24 +1,28 @@
 package server
 
-import "belfry/server/session"
+import "belfry/server/capacity"
 
-// reservedFiles are the descriptors kept for listeners, the HTTP API and
-// connections that are being admitted.
-const reservedFiles = 128
+// Of the process's descriptors, ownFiles are for listeners, pollers, the log, webhooks
+// and the cluster. Clients also leave requestFiles to requests and to connections that
+// are being admitted.
+const (
+	ownFiles     = 32
+	requestFiles = 96
+)
 
-// capacity is what is configured, or what the descriptors allow: one client more
-// than that is told to come back (4100), where without a descriptor it could be
-// told nothing, and a publish could not come in.
-func (s *Server) capacity() *session.Capacity {
-	files := fileLimit()
-	if files > 2*reservedFiles {
-		files -= reservedFiles
+// limits is what is configured, or what the descriptors allow: one client more than
+// that is told to come back (4100), where without a descriptor it could be told
+// nothing, and a publish could not come in.
+func (s *Server) limits() capacity.Limits {
+	files, most := fileLimit(), s.config.Server.MaxConnections
+	limits := capacity.Limits{Clients: most, Descriptors: files}
+	if files > 2*(ownFiles+requestFiles) {
+		limits.Descriptors, limits.Reserve = files-ownFiles, requestFiles
 	}
-	most := s.config.Server.MaxConnections
-	limit := files
-	if most > 0 && (files == 0 || most < files) {
-		limit = most
+	to := limits.Descriptors - limits.Reserve
+	if most > 0 && (to == 0 || most < to) {
+		to = most
 	}
-	s.log.Info("connections are limited", "to", limit, "file_descriptors", fileLimit(), "max_connections", most)
-	return session.NewCapacity(most, files)
+	s.log.Info("connections are limited", "to", to, "file_descriptors", files, "max_connections", most)
+	return limits
 }

@@ -18,7 +18,9 @@ import (
 	"belfry/channels/cluster"
 	"belfry/server/api"
 	"belfry/server/apps"
+	"belfry/server/capacity"
 	"belfry/server/config"
+	"belfry/server/door"
 	"belfry/server/fallback"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
@@ -53,6 +55,7 @@ type Server struct {
 	fallback    *fallback.Handler
 	refusals    *refusals.Log
 	certificate certificate
+	capacity    *capacity.Capacity
 	draining    atomic.Bool
 	entrance
 	http *http.Server
@@ -158,7 +161,8 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
 	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals}
-	capacity := s.capacity()
+	s.capacity = capacity.New(s.limits())
+	s.metrics.Sockets(s.capacity)
 	s.budget = outbox.NewBudget(outbox.Limits{
 		Client:  cfg.Server.MaxOutboxBytes,
 		Total:   cfg.Server.MaxTotalOutboxBytes,
@@ -170,7 +174,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Metrics:   s.metrics,
 		Log:       log,
 		Budget:    s.budget,
-		Capacity:  capacity,
+		Capacity:  s.capacity,
 		Pollers:   s.pollers,
 	}
 	s.fallback = &fallback.Handler{
@@ -179,10 +183,10 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Metrics:   s.metrics,
 		Log:       log,
 		Budget:    s.budget,
-		Capacity:  capacity,
+		Capacity:  s.capacity,
 	}
-	s.websocket.Start()
-	s.http = s.newHTTP(s.routes())
+	s.http = s.newHTTP(door.Busy(s.routes()))
+	s.http.ConnContext = door.ConnContext
 	if s.accepted, err = s.accept(); err != nil {
 		return nil, err
 	}
@@ -202,7 +206,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          httpErrors{s.log, s.refusals, s.metrics.AcceptErrors}.logger(),
+		ErrorLog:          httpErrors{s.log, s.refusals}.logger(),
 	}
 }
 
@@ -328,16 +332,19 @@ func (s *Server) drainClients(ctx context.Context) {
 		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
 		defer cancel()
 	}
+	s.capacity.Close(session.Restarting)
 	var clients sync.WaitGroup
+	clients.Go(func() { s.websocket.Drain(ctx) })
+	clients.Go(func() { s.fallback.Drain(ctx) })
 	clients.Go(func() {
 		s.drainDoor(ctx) // leaves requests to net/http
 		if s.http.Shutdown(ctx) != nil {
 			s.http.Close()
 		}
 	})
-	clients.Go(func() { s.fallback.Drain(ctx) })
-	s.websocket.Drain(ctx)
 	clients.Wait()
+	s.fallback.End()
+	s.websocket.End(ctx)
 }
 
 // connections is how many clients are connected to any application.

@@ -5,7 +5,6 @@ package door
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,30 +13,24 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
-	"golang.org/x/time/rate"
 
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
-	"belfry/server/refusals"
 )
 
 // Door accepts the connections of one listener.
 type Door struct {
+	*Intake
 	Handler http.Handler
 	// Quick says whether the handler serves a request without waiting. If something
 	// has to be waited for ahead of the answer, it says so by a method of its
 	// ResponseWriter, Await(closed <-chan struct{}). Other requests are served by a
 	// goroutine each.
-	Quick    func(*http.Request) bool
-	Prefix   string // path that may be ahead of /app and /apps
-	Pollers  *poller.Pollers
-	Watch    *keepalive.Watch
-	Log      *slog.Logger
-	Refusals *refusals.Log
-	// AcceptErrors counts what keeps the door from accepting connections.
-	AcceptErrors prometheus.Counter
+	Quick   func(*http.Request) bool
+	Prefix  string // path that may be ahead of /app and /apps
+	Pollers *poller.Pollers
 	// Head is how long the first bytes may take, and Idle how long a connection may
 	// be without a request after that, in whole seconds. Write is how long a peer may
 	// take to read an answer.
@@ -49,14 +42,11 @@ type Door struct {
 	unusual  chan net.Conn   // for net/http
 	passing  context.Context // ends when net/http takes no more
 	shut     context.CancelFunc
-	closing  atomic.Bool // nothing is accepted any more
-	warning  rate.Sometimes
+	closing  atomic.Bool   // nothing is accepted any more
+	deaf     chan struct{} // closed with the descriptor of the listener
 
-	mu        sync.Mutex // guards the following
-	visitors  map[*visitor]struct{}
-	idle      map[net.Conn]struct{} // of net/http's
-	accepting bool                  // the poller watches the listener
-	empty     chan struct{}         // closed when nothing is accepted any more and no visitor is left
+	mu        sync.Mutex // guards the following, and use of the listener's descriptor
+	accepting bool       // the poller watches it
 }
 
 // Prepare takes a listener over, and accepts nothing yet. The result is the
@@ -76,9 +66,7 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 	d.listener, d.fd, d.poller = l, fd, d.Pollers.Pick(fd)
 	d.unusual = make(chan net.Conn)
 	d.passing, d.shut = context.WithCancel(context.Background())
-	d.warning.Interval = time.Minute
-	d.visitors, d.idle = make(map[*visitor]struct{}), make(map[net.Conn]struct{})
-	d.empty = make(chan struct{})
+	d.deaf = make(chan struct{})
 	return handedOver{d}, nil
 }
 
@@ -145,16 +133,7 @@ func (d *Door) close() {
 	} else {
 		d.closeListener()
 	}
-	for v := range d.visitors {
-		v.endRequests()
-	}
-}
-
-// checkEmpty tells Drain. mu is held.
-func (d *Door) checkEmpty() {
-	if d.closing.Load() && !d.accepting && len(d.visitors) == 0 {
-		close(d.empty)
-	}
+	d.capacity.Dismiss()
 }
 
 // Drain closes the door. It returns when no visitor is left, each request that had
@@ -162,25 +141,23 @@ func (d *Door) checkEmpty() {
 func (d *Door) Drain(ctx context.Context) {
 	d.close()
 	select {
-	case <-d.empty:
+	case <-d.deaf:
 	case <-ctx.Done():
 	}
+	_ = d.capacity.Wait(ctx, capacity.Visitor) // the server cuts whoever is left
 }
 
 // accepter is the listener's part in its poller.
 type accepter struct{ d *Door }
 
-// acceptAtOnce bounds how many connections are accepted before others have their
-// turn; retryAccept is for how long none is accepted when there is no descriptor.
-const (
-	acceptAtOnce = 64
-	retryAccept  = 50 * time.Millisecond
-)
-
 // Ready implements poller.Handler.
 func (a accepter) Ready(poller.Events) {
 	d := a.d
 	for range acceptAtOnce {
+		if !d.capacity.Room() {
+			d.pause(errNoRoom)
+			return
+		}
 		fd, from, err := unix.Accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
@@ -192,34 +169,20 @@ func (a accepter) Ready(poller.Events) {
 			d.stopAccepting(err)
 			return
 		default: // EMFILE and its like, or the network's trouble of the moment
-			d.makeRoom(err)
+			d.pause(err)
 			return
 		}
 	}
 }
 
-// makeRoom closes connections that have been idle for a second, or are idle at
-// net/http, and accepts nothing for a moment: the listener would be ready all the
-// time.
-func (d *Door) makeRoom(err error) {
-	d.starved(err)
+// pause accepts nothing for a moment, as there is no descriptor for a connection:
+// the listener would be ready all the time.
+func (d *Door) pause(err error) {
+	d.short(err)
 	d.poller.Pause(d.fd)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.accepting = false
-	left := acceptAtOnce
-	for v := range d.visitors {
-		if left > 0 && v.seen.Load()+1 < d.Watch.Now() {
-			v.endRequests()
-			left--
-		}
-	}
-	for nc := range d.idle {
-		if left > 0 {
-			nc.Close()
-			left--
-		}
-	}
 	if d.closing.Load() {
 		d.closeListener()
 		return
@@ -231,14 +194,6 @@ func (d *Door) makeRoom(err error) {
 	})
 }
 
-// starved tells that a connection could not be had.
-func (d *Door) starved(err error) {
-	d.AcceptErrors.Inc()
-	d.warning.Do(func() {
-		d.Log.Warn("cannot accept connections: raise the limit of file descriptors, or lower server.max_connections", "error", err)
-	})
-}
-
 // stopAccepting is for a listener that is closed, or broken: then net/http's fails,
 // and the server ends.
 func (d *Door) stopAccepting(err error) {
@@ -246,7 +201,7 @@ func (d *Door) stopAccepting(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.closing.Load() {
-		d.Log.Error("cannot accept connections any more", "error", err)
+		d.log.Error("cannot accept connections any more", "error", err)
 		d.shut()
 	}
 	d.accepting = false
@@ -259,26 +214,23 @@ func (d *Door) closeListener() {
 	if d.fd >= 0 {
 		unix.Close(d.fd)
 		d.fd = -1
+		close(d.deaf)
 	}
-	d.checkEmpty()
 }
 
 // enter begins with a connection.
 func (d *Door) enter(fd int, from unix.Sockaddr) {
 	v := &visitor{door: d, fd: fd, poller: d.Pollers.Pick(fd), remote: address(from)}
-	v.seen.Store(d.Watch.Now())
-	d.mu.Lock()
-	if d.closing.Load() {
-		d.mu.Unlock()
-		unix.Close(fd)
+	v.seen.Store(d.watch.Now())
+	v.place = d.capacity.Enter(capacity.Visitor, v)
+	d.watch.Add(v, &v.slot, v.seen.Load()+seconds(d.Head)+1)
+	if err := v.poller.Add(fd, v, false); err != nil {
+		d.log.Error("cannot watch a connection; it is closed", "error", err)
+		v.close()
 		return
 	}
-	d.visitors[v] = struct{}{}
-	d.mu.Unlock()
-	d.Watch.Add(v, &v.slot, v.seen.Load()+seconds(d.Head)+1)
-	if err := v.poller.Add(fd, v, false); err != nil {
-		d.Log.Error("cannot watch a connection; it is closed", "error", err)
-		v.close()
+	if d.closing.Load() { // close may have looked for visitors before
+		v.Dismiss(true)
 	}
 }
 
@@ -289,25 +241,6 @@ func (d *Door) pass(nc net.Conn) {
 	case <-d.passing.Done():
 		nc.Close()
 	}
-}
-
-// ConnState is the hook of the http.Server that serves what the door does not.
-func (d *Door) ConnState(nc net.Conn, state http.ConnState) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if state == http.StateIdle {
-		d.idle[nc] = struct{}{}
-	} else {
-		delete(d.idle, nc)
-	}
-}
-
-// forget is the end of a visitor.
-func (d *Door) forget(v *visitor) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.visitors, v)
-	d.checkEmpty()
 }
 
 func seconds(t time.Duration) keepalive.Time { return keepalive.Time(t / time.Second) }

@@ -18,6 +18,9 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
+
+	"belfry/server/capacity"
+	"belfry/server/keepalive"
 )
 
 // A connection goes on, here and at net/http, until it is the client's last
@@ -63,19 +66,11 @@ func TestRequests(t *testing.T) {
 }
 
 // visiting is how many are at the door.
-func (d *Door) visiting() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.visitors)
-}
+func (d *Door) visiting() int { return d.capacity.Count(capacity.Visitor) }
 
 // visitAll calls f with each visitor.
 func (d *Door) visitAll(f func(*visitor)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for v := range d.visitors {
-		f(v)
-	}
+	d.watch.All(func(w keepalive.Watched) { f(w.(*visitor)) })
 }
 
 // An answer waits for what the handler says; the poller serves others meanwhile,
@@ -195,12 +190,12 @@ func TestSilence(t *testing.T) {
 	idle.send(request("1/events", "a"))
 	idle.expect("a")
 	eventually(t, "both are there", func() bool { return h.visiting() == 2 })
-	head := h.Watch.Now() + seconds(h.Head) + 1
+	head := h.watch.Now() + seconds(h.Head) + 1
 	h.visitAll(func(v *visitor) { v.Due(head) })
 	silent.expectEnd()
 	idle.send(request("1/events", "b"))
 	idle.expect("b")
-	late := h.Watch.Now() + seconds(h.Idle) + 1
+	late := h.watch.Now() + seconds(h.Idle) + 1
 	h.visitAll(func(v *visitor) { v.Due(late) })
 	idle.expectEnd()
 	eventually(t, "both are gone", func() bool { return h.visiting() == 0 })
@@ -287,10 +282,10 @@ func TestNoDescriptors(t *testing.T) {
 	other := h.dial(t)
 	other.send(lines("GET /up HTTP/1.1", "Host: a"))
 	other.expect("")
-	eventually(t, "net/http has nothing to do", func() bool { return h.idling() == 1 })
-	h.visitAll(func(v *visitor) { v.seen.Store(0) })
-	eventually(t, "a second has passed", func() bool { return h.Watch.Now() > 1 })
-	h.makeRoom(unix.EMFILE)
+	eventually(t, "idle connections make room", func() bool {
+		h.capacity.MakeRoom(acceptAtOnce)
+		return h.visiting() == 0 && h.capacity.Count(capacity.HTTP) == 0
+	})
 	c.expectEnd()
 	other.expectEnd()
 	c = h.dial(t)
@@ -298,16 +293,39 @@ func TestNoDescriptors(t *testing.T) {
 	c.expect("b")
 }
 
-// idling is how many connections of net/http's are idle.
-func (d *Door) idling() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.idle)
+// Connections that are all that may be open wait until there is room, and a request
+// that is being served is not what makes room.
+func TestNoRoom(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/wait") {
+			entered <- struct{}{}
+			<-release
+		}
+		echo(w, r)
+	}), func(d *Door) { d.capacity = capacity.New(capacity.Limits{Descriptors: 3}) })
+	served, half := h.dial(t), h.dial(t)
+	served.send(lines("GET /wait HTTP/1.1", "Host: a"))
+	<-entered
+	half.send("POST /apps/1/events HTTP/1.1\r\n")
+	silent := h.dial(t)
+	eventually(t, "all places are taken", func() bool { return !h.capacity.Room() })
+	next := h.dial(t)
+	next.send(request("1/events", "a"))
+	next.expect("a")
+	for _, c := range []*client{half, silent} {
+		c.expectEnd()
+	}
+	if h.acceptErrors() == 0 {
+		t.Error("nothing is counted")
+	}
+	close(release)
+	served.expect("")
 }
 
 func (d *Door) acceptErrors() float64 {
 	var m dto.Metric
-	_ = d.AcceptErrors.Write(&m) // a counter has no error
+	_ = d.Intake.acceptErrors.Write(&m) // a counter has no error
 	return m.GetCounter().GetValue()
 }
 

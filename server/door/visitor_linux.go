@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
 )
@@ -26,6 +27,7 @@ type visitor struct {
 	fd     int
 	poller *poller.Poller
 	slot   keepalive.Slot
+	place  *capacity.Place
 	remote netip.AddrPort
 
 	served atomic.Bool   // once at least
@@ -49,29 +51,36 @@ func (v *visitor) Due(now keepalive.Time) keepalive.Time {
 const never = ^keepalive.Time(0)
 
 // endRequests has the connection closed once the requests that have come are
-// answered: the poller finds the stream's end behind them.
-func (v *visitor) endRequests() {
+// answered: the poller finds the stream's end behind them. It does nothing to one
+// that has left.
+func (v *visitor) endRequests() (ended bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.gone {
 		_ = unix.Shutdown(v.fd, unix.SHUT_RD)
 	}
+	return !v.gone
 }
 
-// leave ends watching the visitor, whose descriptor is the caller's from here on.
-// The door is to forget it.
+// Dismiss implements capacity.Guest.
+func (v *visitor) Dismiss(anyway bool) bool {
+	return (anyway || !justNow(v.seen.Load(), v.door.watch)) && v.endRequests()
+}
+
+// leave ends watching the visitor, whose descriptor and place are the caller's from
+// here on.
 func (v *visitor) leave() {
 	v.mu.Lock()
 	v.gone = true
 	v.mu.Unlock()
-	v.door.Watch.Remove(v.slot)
+	v.door.watch.Remove(v.slot)
 }
 
 func (v *visitor) close() {
 	v.poller.Remove(v.fd)
 	v.leave()
 	unix.Close(v.fd)
-	v.door.forget(v)
+	v.place.Leave()
 }
 
 // inputs are buffers to read requests into.
@@ -110,27 +119,31 @@ func (v *visitor) handOver(read []byte) {
 // pass has net/http serve the connection, once what is left of an answer is
 // written, unless that was its last. The visitor has left.
 func (v *visitor) pass(read, unsent []byte, last bool) {
-	defer v.door.forget(v)
+	d := v.door
 	nc, err := connection(v.fd)
 	if err != nil {
-		v.door.starved(err)
+		v.place.Leave()
+		d.starved(err)
 		return
 	}
+	c := &Conn{TCPConn: nc, place: v.place, watch: d.watch, unread: read, refusals: d.refusals}
+	c.seen.Store(d.watch.Now())
 	if len(unsent) > 0 {
-		cut := context.AfterFunc(v.door.passing, func() { nc.Close() })
-		err := nc.SetWriteDeadline(time.Now().Add(v.door.Write))
+		cut := context.AfterFunc(d.passing, func() { c.Close() })
+		err := nc.SetWriteDeadline(time.Now().Add(d.Write))
 		if err == nil {
 			_, err = nc.Write(unsent)
 		}
 		if !cut() || err != nil || last {
-			nc.Close()
+			c.Close()
 			return
 		}
-		if v.door.closing.Load() {
+		if d.closing.Load() {
 			_ = nc.CloseRead() // net/http waits for no other request
 		}
 	}
-	v.door.pass(&conn{TCPConn: nc, read: read, refusals: v.door.Refusals})
+	d.pass(c)
+	c.place.Pass(c) // now that net/http knows of it, nobody else waits for it
 }
 
 // connection makes Go's of a descriptor, which it closes.
@@ -156,14 +169,14 @@ func (v *visitor) upgrade(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	w := &takeover{answer: answer{header: make(http.Header)}, visitor: v, early: bytes.Clone(b[f.head:])}
+	w := &Takeover{answer: answer{header: make(http.Header)}, visitor: v, early: bytes.Clone(b[f.head:])}
 	v.door.Handler.ServeHTTP(w, r)
 	switch {
 	case w.taken:
 	case len(w.early) > 0:
 		v.handOver(bytes.Clone(b))
 	default:
-		v.seen.Store(v.door.Watch.Now())
+		v.seen.Store(v.door.watch.Now())
 		v.served.Store(true)
 		v.reply(&w.answer, false)
 	}
@@ -177,7 +190,7 @@ func (v *visitor) request(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	v.seen.Store(v.door.Watch.Now())
+	v.seen.Store(v.door.watch.Now())
 	v.served.Store(true)
 	w := &answer{header: make(http.Header)}
 	quick := v.door.Quick(r)
@@ -207,7 +220,7 @@ func (v *visitor) request(b []byte, f form) {
 // resume has the poller read again.
 func (v *visitor) resume() {
 	if err := v.poller.Add(v.fd, v, false); err != nil {
-		v.door.Log.Error("cannot watch a connection; it is closed", "error", err)
+		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
 	}
 }

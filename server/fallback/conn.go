@@ -6,6 +6,7 @@ import (
 
 	"belfry/channels"
 	"belfry/protocol"
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/outbox"
 	"belfry/server/session"
@@ -38,6 +39,7 @@ type conn struct {
 	handler *Handler
 	name    name
 	session *session.Session
+	place   *capacity.Place
 	slot    keepalive.Slot
 	seen    atomic.Uint32 // keepalive.Time of the client's last request
 
@@ -285,7 +287,7 @@ func (c *conn) remove() {
 	c.receiver = nil
 	c.handler.Watch.Remove(c.slot)
 	c.handler.forget(c)
-	c.handler.Capacity.Release(files)
+	c.place.Leave()
 }
 
 func appendGoodbye(lines []byte, e *protocol.Error) []byte {

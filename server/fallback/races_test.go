@@ -108,12 +108,17 @@ func TestDrainAmidAdmission(t *testing.T) {
 		synctest.Wait()
 		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		f.requests.Go(func() { f.Drain(grace) })
+		drained := make(chan struct{})
+		go func() {
+			f.drain(grace)
+			close(drained)
+		}()
 		synctest.Wait()
 		close(open)
 		if lines := r.lines(); len(lines) < 2 || !strings.HasPrefix(lines[len(lines)-1], "c[4200,") {
 			t.Errorf("got %q", lines)
 		}
+		<-drained
 	})
 }
 
@@ -219,7 +224,7 @@ func TestRequestsWhileAllSessionsEnd(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					f.endAll()
+					f.End()
 					runtime.Gosched()
 				}
 			}

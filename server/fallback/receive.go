@@ -130,7 +130,7 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 	case opened == nil:
 	case *c != opened:
 		opened.finish(session.ByClient) // another request was faster
-	case h.isDraining(): // Drain may have looked for it before it was known
+	case h.Capacity.Closed(): // Drain may have looked for it before it was known
 		opened.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		opened.session.Evict()
@@ -138,23 +138,17 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 	return nil
 }
 
-// files is how many descriptors a session takes: one for what it receives, and
-// one that its client keeps for what it sends.
-const files = 2
-
 // open admits a client to a place and watches over its session, which is not
 // known yet.
 func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
-	if h.isDraining() {
-		return nil, session.Restarting
-	}
-	if refused = h.Capacity.Acquire(files); refused != nil {
+	place, refused := h.Capacity.Open()
+	if refused != nil {
 		h.Admission.Reject("", refused)
 		return nil, refused
 	}
-	c = &conn{handler: h, name: n, until: never}
+	c = &conn{handler: h, name: n, place: place, until: never}
 	if refused = h.admit(r, t, c); refused != nil {
-		h.Capacity.Release(files)
+		place.Leave()
 		return nil, refused
 	}
 	h.Watch.Add(c, &c.slot, h.Watch.Now())

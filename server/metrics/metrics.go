@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"belfry/protocol"
+	"belfry/server/capacity"
 )
 
 // Metrics are all of one server's.
@@ -130,6 +131,15 @@ func (m *Metrics) Cluster(ready func() error) {
 		}
 		return 1
 	}))
+}
+
+// Sockets exports what the connections are that were accepted and not closed yet.
+func (m *Metrics) Sockets(c *capacity.Capacity) {
+	for _, kind := range capacity.Kinds {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_sockets",
+			Help:        "Connections accepted and not closed, by kind: visitor (at the door), http, client (a WebSocket), refused (a WebSocket being told why).",
+			ConstLabels: prometheus.Labels{"kind": kind.String()}}, func() float64 { return float64(c.Count(kind)) }))
+	}
 }
 
 // Handler serves the metrics in the text format.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"belfry/server/capacity"
 	"belfry/server/poller"
 	"belfry/server/session"
 )
@@ -28,10 +29,10 @@ type blocking struct {
 	pending   []byte
 }
 
-func newBlocking(h *Handler, nc net.Conn) *conn {
+func newBlocking(h *Handler, nc net.Conn, place *capacity.Place) *conn {
 	b := &blocking{nc: nc, done: make(chan struct{})}
 	b.finished = sync.OnceFunc(func() { close(b.done) })
-	b.init(h, b)
+	b.init(h, b, place)
 	return &b.conn
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"belfry/channels"
 	"belfry/protocol"
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/outbox"
@@ -28,7 +29,7 @@ type conn struct {
 	out     outbox.Outbox
 	session *session.Session // nil when the client was refused
 	slot    keepalive.Slot
-	counted bool          // against Capacity
+	place   *capacity.Place
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
@@ -56,8 +57,8 @@ type socket interface {
 }
 
 // init prepares a connection. The outbox and the watch need the whole.
-func (c *conn) init(h *Handler, s socket) {
-	c.handler, c.socket = h, s
+func (c *conn) init(h *Handler, s socket, place *capacity.Place) {
+	c.handler, c.socket, c.place = h, s, place
 	c.out.Init(s, h.Budget)
 	c.seen.Store(h.Watch.Now())
 }

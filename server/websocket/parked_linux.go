@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/capacity"
+	"belfry/server/door"
 	"belfry/server/poller"
 	"belfry/server/session"
 )
@@ -39,56 +41,55 @@ type sealed struct {
 	socket *tlsSocket
 }
 
-// newConn takes over a connection: parked if it is a TCP socket, with TLS or
-// without.
-func (h *Handler) newConn(nc net.Conn) (*conn, error) {
+// newConn takes over a connection of net/http's: parked if it is a counted one of
+// TCP, with TLS or without.
+func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []byte, err error) {
+	counted := door.Counted(nc)
+	if counted == nil {
+		return newBlocking(h, nc, place), nil, nil
+	}
 	var s *sealed
 	if secure, ok := nc.(*tls.Conn); ok {
-		if socket, ok := secure.NetConn().(*tlsSocket); ok {
-			s = &sealed{secure, socket}
-			nc = socket.TCPConn
-		}
+		s = &sealed{secure, secure.NetConn().(*tlsSocket)}
 	}
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		return newBlocking(h, nc), nil
-	}
-	raw, err := tcp.SyscallConn()
+	fd, err := duplicate(counted.TCPConn)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	fd := -1
-	if ctlErr := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctlErr != nil || err != nil {
-		return nil, errors.Join(ctlErr, err)
-	}
-	tcp.Close() // the duplicate keeps the connection; Go's poller is rid of it
+	early = counted.Take()
+	counted.TCPConn.Close() // the duplicate keeps the connection; Go's poller is rid of it
 	if s != nil {
 		s.socket.park(fd)
 	}
 	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), sealed: s}
-	p.init(h, p)
-	return &p.conn, nil
+	p.init(h, p, place)
+	return &p.conn, early, nil
 }
 
-// taker is an http.ResponseWriter of package door's.
-type taker interface {
-	// TakeOver gives away the connection's descriptor, which its poller watches, and
-	// what has come behind the request.
-	TakeOver() (fd int, p *poller.Poller, early []byte)
+// duplicate returns another descriptor of a connection.
+func duplicate(tcp *net.TCPConn) (fd int, err error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	if ctl := raw.Control(func(original uintptr) {
+		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
+	}); ctl != nil {
+		return -1, ctl
+	}
+	return fd, err
 }
 
-// takeOver makes a connection of one that package door has accepted, nil if it is
+// takeOver makes a connection of one that is still at the door, nil if it is
 // net/http's.
-func (h *Handler) takeOver(w http.ResponseWriter) (c *conn, early []byte) {
-	t, ok := w.(taker)
+func (h *Handler) takeOver(w http.ResponseWriter, place *capacity.Place) (c *conn, early []byte) {
+	t, ok := w.(*door.Takeover)
 	if !ok {
 		return nil, nil
 	}
-	fd, watching, early := t.TakeOver()
+	fd, watching, early := t.Take()
 	p := &parked{fd: fd, poller: watching, watched: true}
-	p.init(h, p)
+	p.init(h, p, place)
 	p.poller.Replace(fd, p)
 	return &p.conn, early
 }

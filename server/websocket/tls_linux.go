@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"belfry/server/door"
 )
 
-// ListenTLS makes a listener's connections speak TLS. They can be parked once they
-// are WebSockets.
+// ListenTLS makes a listener's connections speak TLS. Those that were counted can be
+// parked once they are WebSockets.
 func ListenTLS(l net.Listener, config *tls.Config) net.Listener { return tlsListener{l, config} }
 
 type tlsListener struct {
@@ -27,11 +29,11 @@ func (l tlsListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	tcp, ok := nc.(*net.TCPConn)
+	c, ok := nc.(*door.Conn)
 	if !ok {
 		return tls.Server(nc, l.config), nil
 	}
-	return tls.Server(&tlsSocket{TCPConn: tcp}, l.config), nil
+	return tls.Server(&tlsSocket{Conn: c}, l.config), nil
 }
 
 // tlsSocket is what a TLS connection reads and writes records by: the TCP
@@ -39,7 +41,7 @@ func (l tlsListener) Accept() (net.Conn, error) {
 // from then on. Then it never blocks: there is nothing to read but what the
 // poller has read, and what the descriptor does not take is kept.
 type tlsSocket struct {
-	*net.TCPConn // until it is parked
+	*door.Conn // until it is parked
 
 	// Set once, by park, before another goroutine knows the socket.
 	parked bool
@@ -54,7 +56,7 @@ type tlsSocket struct {
 
 // park makes the socket one of a descriptor. Nobody uses it meanwhile.
 func (s *tlsSocket) park(fd int) {
-	s.parked, s.fd = true, fd
+	s.parked, s.fd, s.Conn = true, fd, nil // and its memory
 }
 
 // errNothingToRead is a temporary error, after which a TLS connection goes on.
@@ -63,7 +65,7 @@ var errNothingToRead net.Error = os.ErrDeadlineExceeded.(net.Error)
 // Read implements net.Conn.
 func (s *tlsSocket) Read(p []byte) (int, error) {
 	if !s.parked {
-		return s.TCPConn.Read(p)
+		return s.Conn.Read(p)
 	}
 	if len(s.in) == 0 {
 		return 0, errNothingToRead
@@ -77,7 +79,7 @@ func (s *tlsSocket) Read(p []byte) (int, error) {
 // flush before they write more.
 func (s *tlsSocket) Write(p []byte) (int, error) {
 	if !s.parked {
-		return s.TCPConn.Write(p)
+		return s.Conn.Write(p)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,21 +131,25 @@ func (s *tlsSocket) close() {
 // Deadlines are net/http's; a parked socket has its own.
 
 // SetDeadline implements net.Conn.
-func (s *tlsSocket) SetDeadline(t time.Time) error { return s.deadline(s.TCPConn.SetDeadline, t) }
+func (s *tlsSocket) SetDeadline(t time.Time) error {
+	if s.parked {
+		return nil
+	}
+	return s.Conn.SetDeadline(t)
+}
 
 // SetReadDeadline implements net.Conn.
 func (s *tlsSocket) SetReadDeadline(t time.Time) error {
-	return s.deadline(s.TCPConn.SetReadDeadline, t)
+	if s.parked {
+		return nil
+	}
+	return s.Conn.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements net.Conn.
 func (s *tlsSocket) SetWriteDeadline(t time.Time) error {
-	return s.deadline(s.TCPConn.SetWriteDeadline, t)
-}
-
-func (s *tlsSocket) deadline(set func(time.Time) error, t time.Time) error {
 	if s.parked {
 		return nil
 	}
-	return set(t)
+	return s.Conn.SetWriteDeadline(t)
 }

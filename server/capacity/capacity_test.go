@@ -1,0 +1,181 @@
+package capacity
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"belfry/protocol"
+)
+
+// guest is dismissed if it is idle.
+type guest struct {
+	idle      bool
+	dismissed int
+}
+
+func (g *guest) Dismiss(anyway bool) bool {
+	if !anyway && !g.idle {
+		return false
+	}
+	g.dismissed++
+	return true
+}
+
+// However clients come, by WebSocket or by the fallback, there are as many as may be.
+func TestClients(t *testing.T) {
+	for limits, want := range map[Limits]int{
+		{}:                            30,
+		{Clients: 10}:                 10,
+		{Descriptors: 10}:             10,
+		{Descriptors: 10, Reserve: 4}: 6,
+		{Clients: 8, Descriptors: 10, Reserve: 4}: 6,
+		{Clients: 5, Descriptors: 10, Reserve: 4}: 5,
+	} {
+		c := New(limits)
+		var takers sync.WaitGroup
+		var served atomic.Int64
+		places := make(chan *Place, 30)
+		for i := range cap(places) {
+			takers.Go(func() {
+				var p *Place
+				var e *protocol.Error
+				if i%2 == 0 {
+					p = c.Enter(HTTP, nil)
+					e, _ = p.Serve()
+				} else {
+					p, e = c.Open()
+				}
+				switch {
+				case e == nil:
+					served.Add(1)
+					places <- p
+				case e.Code != protocol.CodeOverCapacity:
+					t.Errorf("%+v: refused with %v", limits, e)
+				}
+			})
+		}
+		takers.Wait()
+		if n := int(served.Load()); n != want {
+			t.Errorf("%+v: %d clients are served, want %d", limits, n, want)
+		}
+		p := <-places
+		p.Leave()
+		p.Leave()
+		if _, e := c.Open(); e != nil {
+			t.Errorf("%+v: a place that was given back is not given again: %v", limits, e)
+		}
+		if _, e := c.Open(); e == nil && want < 30 {
+			t.Errorf("%+v: a place was given back twice", limits)
+		}
+	}
+}
+
+// A refused client is no client, and so many of them are told at a time.
+func TestRefused(t *testing.T) {
+	c := New(Limits{Clients: 1})
+	first := c.Enter(HTTP, nil)
+	if e, _ := first.Serve(); e != nil {
+		t.Fatal(e)
+	}
+	for range maxRefused {
+		if e, told := c.Enter(HTTP, nil).Serve(); e == nil || !told {
+			t.Fatalf("refused: %v, told: %t", e, told)
+		}
+	}
+	p := c.Enter(HTTP, nil)
+	if e, told := p.Serve(); e == nil || told {
+		t.Errorf("refused: %v, told: %t", e, told)
+	}
+	first.Refuse()
+	if e, _ := p.Serve(); e != nil {
+		t.Errorf("refused: %v", e)
+	}
+	reason := &protocol.Error{Code: protocol.CodeReconnect}
+	c.Close(reason)
+	if e, told := c.Enter(HTTP, nil).Serve(); e != reason || !told {
+		t.Errorf("refused: %v, told: %t", e, told)
+	}
+	if _, e := c.Open(); e != reason {
+		t.Errorf("refused: %v", e)
+	}
+}
+
+// Connections of all kinds use descriptors, sessions do not, and guests that are idle
+// make room.
+func TestRoom(t *testing.T) {
+	c := New(Limits{Descriptors: 4})
+	busy, idle, visitor := new(guest), &guest{idle: true}, &guest{idle: true}
+	client := c.Enter(HTTP, idle)
+	if e, _ := client.Serve(); e != nil {
+		t.Fatal(e)
+	}
+	c.MakeRoom(1)
+	if idle.dismissed > 0 {
+		t.Error("a client was dismissed")
+	}
+	if _, e := c.Open(); e != nil {
+		t.Fatal(e)
+	}
+	c.Enter(HTTP, busy)
+	left := c.Enter(HTTP, idle)
+	if !c.Room() {
+		t.Error("there is no room for the last")
+	}
+	at := c.Enter(Visitor, visitor)
+	if c.Room() {
+		t.Error("there is room for one more")
+	}
+	c.MakeRoom(1)
+	if idle.dismissed+visitor.dismissed != 1 || busy.dismissed > 0 {
+		t.Errorf("dismissed: idle %d, visitor %d, busy %d", idle.dismissed, visitor.dismissed, busy.dismissed)
+	}
+	left.Leave()
+	if !c.Room() {
+		t.Error("there is no room when one has left")
+	}
+	visitor.dismissed = 0
+	c.Dismiss()
+	at.Pass(visitor)
+	c.Dismiss()
+	if visitor.dismissed != 1 {
+		t.Errorf("a visitor was dismissed %d times", visitor.dismissed)
+	}
+}
+
+func TestWait(t *testing.T) {
+	c := New(Limits{})
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	kinds := []Kind{Visitor, HTTP}
+	if err := c.Wait(ended, kinds...); err != nil {
+		t.Errorf("nobody is there: %v", err)
+	}
+	places := []*Place{c.Enter(Visitor, nil), c.Enter(HTTP, nil), c.Enter(HTTP, nil)}
+	if err := c.Wait(ended, kinds...); err == nil {
+		t.Error("Wait has not waited")
+	}
+	var waiting sync.WaitGroup
+	for range 2 {
+		waiting.Go(func() {
+			if err := c.Wait(context.Background(), kinds...); err != nil {
+				t.Error(err)
+			}
+			if n := c.Count(Visitor) + c.Count(HTTP); n != 0 {
+				t.Errorf("%d are left", n)
+			}
+		})
+	}
+	places[0].Pass(nil)
+	for _, p := range slices.Backward(places) {
+		p.Leave()
+	}
+	waiting.Wait()
+	places[0].Pass(nil)
+	places[0].Refuse()
+	if n := c.sum(Kinds); n != 0 {
+		t.Errorf("%d came back", n)
+	}
+}

@@ -1,0 +1,144 @@
+package door
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"belfry/server/capacity"
+	"belfry/server/keepalive"
+	"belfry/server/refusals"
+)
+
+// Intake is what connections are accepted by, at a door or without one.
+type Intake struct {
+	capacity     *capacity.Capacity
+	watch        *keepalive.Watch
+	log          *slog.Logger
+	refusals     *refusals.Log
+	acceptErrors prometheus.Counter
+	warning      rate.Sometimes
+}
+
+// NewIntake returns an intake of connections that c counts from when they are
+// accepted. acceptErrors counts how often none could be.
+func NewIntake(c *capacity.Capacity, w *keepalive.Watch, log *slog.Logger, r *refusals.Log, acceptErrors prometheus.Counter) *Intake {
+	return &Intake{capacity: c, watch: w, log: log, refusals: r, acceptErrors: acceptErrors, warning: rate.Sometimes{Interval: time.Minute}}
+}
+
+// acceptAtOnce bounds how many connections are accepted before others have their
+// turn, and how many are dismissed at a time when there is no descriptor. Then
+// nothing is accepted for retryAccept.
+const (
+	acceptAtOnce = 64
+	retryAccept  = 50 * time.Millisecond
+)
+
+// errNoRoom is about server.max_connections and what the system allows.
+var errNoRoom = errors.New("all file descriptors that there are for connections are in use")
+
+// short is for a connection that cannot be accepted for want of a descriptor: idle
+// ones make room.
+func (i *Intake) short(err error) {
+	i.capacity.MakeRoom(acceptAtOnce)
+	i.starved(err)
+}
+
+// starved tells of it.
+func (i *Intake) starved(err error) {
+	i.acceptErrors.Inc()
+	i.warning.Do(func() {
+		i.log.Warn("cannot accept connections: raise the limit of file descriptors, or lower server.max_connections", "error", err)
+	})
+}
+
+// Listen counts the connections of a listener. They are what net/http serves without
+// a door. Unless the listener is to speak TLS, a client that does is told of in the
+// log.
+func (i *Intake) Listen(l net.Listener, secure bool) net.Listener {
+	return listener{l, i, secure}
+}
+
+type listener struct {
+	net.Listener
+	intake *Intake
+	secure bool
+}
+
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) {
+	i := l.intake
+	if !i.capacity.Room() {
+		i.short(errNoRoom)
+		time.Sleep(retryAccept) // connections wait meanwhile
+	}
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			i.short(err) // net/http tries again soon
+		}
+		return nil, err
+	}
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nc, nil
+	}
+	c := &Conn{TCPConn: tcp, watch: i.watch}
+	if !l.secure {
+		c.refusals = i.refusals
+	}
+	c.seen.Store(i.watch.Now())
+	c.place = i.capacity.Enter(capacity.HTTP, c)
+	return c, nil
+}
+
+// ConnContext is the hook of an http.Server that serves an Intake's connections by
+// way of [Busy].
+func ConnContext(ctx context.Context, nc net.Conn) context.Context {
+	if c := Counted(nc); c != nil {
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
+}
+
+type connKey struct{}
+
+// Busy keeps connections whose request a handler serves from being dismissed.
+func Busy(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*Conn); ok && c.state.CompareAndSwap(idle, busy) {
+			defer c.rest()
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Place returns the place of the connection by which a request came, nil if that is
+// not counted.
+func Place(w http.ResponseWriter, r *http.Request) *capacity.Place {
+	if at, ok := w.(interface{ place() *capacity.Place }); ok {
+		return at.place()
+	}
+	if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
+		return c.place
+	}
+	return nil
+}
+
+// Counted returns the counted connection that nc is, by itself or below TLS, or nil.
+func Counted(nc net.Conn) *Conn {
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	if c, ok := nc.(interface{ Counted() *Conn }); ok {
+		return c.Counted()
+	}
+	return nil
+}
