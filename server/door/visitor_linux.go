@@ -90,7 +90,7 @@ var inputs = sync.Pool{New: func() any { return new([maxRequest]byte) }}
 func (v *visitor) Ready(poller.Events) {
 	input := inputs.Get().(*[maxRequest]byte)
 	defer inputs.Put(input)
-	n, err := unix.Read(v.fd, input[:])
+	n, err := poller.Read(v.fd, input[:])
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return
@@ -236,15 +236,15 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 		}
 	}()
 	w.appendTo(b, last)
-	n, err := unix.Write(v.fd, b.Bytes())
+	n, err := poller.Write(v.fd, b.Bytes())
 	for err == unix.EINTR {
-		n, err = unix.Write(v.fd, b.Bytes())
+		n, err = poller.Write(v.fd, b.Bytes())
 	}
 	switch {
 	case err == unix.EAGAIN || err == nil && n < b.Len():
 		v.poller.Pause(v.fd)
 		v.leave()
-		go v.pass(nil, bytes.Clone(b.Bytes()[max(n, 0):]), last)
+		go v.pass(nil, bytes.Clone(b.Bytes()[n:]), last)
 	case err != nil || last:
 		v.close()
 	default:

@@ -152,7 +152,7 @@ func (p *Poller) run() {
 		n := 0
 		err := p.raw.Read(func(fd uintptr) bool {
 			var err error
-			n, err = unix.EpollWait(int(fd), events, 0)
+			n, err = epollWait(int(fd), events)
 			if errors.Is(err, unix.EINTR) {
 				n = 0
 				return true

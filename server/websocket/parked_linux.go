@@ -150,7 +150,7 @@ func (p *parked) TryWrite(b []byte) (n int, err error) {
 // writeSome writes what a descriptor takes without blocking.
 func writeSome(fd int, b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := unix.Write(fd, b[n:])
+		m, err := poller.Write(fd, b[n:])
 		switch err {
 		case nil:
 			n += m
@@ -250,7 +250,7 @@ func (p *parked) Ready(events poller.Events) {
 
 func (p *parked) read() {
 	input := p.poller.Input
-	n, err := unix.Read(p.fd, input)
+	n, err := poller.Read(p.fd, input)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return
