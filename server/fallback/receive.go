@@ -52,22 +52,20 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
 	defer c.detach(r, returnWait)
 	out.unlimited()
-	var lines []byte
 	for {
-		var next step
-		lines, next = c.take(r, lines[:0])
-		err := out.write(lines)
+		next := c.take(r)
+		err := out.write(r.lines)
 		switch {
 		case next == finish:
 			c.end(session.ByClient)
 			return
 		case err != nil, next == part:
 			return
-		case len(lines) > 0:
+		case len(r.lines) > 0:
 			continue // more may have come meanwhile
 		}
-		if cap(lines) > keptBytes {
-			lines = nil
+		if cap(r.lines) > keptBytes {
+			r.lines = nil
 		}
 		select {
 		case <-r.wake:
@@ -147,6 +145,7 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 		return nil, refused
 	}
 	c = &conn{handler: h, name: n, place: place, until: never}
+	c.out.Init(c, h.Budget)
 	if refused = h.admit(r, t, c); refused != nil {
 		place.Leave()
 		return nil, refused

@@ -95,6 +95,9 @@ func (c *conn) end(last []byte) {
 	c.out.Close(last)
 }
 
+// FrameLen implements outbox.Writer.
+func (c *conn) FrameLen(frames []byte) int { return protocol.FrameLen(frames) }
+
 // Slow implements outbox.Writer.
 func (c *conn) Slow() []byte {
 	c.closing.Store(true)
