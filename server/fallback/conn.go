@@ -128,6 +128,9 @@ func (c *conn) finish(reason session.Reason) {
 	c.end(reason)
 }
 
+// panicked ends the session that has met a bug, and no other.
+func (c *conn) panicked() { c.finish(session.Panic) }
+
 // end is for a conn that was removed. It must not be called with the outbox's lock
 // held, which the session takes under its own.
 func (c *conn) end(reason session.Reason) {
@@ -141,8 +144,7 @@ func (c *conn) end(reason session.Reason) {
 
 // Due implements keepalive.Watched.
 func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
-	self := c
-	defer c.handler.recovered(&self)
+	defer c.handler.Bugs.Recover(c.panicked)
 	next, verdict := c.look(now)
 	switch verdict {
 	case over:

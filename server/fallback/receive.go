@@ -38,7 +38,11 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 
 	rec := newReceiver(t)
 	var c *conn
-	defer h.recovered(&c)
+	defer h.Bugs.Recover(func() {
+		if c != nil {
+			c.panicked()
+		}
+	})
 	refused := h.attach(r, t, rec, &c)
 	out := &writer{w: w, control: http.NewResponseController(w), flushes: !rec.polling}
 	if refused != nil {
@@ -154,18 +158,8 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 	return c, nil
 }
 
-// internalError is the close code of RFC 6455 section 7.4.1 for a bug.
-const internalError = 1011
-
-// admit decides about a client. A bug in it ends this session only, in the way
-// of a refusal.
+// admit decides about a client.
 func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused *protocol.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-			refused = protocol.Errorf(internalError, "internal error")
-		}
-	}()
 	query := r.URL.Query()
 	c.session, refused = h.Admission.Admit(session.Handshake{
 		Transport: t,

@@ -240,7 +240,7 @@ func (p *parked) cut() {
 
 // Ready implements poller.Handler.
 func (p *parked) Ready(events poller.Events) {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	if events.Writable() {
 		p.flush()
 	}
@@ -280,7 +280,7 @@ func (p *parked) read() {
 
 // openEarly is open for what the TLS connection has read already.
 func (p *parked) openEarly() {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	p.open(nil, make([]byte, 512))
 }
 
