@@ -18,6 +18,7 @@ import (
 	"belfry/channels/cluster"
 	"belfry/server/api"
 	"belfry/server/apps"
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/door"
@@ -54,6 +55,7 @@ type Server struct {
 	websocket   *websocket.Handler
 	fallback    *fallback.Handler
 	refusals    *refusals.Log
+	bugs        *bugs.Log
 	certificate certificate
 	capacity    *capacity.Capacity
 	draining    atomic.Bool
@@ -141,6 +143,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		return nil, err
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
+	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, driver)
@@ -160,7 +163,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
-	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals}
+	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals, Bugs: s.bugs}
 	s.capacity = capacity.New(s.limits())
 	s.metrics.Sockets(s.capacity)
 	s.budget = outbox.NewBudget(outbox.Limits{
@@ -171,8 +174,8 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.websocket = &websocket.Handler{
 		Admission: admission,
 		Watch:     s.watch,
-		Metrics:   s.metrics,
 		Log:       log,
+		Bugs:      s.bugs,
 		Budget:    s.budget,
 		Capacity:  s.capacity,
 		Pollers:   s.pollers,
@@ -180,8 +183,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.fallback = &fallback.Handler{
 		Admission: admission,
 		Watch:     s.watch,
-		Metrics:   s.metrics,
-		Log:       log,
+		Bugs:      s.bugs,
 		Budget:    s.budget,
 		Capacity:  s.capacity,
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
@@ -31,6 +32,7 @@ type Door struct {
 	Quick   func(*http.Request) bool
 	Prefix  string // path that may be ahead of /app and /apps
 	Pollers *poller.Pollers
+	Bugs    *bugs.Log
 	// Head is how long the first bytes may take, and Idle how long a connection may
 	// be without a request after that, in whole seconds. Write is how long a peer may
 	// take to read an answer.
@@ -221,6 +223,7 @@ func (d *Door) closeListener() {
 // enter begins with a connection.
 func (d *Door) enter(fd int, from unix.Sockaddr) {
 	v := &visitor{door: d, fd: fd, poller: d.Pollers.Pick(fd), remote: address(from)}
+	defer d.Bugs.Recover(v.panicked)
 	v.seen.Store(d.watch.Now())
 	v.place = d.capacity.Enter(capacity.Visitor, v)
 	d.watch.Add(v, &v.slot, v.seen.Load()+seconds(d.Head)+1)

@@ -16,9 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/keepalive"
 )
@@ -181,6 +183,44 @@ func TestUnreadAnswer(t *testing.T) {
 	if n, err := io.Copy(io.Discard, c); n >= longAnswer {
 		t.Errorf("%d bytes were sent, error %v", n, err)
 	}
+}
+
+// A bug at the door ends the connection that meets it, and no other.
+func TestBugs(t *testing.T) {
+	bug := func(r *http.Request, where string) {
+		if strings.HasSuffix(r.URL.Path, "/"+where) {
+			panic("a bug")
+		}
+	}
+	count := prometheus.NewCounter(prometheus.CounterOpts{})
+	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bug(r, "serving")
+		echo(w, r)
+	}), func(d *Door) {
+		quick := d.Quick
+		d.Quick = func(r *http.Request) bool {
+			bug(r, "choosing")
+			return quick(r)
+		}
+		d.Bugs = bugs.New(d.log, count)
+	})
+	before := descriptors(t)
+	other := h.dial(t)
+	for i, path := range []string{"choosing", "serving", "slow/serving", "choosing"} {
+		c := h.dial(t)
+		c.send(request("before", "a"))
+		c.expect("a")
+		c.send(request(path, ""))
+		c.expectEnd()
+		c.Close()
+		other.send(request("after", "b"))
+		other.expect("b")
+		var m dto.Metric
+		if err := count.Write(&m); err != nil || m.Counter.GetValue() != float64(i+1) {
+			t.Errorf("%v bugs are counted, error %v; want %d", m.Counter.GetValue(), err, i+1)
+		}
+	}
+	eventually(t, "only the other one is left", func() bool { return h.visiting() == 1 && descriptors(t) <= before+2 })
 }
 
 // The sweep cuts who sends nothing, at first and later.

@@ -83,11 +83,23 @@ func (v *visitor) close() {
 	v.place.Leave()
 }
 
+// panicked closes a connection that has met a bug, unless it has left: whoever has it
+// since closes it.
+func (v *visitor) panicked() {
+	v.mu.Lock()
+	gone := v.gone
+	v.mu.Unlock()
+	if !gone {
+		v.close()
+	}
+}
+
 // inputs are buffers to read requests into.
 var inputs = sync.Pool{New: func() any { return new([maxRequest]byte) }}
 
 // Ready implements poller.Handler.
 func (v *visitor) Ready(poller.Events) {
+	defer v.door.Bugs.Recover(v.panicked)
 	input := inputs.Get().(*[maxRequest]byte)
 	defer inputs.Put(input)
 	n, err := poller.Read(v.fd, input[:])
@@ -127,6 +139,7 @@ func (v *visitor) pass(read, unsent []byte, last bool) {
 		return
 	}
 	c := &Conn{TCPConn: nc, place: v.place, watch: d.watch, unread: read, refusals: d.refusals}
+	defer d.Bugs.Recover(func() { c.Close() })
 	c.seen.Store(d.watch.Now())
 	if len(unsent) > 0 {
 		cut := context.AfterFunc(d.passing, func() { c.Close() })
@@ -205,6 +218,7 @@ func (v *visitor) request(b []byte, f form) {
 	}
 	v.poller.Pause(v.fd)
 	go func() {
+		defer v.door.Bugs.Recover(v.panicked)
 		if !quick {
 			v.door.Handler.ServeHTTP(w, r)
 		}

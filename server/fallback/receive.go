@@ -38,7 +38,11 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 
 	rec := newReceiver(t)
 	var c *conn
-	defer h.recovered(&c)
+	defer h.Bugs.Recover(func() {
+		if c != nil {
+			c.panicked()
+		}
+	})
 	refused := h.attach(r, t, rec, &c)
 	out := &writer{w: w, control: http.NewResponseController(w), flushes: !rec.polling}
 	if refused != nil {
@@ -52,22 +56,20 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
 	defer c.detach(r, returnWait)
 	out.unlimited()
-	var lines []byte
 	for {
-		var next step
-		lines, next = c.take(r, lines[:0])
-		err := out.write(lines)
+		next := c.take(r)
+		err := out.write(r.lines)
 		switch {
 		case next == finish:
 			c.end(session.ByClient)
 			return
 		case err != nil, next == part:
 			return
-		case len(lines) > 0:
+		case len(r.lines) > 0:
 			continue // more may have come meanwhile
 		}
-		if cap(lines) > keptBytes {
-			lines = nil
+		if cap(r.lines) > keptBytes {
+			r.lines = nil
 		}
 		select {
 		case <-r.wake:
@@ -147,6 +149,7 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 		return nil, refused
 	}
 	c = &conn{handler: h, name: n, place: place, until: never}
+	c.out.Init(c, h.Budget)
 	if refused = h.admit(r, t, c); refused != nil {
 		place.Leave()
 		return nil, refused
@@ -155,18 +158,8 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 	return c, nil
 }
 
-// internalError is the close code of RFC 6455 section 7.4.1 for a bug.
-const internalError = 1011
-
-// admit decides about a client. A bug in it ends this session only, in the way
-// of a refusal.
+// admit decides about a client.
 func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused *protocol.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-			refused = protocol.Errorf(internalError, "internal error")
-		}
-	}()
 	query := r.URL.Query()
 	c.session, refused = h.Admission.Admit(session.Handshake{
 		Transport: t,

@@ -34,7 +34,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 // handle reads and handles the messages. why is empty when all is well.
 func (h *Handler) handle(c *conn, w http.ResponseWriter, r *http.Request) (status int, why string) {
 	status, why = http.StatusInternalServerError, "internal error" // if it panics
-	defer h.recovered(&c)
+	defer h.Bugs.Recover(c.panicked)
 	c.seen.Store(h.Watch.Now())
 	most := c.session.App().Settings().MaxMessageBytes
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit(most)))

@@ -95,11 +95,14 @@ func (c *conn) end(last []byte) {
 	c.out.Close(last)
 }
 
+// FrameLen implements outbox.Writer.
+func (c *conn) FrameLen(frames []byte) int { return protocol.FrameLen(frames) }
+
 // Slow implements outbox.Writer.
 func (c *conn) Slow() []byte {
 	c.closing.Store(true)
 	go func() {
-		defer c.recovered()
+		defer c.handler.Bugs.Recover(c.panicked)
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
 		c.leave(session.SlowConsumer)
 	}()
@@ -108,7 +111,7 @@ func (c *conn) Slow() []byte {
 
 // Due implements keepalive.Watched.
 func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
 	c.socket.resume()
 	if c.closing.Load() {
 		c.out.Abort(c.socket.cut)
@@ -167,7 +170,7 @@ func (c *conn) take(came []byte) {
 
 // takeEarly is take for what came with the handshake.
 func (c *conn) takeEarly(early []byte) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
 	c.take(early)
 }
 
@@ -215,20 +218,10 @@ func (c *conn) finish(e *ending) {
 	c.end(protocol.CloseFrame(e.code, e.reason))
 }
 
-// recovered is deferred around everything that a client can reach: a bug ends
-// that client's connection only. The reader sees the end, and cleans up.
-func (c *conn) recovered() {
-	p := recover()
-	if p == nil {
-		return
-	}
+// panicked ends the connection on which a bug was met, and no other. The reader sees
+// the end, and cleans up.
+func (c *conn) panicked() {
 	c.closing.Store(true)
 	c.out.Abort(c.socket.cut)
-	c.handler.panicked(p)
-	defer func() {
-		if p := recover(); p != nil { // a bug in leaving
-			c.handler.panicked(p)
-		}
-	}()
 	c.leave(session.Panic)
 }

@@ -17,17 +17,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"belfry/protocol"
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/door"
 	"belfry/server/keepalive"
-	"belfry/server/metrics"
 	"belfry/server/outbox"
 	"belfry/server/poller"
 	"belfry/server/refusals"
@@ -38,8 +37,8 @@ import (
 type Handler struct {
 	Admission *session.Admission
 	Watch     *keepalive.Watch
-	Metrics   *metrics.Metrics
 	Log       *slog.Logger
+	Bugs      *bugs.Log
 	// Budget bounds what may wait for connections.
 	Budget *outbox.Budget
 	// Pollers watch parked connections.
@@ -101,16 +100,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	}
 }
 
-// admit answers the handshake, and a client that is refused by that and a
-// reason. A bug in it ends this connection only: the reader finds it cut.
+// admit answers the handshake, and then greets the client, or tells it why it is
+// refused.
 func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response []byte) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
 	if refused != nil {
 		h.Admission.Reject("", refused)
 	}
 	c.out.Await() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
-		refused = h.guard(c, admit)
+		refused = admit(c)
 	}
 	c.out.Start(response)
 	due := never
@@ -127,24 +126,6 @@ func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *pro
 	default: // likewise Evict
 		c.session.Evict()
 	}
-}
-
-// guard admits. A bug in it ends this connection only, in the way of a refusal.
-func (h *Handler) guard(c *conn, admit func(*conn) *protocol.Error) (refused *protocol.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-			c.session = nil
-			refused = protocol.Errorf(closeInternalError, "internal error")
-		}
-	}()
-	return admit(c)
-}
-
-// panicked tells of a bug, in the function that recovers from it.
-func (h *Handler) panicked(p any) {
-	h.Metrics.Panics.Inc()
-	h.Log.Error("panic while serving a connection; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
 
 // subprotocols are those offered that mean this protocol. iOS clients offer

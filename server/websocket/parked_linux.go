@@ -99,41 +99,45 @@ func (p *parked) start(early []byte) {
 	if p.sealed != nil {
 		p.openEarly()
 	}
-	var err error
-	p.out.Locked(func() {
-		if !p.fdClosed && !p.watched && !p.paused {
-			p.watched = true
-			err = p.poller.Add(p.fd, p, p.wantsOut)
-		}
-	})
-	if err != nil {
+	if err := p.watch(); err != nil {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
 		p.gone()
 	}
 }
 
+// watch has the poller read, unless it does, or the connection is paused.
+func (p *parked) watch() error {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.fdClosed || p.watched || p.paused {
+		return nil
+	}
+	p.watched = true
+	return p.poller.Add(p.fd, p, p.wantsOut)
+}
+
 // pause implements socket.
 func (p *parked) pause() {
-	p.out.Locked(func() {
-		if p.watched && !p.fdClosed {
-			p.watched, p.paused = false, true
-			p.poller.Pause(p.fd)
-		}
-	})
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.watched && !p.fdClosed {
+		p.watched, p.paused = false, true
+		p.poller.Pause(p.fd)
+	}
 	p.handler.Watch.Earlier(p.slot, p.handler.Watch.Now()+1)
 }
 
 // resume implements socket.
 func (p *parked) resume() {
-	p.out.Locked(func() {
-		if !p.paused || p.fdClosed {
-			return
-		}
-		p.watched, p.paused = true, false
-		if p.poller.Add(p.fd, p, p.wantsOut) != nil {
-			p.cut()
-		}
-	})
+	p.out.Lock()
+	defer p.out.Unlock()
+	if !p.paused || p.fdClosed {
+		return
+	}
+	p.watched, p.paused = true, false
+	if p.poller.Add(p.fd, p, p.wantsOut) != nil {
+		p.cut()
+	}
 }
 
 // TryWrite implements outbox.Writer.
@@ -236,16 +240,23 @@ func (p *parked) cut() {
 
 // Ready implements poller.Handler.
 func (p *parked) Ready(events poller.Events) {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	if events.Writable() {
-		if p.sealed != nil {
-			p.out.Locked(p.flushRecords)
-		}
-		p.out.Flush()
+		p.flush()
 	}
 	if events.Readable() {
 		p.read()
 	}
+}
+
+// flush writes what is left: records, and then what waits.
+func (p *parked) flush() {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.sealed != nil {
+		p.flushRecords()
+	}
+	p.out.FlushLocked()
 }
 
 func (p *parked) read() {
@@ -269,7 +280,7 @@ func (p *parked) read() {
 
 // openEarly is open for what the TLS connection has read already.
 func (p *parked) openEarly() {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	p.open(nil, make([]byte, 512))
 }
 
@@ -288,7 +299,7 @@ func (p *parked) open(b, opened []byte) {
 		}
 		// Reading may have written: a key update is answered (RFC 8446 section 4.6.3).
 		if blocked, _ := p.sealed.socket.flush(); blocked {
-			p.out.Locked(p.flushRecords)
+			p.flush()
 		}
 		return
 	}

@@ -26,7 +26,7 @@ func TestLastRecords(t *testing.T) {
 	s := &tlsSocket{parked: true, fd: fds[0], out: make([]byte, records)}
 	defer s.close()
 	p := &parked{fd: fds[0], sealed: &sealed{socket: s}, ending: true}
-	p.out.Locked(p.flushRecords)
+	p.flush()
 	if !p.wantsOut {
 		t.Fatal("the poller does not look for room while records are left")
 	}
@@ -40,7 +40,7 @@ func TestLastRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.out.Locked(p.flushRecords)
+		p.flush()
 	}
 	if got != records || p.wantsOut {
 		t.Errorf("%d bytes of %d came; the poller looks for room: %v", got, records, p.wantsOut)
