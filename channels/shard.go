@@ -102,7 +102,12 @@ func (s *shard) remove(sub *Subscription) {
 	}
 }
 
+// move fills a gap. from may be the gap itself, where what has just been moved away
+// still is: then there is nothing to do.
 func (s *shard) move(from, to int32) {
+	if from == to {
+		return
+	}
 	s.subs[to] = s.subs[from]
 	s.subs[to].pos = to
 }

@@ -117,11 +117,12 @@ func (c *conn) take(r *receiver) step {
 		return part
 	}
 	c.begin(r)
+	begun := len(r.lines)
 	if !r.polling || len(r.lines) == 0 {
 		r.taking = true
 		c.out.FlushLocked()
 		r.taking = false
-		c.addSigns(r)
+		c.addSigns(r, len(r.lines) == begun)
 	}
 	now := c.handler.Watch.Now()
 	if len(r.lines) > 0 {
@@ -152,9 +153,9 @@ func (c *conn) begin(r *receiver) {
 	}
 }
 
-// addSigns adds the signs of life that are due, and that messages are not.
-func (c *conn) addSigns(r *receiver) {
-	silent := len(r.lines) == 0
+// addSigns adds the signs of life that are due, and that messages are not: silent
+// says that there are none.
+func (c *conn) addSigns(r *receiver, silent bool) {
 	if c.beat && !c.removed && (silent || !r.polling) { // the end of a poll is answered anyway
 		r.add(protocol.HeartbeatLine)
 	}
