@@ -187,7 +187,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Budget:    s.budget,
 		Capacity:  s.capacity,
 	}
-	s.http = s.newHTTP(door.Busy(s.routes()))
+	s.http = s.newHTTP(door.Serve(s.routes()))
 	s.http.ConnContext = door.ConnContext
 	if s.accepted, err = s.accept(); err != nil {
 		return nil, err
@@ -219,6 +219,7 @@ func (s *Server) api() *api.API {
 		Refusals:        s.refusals,
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
+		Authorized:      door.Authorized,
 	}
 }
 

@@ -64,11 +64,24 @@ func New(limits Limits) *Capacity {
 
 // Guest is a connection that is no client, and can make room for another one.
 type Guest interface {
-	// Dismiss closes the connection unless a request is being served. It leaves one
-	// alone that has been idle for less than a second, but not with anyway. It is
-	// called without a lock, maybe when the connection has become something else.
-	Dismiss(anyway bool) (dismissed bool)
+	// Dismiss closes the connection if it is as idle as that. It is called without a
+	// lock, maybe when the connection has become something else.
+	Dismiss(Idleness) (dismissed bool)
 }
+
+// Idleness says which guests may be dismissed. None is, whose request is authorized
+// and being served.
+type Idleness uint8
+
+const (
+	// Stranger is a guest that has had no authorized request for longer than a
+	// second, since it came.
+	Stranger Idleness = iota
+	// Idle is a guest whose last authorized request ended more than a second ago.
+	Idle
+	// Any is whatever else has no request.
+	Any
+)
 
 // Place is held by one connection, or by one session of the fallback. Its methods
 // may be called concurrently.
@@ -100,12 +113,22 @@ func (c *Capacity) Open() (*Place, *protocol.Error) {
 	return p, nil
 }
 
-// Pass says that net/http serves a visitor's connection from here on.
-func (p *Place) Pass(g Guest) {
+// Lend says that another guest has a visitor's connection.
+func (p *Place) Lend(g Guest) {
 	c := p.capacity
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.kind == Visitor {
+		c.guests[p] = g
+	}
+}
+
+// Pass says that net/http serves a visitor's connection from here on.
+func (p *Place) Pass() {
+	c := p.capacity
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.guests[p]; p.kind == Visitor {
 		c.move(p, HTTP)
 		c.guests[p] = g
 	}
@@ -129,15 +152,17 @@ func (p *Place) Serve() (refused *protocol.Error, told bool) {
 	return refused, true
 }
 
-// Refuse says that a client is refused for another reason: it stays to be told,
-// and does not count as a client.
-func (p *Place) Refuse() {
+// Refuse says that a client is refused for another reason, and does not count as a
+// client. told is false if it must not stay to be told, as too many do.
+func (p *Place) Refuse() (told bool) {
 	c := p.capacity
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	told = c.counts[Refused] < maxRefused || p.kind == Refused
 	if p.kind == Client {
 		c.move(p, Refused)
 	}
+	return told
 }
 
 // Leave gives the place back, once however often it is called.
@@ -185,15 +210,18 @@ func (c *Capacity) Room() bool {
 	return c.limits.Descriptors == 0 || c.sum(Kinds) < c.limits.Descriptors
 }
 
-// MakeRoom dismisses guests that are idle, that many at most. Their places are given
-// back before long.
+// MakeRoom dismisses guests, that many at most, and strangers first. Their places are
+// given back before long.
 func (c *Capacity) MakeRoom(most int) {
-	for _, g := range c.all(Visitor, HTTP) {
-		if most == 0 {
-			return
-		}
-		if g.Dismiss(false) {
-			most--
+	guests := c.all(Visitor, HTTP)
+	for _, idleness := range []Idleness{Stranger, Idle} {
+		for _, g := range guests {
+			if most == 0 {
+				return
+			}
+			if g.Dismiss(idleness) {
+				most--
+			}
 		}
 	}
 }
@@ -201,7 +229,7 @@ func (c *Capacity) MakeRoom(most int) {
 // Dismiss has all visitors go who have no request.
 func (c *Capacity) Dismiss() {
 	for _, g := range c.all(Visitor) {
-		g.Dismiss(true)
+		g.Dismiss(Any)
 	}
 }
 

@@ -10,14 +10,14 @@ import (
 	"belfry/protocol"
 )
 
-// guest is dismissed if it is idle.
+// guest is dismissed if it is as idle as that.
 type guest struct {
-	idle      bool
+	idleness  Idleness
 	dismissed int
 }
 
-func (g *guest) Dismiss(anyway bool) bool {
-	if !anyway && !g.idle {
+func (g *guest) Dismiss(i Idleness) bool {
+	if i < g.idleness || g.dismissed > 0 {
 		return false
 	}
 	g.dismissed++
@@ -89,7 +89,9 @@ func TestRefused(t *testing.T) {
 	if e, told := p.Serve(); e == nil || told {
 		t.Errorf("refused: %v, told: %t", e, told)
 	}
-	first.Refuse()
+	if first.Refuse() {
+		t.Error("one more is told")
+	}
 	if e, _ := p.Serve(); e != nil {
 		t.Errorf("refused: %v", e)
 	}
@@ -107,7 +109,7 @@ func TestRefused(t *testing.T) {
 // make room.
 func TestRoom(t *testing.T) {
 	c := New(Limits{Descriptors: 4})
-	busy, idle, visitor := new(guest), &guest{idle: true}, &guest{idle: true}
+	busy, idle, visitor := &guest{idleness: Any}, &guest{idleness: Idle}, &guest{idleness: Stranger}
 	client := c.Enter(HTTP, idle)
 	if e, _ := client.Serve(); e != nil {
 		t.Fatal(e)
@@ -128,9 +130,12 @@ func TestRoom(t *testing.T) {
 	if c.Room() {
 		t.Error("there is room for one more")
 	}
-	c.MakeRoom(1)
-	if idle.dismissed+visitor.dismissed != 1 || busy.dismissed > 0 {
-		t.Errorf("dismissed: idle %d, visitor %d, busy %d", idle.dismissed, visitor.dismissed, busy.dismissed)
+	for most, want := range [][3]int{{0, 0, 0}, {1, 0, 0}, {1, 1, 0}, {1, 1, 0}} {
+		visitor.dismissed, idle.dismissed = 0, 0
+		c.MakeRoom(most)
+		if got := [3]int{visitor.dismissed, idle.dismissed, busy.dismissed}; got != want {
+			t.Errorf("to make room for %d, a visitor, an idle one and a busy one are dismissed %v times, want %v", most, got, want)
+		}
 	}
 	left.Leave()
 	if !c.Room() {
@@ -138,7 +143,7 @@ func TestRoom(t *testing.T) {
 	}
 	visitor.dismissed = 0
 	c.Dismiss()
-	at.Pass(visitor)
+	at.Pass()
 	c.Dismiss()
 	if visitor.dismissed != 1 {
 		t.Errorf("a visitor was dismissed %d times", visitor.dismissed)
@@ -168,12 +173,12 @@ func TestWait(t *testing.T) {
 			}
 		})
 	}
-	places[0].Pass(nil)
+	places[0].Pass()
 	for _, p := range slices.Backward(places) {
 		p.Leave()
 	}
 	waiting.Wait()
-	places[0].Pass(nil)
+	places[0].Pass()
 	places[0].Refuse()
 	if n := c.sum(Kinds); n != 0 {
 		t.Errorf("%d came back", n)

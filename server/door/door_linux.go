@@ -224,16 +224,16 @@ func (d *Door) closeListener() {
 func (d *Door) enter(fd int, from unix.Sockaddr) {
 	v := &visitor{door: d, fd: fd, poller: d.Pollers.Pick(fd), remote: address(from)}
 	defer d.Bugs.Recover(v.panicked)
-	v.seen.Store(d.watch.Now())
+	v.begin(d.watch.Now(), false)
 	v.place = d.capacity.Enter(capacity.Visitor, v)
-	d.watch.Add(v, &v.slot, v.seen.Load()+seconds(d.Head)+1)
+	d.watch.Add(v, &v.slot, v.since.Load()+seconds(d.Head)+1)
 	if err := v.poller.Add(fd, v, false); err != nil {
 		d.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
 		return
 	}
 	if d.closing.Load() { // close may have looked for visitors before
-		v.Dismiss(true)
+		v.Dismiss(capacity.Any)
 	}
 }
 

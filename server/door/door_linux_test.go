@@ -333,34 +333,46 @@ func TestNoDescriptors(t *testing.T) {
 	c.expect("b")
 }
 
-// Connections that are all that may be open wait until there is room, and a request
-// that is being served is not what makes room.
+// Connections that are all that may be open wait until there is room. Strangers make
+// it, also those who do not finish a request or do not read its answer, and not who is
+// authorized.
 func TestNoRoom(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/wait") {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/wait"):
+			Authorized(w, r)
 			entered <- struct{}{}
 			<-release
+		case strings.HasSuffix(r.URL.Path, "/long"):
+			long(w, r)
+			return
 		}
 		echo(w, r)
-	}), func(d *Door) { d.capacity = capacity.New(capacity.Limits{Descriptors: 3}) })
-	served, half := h.dial(t), h.dial(t)
+	}), func(d *Door) { d.capacity = capacity.New(capacity.Limits{Descriptors: 5}) })
+	served, head, body, unread, silent := h.dial(t), h.dial(t), h.dial(t), h.dial(t), h.dial(t)
 	served.send(lines("GET /wait HTTP/1.1", "Host: a"))
 	<-entered
-	half.send("POST /apps/1/events HTTP/1.1\r\n")
-	silent := h.dial(t)
+	head.send("POST /apps/1/events HTTP/1.1\r\n")
+	body.send(lines("POST /body HTTP/1.1", "Host: a", "Content-Length: 2") + "x")
+	unread.send(request("long", ""))
 	eventually(t, "all places are taken", func() bool { return !h.capacity.Room() })
 	next := h.dial(t)
 	next.send(request("1/events", "a"))
 	next.expect("a")
-	for _, c := range []*client{half, silent} {
+	for _, c := range []*client{head, silent} {
 		c.expectEnd()
 	}
+	if n, err := io.Copy(io.Discard, unread); n >= longAnswer {
+		t.Errorf("%d bytes were sent, error %v", n, err)
+	}
+	_, _ = io.Copy(io.Discard, body) // it ends
 	if h.acceptErrors() == 0 {
 		t.Error("nothing is counted")
 	}
 	close(release)
 	served.expect("")
+	eventually(t, "those who are left are counted", func() bool { return h.capacity.Count(capacity.Visitor)+h.capacity.Count(capacity.HTTP) == 2 })
 }
 
 func (d *Door) acceptErrors() float64 {

@@ -63,21 +63,33 @@ func (i *Intake) starved(err error) {
 // a door. Unless the listener is to speak TLS, a client that does is told of in the
 // log.
 func (i *Intake) Listen(l net.Listener, secure bool) net.Listener {
-	return listener{l, i, secure}
+	closed, cancel := context.WithCancel(context.Background())
+	return listener{l, i, secure, closed, cancel}
 }
 
 type listener struct {
 	net.Listener
 	intake *Intake
 	secure bool
+	closed context.Context // ends when it is closed
+	cancel context.CancelFunc
+}
+
+// Close implements net.Listener.
+func (l listener) Close() error {
+	l.cancel()
+	return l.Listener.Close()
 }
 
 // Accept implements net.Listener.
 func (l listener) Accept() (net.Conn, error) {
 	i := l.intake
-	if !i.capacity.Room() {
+	for !i.capacity.Room() && l.closed.Err() == nil { // connections wait meanwhile
 		i.short(errNoRoom)
-		time.Sleep(retryAccept) // connections wait meanwhile
+		select {
+		case <-time.After(retryAccept):
+		case <-l.closed.Done():
+		}
 	}
 	nc, err := l.Listener.Accept()
 	if err != nil {
@@ -94,13 +106,13 @@ func (l listener) Accept() (net.Conn, error) {
 	if !l.secure {
 		c.refusals = i.refusals
 	}
-	c.seen.Store(i.watch.Now())
+	c.begin(i.watch.Now(), false)
 	c.place = i.capacity.Enter(capacity.HTTP, c)
 	return c, nil
 }
 
 // ConnContext is the hook of an http.Server that serves an Intake's connections by
-// way of [Busy].
+// way of [Serve].
 func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 	if c := Counted(nc); c != nil {
 		return context.WithValue(ctx, connKey{}, c)
@@ -110,14 +122,26 @@ func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 
 type connKey struct{}
 
-// Busy keeps connections whose request a handler serves from being dismissed.
-func Busy(h http.Handler) http.Handler {
+// Serve returns a handler that serves by h, which says by [Authorized] whose
+// connections are not to be dismissed meanwhile.
+func Serve(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*Conn); ok && c.state.CompareAndSwap(idle, busy) {
+		if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
 			defer c.rest()
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// Authorized says that a request is signed by an application's secret, or is that of
+// a client that was admitted: its connection is not dismissed while it is being
+// served, and afterwards behind those that have had none.
+func Authorized(w http.ResponseWriter, r *http.Request) {
+	if at, ok := w.(interface{ authorize() }); ok {
+		at.authorize()
+	} else if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
+		c.state.CompareAndSwap(idle, busy)
+	}
 }
 
 // Place returns the place of the connection by which a request came, nil if that is

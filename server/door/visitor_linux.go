@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +29,7 @@ type visitor struct {
 	place  *capacity.Place
 	remote netip.AddrPort
 
-	served atomic.Bool   // once at least
-	seen   atomic.Uint32 // when it came, or its last request, by the watch's clock
+	leisure
 
 	mu   sync.Mutex // guards the following
 	gone bool       // the descriptor is closed, or somebody else's
@@ -39,10 +37,12 @@ type visitor struct {
 
 // Due implements keepalive.Watched.
 func (v *visitor) Due(now keepalive.Time) keepalive.Time {
-	if v.served.Load() {
-		if due := v.seen.Load() + seconds(v.door.Idle) + 1; due > now {
-			return due
-		}
+	limit := v.door.Head
+	if v.authorized.Load() {
+		limit = v.door.Idle
+	}
+	if due := v.since.Load() + seconds(limit) + 1; due > now {
+		return due
 	}
 	v.endRequests()
 	return never
@@ -63,8 +63,8 @@ func (v *visitor) endRequests() (ended bool) {
 }
 
 // Dismiss implements capacity.Guest.
-func (v *visitor) Dismiss(anyway bool) bool {
-	return (anyway || !justNow(v.seen.Load(), v.door.watch)) && v.endRequests()
+func (v *visitor) Dismiss(i capacity.Idleness) bool {
+	return v.is(i, v.door.watch.Now()) && v.endRequests()
 }
 
 // leave ends watching the visitor, whose descriptor and place are the caller's from
@@ -125,12 +125,19 @@ func (v *visitor) Ready(poller.Events) {
 func (v *visitor) handOver(read []byte) {
 	v.poller.Pause(v.fd)
 	v.leave()
-	go v.pass(read, nil, false) // as a poller does not wait
+	go v.pass(read, unsent{}) // as a poller does not wait
+}
+
+// unsent is what is left of an answer.
+type unsent struct {
+	rest       []byte
+	last       bool // it is the connection's last
+	authorized bool
 }
 
 // pass has net/http serve the connection, once what is left of an answer is
 // written, unless that was its last. The visitor has left.
-func (v *visitor) pass(read, unsent []byte, last bool) {
+func (v *visitor) pass(read []byte, u unsent) {
 	d := v.door
 	nc, err := connection(v.fd)
 	if err != nil {
@@ -140,14 +147,18 @@ func (v *visitor) pass(read, unsent []byte, last bool) {
 	}
 	c := &Conn{TCPConn: nc, place: v.place, watch: d.watch, unread: read, refusals: d.refusals}
 	defer d.Bugs.Recover(func() { c.Close() })
-	c.seen.Store(d.watch.Now())
-	if len(unsent) > 0 {
+	c.begin(v.since.Load(), v.authorized.Load())
+	if u.authorized {
+		c.state.Store(busy)
+	}
+	c.place.Lend(c)
+	if len(u.rest) > 0 {
 		cut := context.AfterFunc(d.passing, func() { c.Close() })
 		err := nc.SetWriteDeadline(time.Now().Add(d.Write))
 		if err == nil {
-			_, err = nc.Write(unsent)
+			_, err = nc.Write(u.rest)
 		}
-		if !cut() || err != nil || last {
+		if !cut() || err != nil || u.last {
 			c.Close()
 			return
 		}
@@ -155,8 +166,9 @@ func (v *visitor) pass(read, unsent []byte, last bool) {
 			_ = nc.CloseRead() // net/http waits for no other request
 		}
 	}
+	c.rest()
 	d.pass(c)
-	c.place.Pass(c) // now that net/http knows of it, nobody else waits for it
+	c.place.Pass() // now that net/http knows of it, nobody else waits for it
 }
 
 // connection makes Go's of a descriptor, which it closes.
@@ -189,8 +201,6 @@ func (v *visitor) upgrade(b []byte, f form) {
 	case len(w.early) > 0:
 		v.handOver(bytes.Clone(b))
 	default:
-		v.seen.Store(v.door.watch.Now())
-		v.served.Store(true)
 		v.reply(&w.answer, false)
 	}
 }
@@ -203,8 +213,6 @@ func (v *visitor) request(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	v.seen.Store(v.door.watch.Now())
-	v.served.Store(true)
 	w := &answer{header: make(http.Header)}
 	quick := v.door.Quick(r)
 	if quick {
@@ -242,6 +250,9 @@ func (v *visitor) resume() {
 // reply writes the answer, and returns whether the connection goes on here.
 func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	last = last || v.door.closing.Load()
+	if w.authorized {
+		v.begin(v.door.watch.Now(), true)
+	}
 	b := answers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= maxKeptAnswer {
@@ -258,7 +269,7 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	case err == unix.EAGAIN || err == nil && n < b.Len():
 		v.poller.Pause(v.fd)
 		v.leave()
-		go v.pass(nil, bytes.Clone(b.Bytes()[n:]), last)
+		go v.pass(nil, unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized})
 	case err != nil || last:
 		v.close()
 	default:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/door"
 	"belfry/server/session"
 )
 
@@ -49,6 +50,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 		out.write(appendGoodbye([]byte(protocol.OpenLine), refused))
 		return
 	}
+	door.Authorized(w, r)
 	c.serve(r.Context(), rec, out)
 }
 

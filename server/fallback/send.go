@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"belfry/protocol"
+	"belfry/server/door"
 	"belfry/server/metrics"
 )
 
@@ -23,6 +24,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusNotFound, "no such session: it has ended, or it is not this client's")
 		return
 	}
+	door.Authorized(w, r)
 	status, why := h.handle(c, w, r)
 	if why != "" {
 		h.refuse(w, r, status, why)

@@ -50,7 +50,7 @@ type socket interface {
 	cut()
 	// pause stops reading for about a second. The reader calls it.
 	pause()
-	// resume ends a pause. It is called in the sweep.
+	// resume ends a pause. It is called in the sweep, and when the connection is closing.
 	resume()
 	// start begins reading. early are bytes that came with the handshake.
 	start(early []byte)
@@ -92,6 +92,7 @@ func farewell(e *protocol.Error) []byte {
 func (c *conn) end(last []byte) {
 	c.closing.Store(true)
 	c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
+	c.socket.resume() // to see the peer's end
 	c.out.Close(last)
 }
 
@@ -104,6 +105,7 @@ func (c *conn) Slow() []byte {
 	go func() {
 		defer c.handler.Bugs.Recover(c.panicked)
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
+		c.socket.resume()
 		c.leave(session.SlowConsumer)
 	}()
 	return farewell(session.TooSlow)

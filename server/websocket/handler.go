@@ -119,8 +119,11 @@ func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *pro
 	h.Watch.Add(c, &c.slot, due)
 	switch {
 	case refused != nil:
-		c.place.Refuse()
+		told := c.place.Refuse()
 		c.Close(refused)
+		if !told {
+			c.out.Abort(c.socket.cut) // behind what the socket has taken
+		}
 	case h.Capacity.Closed(): // Drain may have looked for it before it was watched
 		c.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict

@@ -56,7 +56,11 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	if err != nil {
 		return nil, nil, err
 	}
-	early = counted.Take()
+	early, ok := counted.Take()
+	if !ok {
+		unix.Close(fd)
+		return nil, nil, net.ErrClosed
+	}
 	counted.TCPConn.Close() // the duplicate keeps the connection; Go's poller is rid of it
 	if s != nil {
 		s.socket.park(fd)
@@ -135,7 +139,8 @@ func (p *parked) resume() {
 		return
 	}
 	p.watched, p.paused = true, false
-	if p.poller.Add(p.fd, p, p.wantsOut) != nil {
+	if err := p.poller.Add(p.fd, p, p.wantsOut); err != nil {
+		p.handler.Log.Error("cannot watch a connection; it is cut", "error", err)
 		p.cut()
 	}
 }
@@ -233,8 +238,13 @@ func (p *parked) Finish(err error) {
 }
 
 func (p *parked) cut() {
-	if !p.fdClosed {
-		_ = unix.Shutdown(p.fd, unix.SHUT_RDWR)
+	if p.fdClosed {
+		return
+	}
+	_ = unix.Shutdown(p.fd, unix.SHUT_RDWR)
+	if p.paused { // the poller has to see it
+		p.watched, p.paused = true, false
+		_ = p.poller.Add(p.fd, p, false) // fails for want of memory at most
 	}
 }
 
@@ -300,6 +310,10 @@ func (p *parked) open(b, opened []byte) {
 		// Reading may have written: a key update is answered (RFC 8446 section 4.6.3).
 		if blocked, _ := p.sealed.socket.flush(); blocked {
 			p.flush()
+		}
+		if p.sealed.socket.stuffed() {
+			p.leave(session.SlowConsumer)
+			p.gone()
 		}
 		return
 	}

@@ -46,3 +46,30 @@ func TestLastRecords(t *testing.T) {
 		t.Errorf("%d bytes of %d came; the poller looks for room: %v", got, records, p.wantsOut)
 	}
 }
+
+// A client that has TLS answer it without reading that is found out.
+func TestUnreadRecords(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := os.NewFile(uintptr(fds[1]), "peer")
+	defer peer.Close()
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		t.Fatal(err)
+	}
+	s := &tlsSocket{parked: true, fd: fds[0]}
+	defer s.close()
+	record := make([]byte, 1<<10)
+	for n := 0; !s.stuffed(); n++ {
+		if _, err := s.Write(record); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.out) > maxUnsentRecords+len(record) {
+			t.Fatalf("%d bytes wait", len(s.out))
+		}
+	}
+	if _, err := s.Write(record); err == nil {
+		t.Error("one more is taken")
+	}
+}

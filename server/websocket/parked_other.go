@@ -27,6 +27,9 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	if counted == nil {
 		return newBlocking(h, nc, place), nil, nil
 	}
-	early = counted.Take()
+	early, ok := counted.Take()
+	if !ok {
+		return nil, nil, net.ErrClosed
+	}
 	return newBlocking(h, nc, place), early, nil
 }
