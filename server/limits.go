@@ -10,16 +10,11 @@ const (
 	requestFiles = 96
 )
 
-// limits is what is configured, or what the descriptors allow: one client more than
-// that is told to come back (4100), where without a descriptor it could be told
-// nothing, and a publish could not come in.
+// limits leaves descriptors free beyond those of clients, so that a client over the
+// limit can be told (4100) and a publish can still come in.
 func (s *Server) limits() capacity.Limits {
 	files, most := fileLimit(), s.config.Server.MaxConnections
 	limits := capacity.Limits{Clients: most, Descriptors: files - min(ownFiles, files/8), Reserve: min(requestFiles, files/4)}
-	to := limits.Descriptors - limits.Reserve
-	if most > 0 && (to == 0 || most < to) {
-		to = most
-	}
-	s.log.Info("connections are limited", "to", to, "file_descriptors", files, "max_connections", most)
+	s.log.Info("connections are limited", "to", limits.MaxClients(), "file_descriptors", files, "max_connections", most)
 	return limits
 }

@@ -257,7 +257,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var running sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3) // of all who send
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
 			err := server.Serve(listener)
@@ -335,7 +335,7 @@ func (s *Server) drainClients(ctx context.Context) {
 		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
 		defer cancel()
 	}
-	s.capacity.Close(session.Restarting)
+	s.capacity.RefuseClients(session.Restarting)
 	var clients sync.WaitGroup
 	clients.Go(func() { s.websocket.Drain(ctx) })
 	clients.Go(func() { s.fallback.Drain(ctx) })

@@ -30,7 +30,7 @@ func (k Kind) String() string {
 	return [...]string{"visitor", "http", "client", "refused", "session", "left"}[k]
 }
 
-// Kinds are those of connections.
+// Kinds are the kinds that hold a descriptor: all but Session.
 var Kinds = []Kind{Visitor, HTTP, Client, Refused}
 
 // maxRefused is how many clients that find no capacity are told so at a time. They
@@ -46,6 +46,15 @@ type Limits struct {
 	Descriptors, Reserve int
 }
 
+// MaxClients is how many clients may be served at a time; 0 is no limit.
+func (l Limits) MaxClients() int {
+	files := l.Descriptors - l.Reserve
+	if l.Clients > 0 && (files == 0 || l.Clients < files) {
+		return l.Clients
+	}
+	return files
+}
+
 // Capacity has places for connections. Its methods may be called concurrently.
 type Capacity struct {
 	limits Limits
@@ -53,7 +62,7 @@ type Capacity struct {
 	mu      sync.Mutex // guards the following, and Place.kind
 	counts  [left]int
 	guests  map[*Place]Guest
-	closed  *protocol.Error // why there is no place for another client
+	reason  *protocol.Error // why there is no place for another client
 	emptied chan struct{}   // closed when there are none of a kind any more; nil while nobody waits
 }
 
@@ -79,8 +88,6 @@ const (
 	Stranger Idleness = iota
 	// Idle is a guest whose last authorized request ended more than a second ago.
 	Idle
-	// Any is whatever else has no request.
-	Any
 )
 
 // Place is held by one connection, or by one session of the fallback. Its methods
@@ -100,9 +107,9 @@ func (c *Capacity) Enter(k Kind, g Guest) *Place {
 	return p
 }
 
-// Open takes a place for a session of the fallback, or returns what to tell its
+// EnterSession takes a place for a session of the fallback, or returns what to tell its
 // client.
-func (c *Capacity) Open() (*Place, *protocol.Error) {
+func (c *Capacity) EnterSession() (*Place, *protocol.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.refusal(); e != nil {
@@ -144,7 +151,7 @@ func (p *Place) Serve() (refused *protocol.Error, told bool) {
 	switch {
 	case refused == nil:
 		c.move(p, Client)
-	case c.closed == nil && c.counts[Refused] >= maxRefused:
+	case c.reason == nil && c.counts[Refused] >= maxRefused:
 		return refused, false
 	default:
 		c.move(p, Refused)
@@ -191,16 +198,17 @@ func (c *Capacity) move(p *Place, to Kind) {
 
 // refusal is why there is no place for another client, nil if there is. mu is held.
 func (c *Capacity) refusal() *protocol.Error {
-	clients := c.counts[Client] + c.counts[Session]
-	switch most := c.limits.Descriptors - c.limits.Reserve; {
-	case c.closed != nil:
-		return c.closed
-	case c.limits.Clients > 0 && clients >= c.limits.Clients:
-		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", c.limits.Clients)
-	case c.limits.Descriptors > 0 && clients >= most:
-		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections, for want of file descriptors", most)
+	// A session counts, too: the request that receives for it holds a descriptor.
+	clients, most := c.counts[Client]+c.counts[Session], c.limits.MaxClients()
+	switch {
+	case c.reason != nil:
+		return c.reason
+	case most == 0 || clients < most:
+		return nil
+	case most == c.limits.Clients:
+		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", most)
 	}
-	return nil
+	return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections, for want of file descriptors", most)
 }
 
 // Room says whether there is a descriptor for another connection.
@@ -226,13 +234,6 @@ func (c *Capacity) MakeRoom(most int) {
 	}
 }
 
-// Dismiss has all visitors go who have no request.
-func (c *Capacity) Dismiss() {
-	for _, g := range c.all(Visitor) {
-		g.Dismiss(Any)
-	}
-}
-
 // all are the guests of some kinds, in no order.
 func (c *Capacity) all(kinds ...Kind) (guests []Guest) {
 	c.mu.Lock()
@@ -252,18 +253,18 @@ func (c *Capacity) Count(k Kind) int {
 	return c.counts[k]
 }
 
-// Close has clients refused from here on, for that reason.
-func (c *Capacity) Close(reason *protocol.Error) {
+// RefuseClients has clients refused from here on, for that reason.
+func (c *Capacity) RefuseClients(reason *protocol.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = reason
+	c.reason = reason
 }
 
-// Closed says whether Close was called.
-func (c *Capacity) Closed() bool {
+// RefusesClients says whether RefuseClients was called.
+func (c *Capacity) RefusesClients() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closed != nil
+	return c.reason != nil
 }
 
 // Wait returns when no place of these kinds is taken. The error is that of a context

@@ -46,7 +46,7 @@ func TestClients(t *testing.T) {
 					p = c.Enter(HTTP, nil)
 					e, _ = p.Serve()
 				} else {
-					p, e = c.Open()
+					p, e = c.EnterSession()
 				}
 				switch {
 				case e == nil:
@@ -64,10 +64,10 @@ func TestClients(t *testing.T) {
 		p := <-places
 		p.Leave()
 		p.Leave()
-		if _, e := c.Open(); e != nil {
+		if _, e := c.EnterSession(); e != nil {
 			t.Errorf("%+v: a place that was given back is not given again: %v", limits, e)
 		}
-		if _, e := c.Open(); e == nil && want < 30 {
+		if _, e := c.EnterSession(); e == nil && want < 30 {
 			t.Errorf("%+v: a place was given back twice", limits)
 		}
 	}
@@ -96,11 +96,11 @@ func TestRefused(t *testing.T) {
 		t.Errorf("refused: %v", e)
 	}
 	reason := &protocol.Error{Code: protocol.CodeReconnect}
-	c.Close(reason)
+	c.RefuseClients(reason)
 	if e, told := c.Enter(HTTP, nil).Serve(); e != reason || !told {
 		t.Errorf("refused: %v, told: %t", e, told)
 	}
-	if _, e := c.Open(); e != reason {
+	if _, e := c.EnterSession(); e != reason {
 		t.Errorf("refused: %v", e)
 	}
 }
@@ -109,7 +109,7 @@ func TestRefused(t *testing.T) {
 // make room.
 func TestRoom(t *testing.T) {
 	c := New(Limits{Descriptors: 4})
-	busy, idle, visitor := &guest{idleness: Any}, &guest{idleness: Idle}, &guest{idleness: Stranger}
+	busy, idle, visitor := &guest{idleness: Idle + 1}, &guest{idleness: Idle}, &guest{idleness: Stranger}
 	client := c.Enter(HTTP, idle)
 	if e, _ := client.Serve(); e != nil {
 		t.Fatal(e)
@@ -118,7 +118,7 @@ func TestRoom(t *testing.T) {
 	if idle.dismissed > 0 {
 		t.Error("a client was dismissed")
 	}
-	if _, e := c.Open(); e != nil {
+	if _, e := c.EnterSession(); e != nil {
 		t.Fatal(e)
 	}
 	c.Enter(HTTP, busy)
@@ -141,12 +141,9 @@ func TestRoom(t *testing.T) {
 	if !c.Room() {
 		t.Error("there is no room when one has left")
 	}
-	visitor.dismissed = 0
-	c.Dismiss()
 	at.Pass()
-	c.Dismiss()
-	if visitor.dismissed != 1 {
-		t.Errorf("a visitor was dismissed %d times", visitor.dismissed)
+	if c.Count(Visitor) != 0 || c.Count(HTTP) != 2 {
+		t.Errorf("%d visitors, %d of net/http", c.Count(Visitor), c.Count(HTTP))
 	}
 }
 

@@ -87,18 +87,19 @@ func (c *Conn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// Counted returns the connection. Those that embed one have it too.
+// Counted finds the Conn inside a type that embeds it, such as the socket below TLS.
 func (c *Conn) Counted() *Conn { return c }
 
 // Take says that whoever serves the request closes the connection, and gives back its
 // place. It returns what was read ahead; ok is false if the connection was dismissed.
 func (c *Conn) Take() (unread []byte, ok bool) {
 	ok = c.state.CompareAndSwap(idle, taken) || c.state.CompareAndSwap(busy, taken)
-	return c.unread, ok
+	unread, c.unread = c.unread, nil
+	return unread, ok
 }
 
-// rest is the end of a request.
-func (c *Conn) rest() {
+// requestDone is the end of a request.
+func (c *Conn) requestDone() {
 	if c.state.Load() == busy {
 		c.begin(c.watch.Now(), true)
 		c.state.CompareAndSwap(busy, idle)

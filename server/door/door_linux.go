@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,16 +38,14 @@ type Door struct {
 	Head, Idle, Write time.Duration
 
 	listener net.Listener
-	fd       int // the listener's, of our own
 	poller   *poller.Poller
-	unusual  chan net.Conn   // for net/http
-	passing  context.Context // ends when net/http takes no more
-	shut     context.CancelFunc
-	closing  atomic.Bool   // nothing is accepted any more
-	deaf     chan struct{} // closed with the descriptor of the listener
+	toHTTP   chan net.Conn
+	httpEnd  context.Context // ends when net/http takes no more
+	endHTTP  context.CancelCauseFunc
+	closing  atomic.Bool // nothing is accepted any more
 
-	mu        sync.Mutex // guards the following, and use of the listener's descriptor
-	accepting bool       // the poller watches it
+	mu sync.Mutex // held while connections are accepted, so that fd is not closed meanwhile
+	fd int        // the listener's, of our own; -1 once it is closed
 }
 
 // Prepare takes a listener over, and accepts nothing yet. The result is the
@@ -59,16 +56,15 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 	if !ok {
 		return nil, errors.New("door: not a TCP listener")
 	}
-	fd, err := duplicate(tcp)
+	fd, err := poller.Duplicate(tcp)
 	if err != nil {
 		return nil, err
 	}
 	// Go sets this for each connection, whatever comes of it; ours inherit it.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	d.listener, d.fd, d.poller = l, fd, d.Pollers.Pick(fd)
-	d.unusual = make(chan net.Conn)
-	d.passing, d.shut = context.WithCancel(context.Background())
-	d.deaf = make(chan struct{})
+	d.toHTTP = make(chan net.Conn)
+	d.httpEnd, d.endHTTP = context.WithCancelCause(context.Background())
 	return handedOver{d}, nil
 }
 
@@ -76,26 +72,10 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 func (d *Door) Open() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing.Load() {
+	if d.fd < 0 {
 		return nil
 	}
-	err := d.poller.Add(d.fd, accepter{d}, false)
-	d.accepting = err == nil
-	return err
-}
-
-// duplicate returns a descriptor of our own for a listener's socket.
-func duplicate(l *net.TCPListener) (fd int, err error) {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if ctl := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctl != nil {
-		return -1, ctl
-	}
-	return fd, os.NewSyscallError("fcntl", err)
+	return d.poller.Add(d.fd, accepter{d}, false)
 }
 
 // handedOver is the listener of what the door does not take.
@@ -104,10 +84,10 @@ type handedOver struct{ d *Door }
 // Accept implements net.Listener.
 func (h handedOver) Accept() (net.Conn, error) {
 	select {
-	case nc := <-h.d.unusual:
+	case nc := <-h.d.toHTTP:
 		return nc, nil
-	case <-h.d.passing.Done():
-		return nil, net.ErrClosed
+	case <-h.d.httpEnd.Done():
+		return nil, context.Cause(h.d.httpEnd)
 	}
 }
 
@@ -118,7 +98,7 @@ func (h handedOver) Addr() net.Addr { return h.d.listener.Addr() }
 // cut if it comes to be net/http's.
 func (h handedOver) Close() error {
 	h.d.close()
-	h.d.shut()
+	h.d.endHTTP(net.ErrClosed)
 	return nil
 }
 
@@ -126,27 +106,21 @@ func (h handedOver) Close() error {
 func (d *Door) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing.Swap(true) {
-		return
-	}
-	d.listener.Close()
-	if d.accepting {
-		_ = unix.Shutdown(d.fd, unix.SHUT_RD) // the poller, who may be using it, closes it
-	} else {
-		d.closeListener()
-	}
-	d.capacity.Dismiss()
+	d.closing.Store(true)
+	d.closeListener()
+	d.watch.All(func(w keepalive.Watched) {
+		if v, ok := w.(*visitor); ok {
+			v.endRequests()
+		}
+	})
 }
 
 // Drain closes the door. It returns when no visitor is left, each request that had
-// come being answered or net/http's, or the context ends.
+// come being answered or net/http's, or the context ends: then only the end of the
+// process closes the connections of those who are left.
 func (d *Door) Drain(ctx context.Context) {
 	d.close()
-	select {
-	case <-d.deaf:
-	case <-ctx.Done():
-	}
-	_ = d.capacity.Wait(ctx, capacity.Visitor) // the server cuts whoever is left
+	_ = d.capacity.Wait(ctx, capacity.Visitor)
 }
 
 // accepter is the listener's part in its poller.
@@ -155,7 +129,12 @@ type accepter struct{ d *Door }
 // Ready implements poller.Handler.
 func (a accepter) Ready(poller.Events) {
 	d := a.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for range acceptAtOnce {
+		if d.fd < 0 {
+			return
+		}
 		if !d.capacity.Room() {
 			d.pause(errNoRoom)
 			return
@@ -168,7 +147,7 @@ func (a accepter) Ready(poller.Events) {
 			return // that was all
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EBADF), errors.Is(err, unix.ENOTSOCK):
-			d.stopAccepting(err)
+			d.fail(err)
 			return
 		default: // EMFILE and its like, or the network's trouble of the moment
 			d.pause(err)
@@ -178,45 +157,35 @@ func (a accepter) Ready(poller.Events) {
 }
 
 // pause accepts nothing for a moment, as there is no descriptor for a connection:
-// the listener would be ready all the time.
+// the listener would be ready all the time. mu is held.
 func (d *Door) pause(err error) {
-	d.short(err)
+	d.makeRoom(err)
 	d.poller.Pause(d.fd)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.accepting = false
-	if d.closing.Load() {
-		d.closeListener()
-		return
-	}
 	time.AfterFunc(retryAccept, func() {
 		if err := d.Open(); err != nil {
-			d.stopAccepting(err)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.fail(err)
 		}
 	})
 }
 
-// stopAccepting is for a listener that is closed, or broken: then net/http's fails,
-// and the server ends.
-func (d *Door) stopAccepting(err error) {
-	d.poller.Pause(d.fd)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closing.Load() {
-		d.log.Error("cannot accept connections any more", "error", err)
-		d.shut()
-	}
-	d.accepting = false
+// fail is for a listener that is broken: then net/http's fails with the same error,
+// and the server ends. mu is held.
+func (d *Door) fail(err error) {
+	d.log.Error("cannot accept connections any more", "error", err)
+	d.endHTTP(err)
 	d.closeListener()
 }
 
-// closeListener closes the descriptor that the poller does not watch any more. mu
-// is held.
+// closeListener closes the listener. A process that shares its socket goes on with
+// that. mu is held.
 func (d *Door) closeListener() {
 	if d.fd >= 0 {
+		d.listener.Close()
+		d.poller.Pause(d.fd)
 		unix.Close(d.fd)
 		d.fd = -1
-		close(d.deaf)
 	}
 }
 
@@ -233,15 +202,15 @@ func (d *Door) enter(fd int, from unix.Sockaddr) {
 		return
 	}
 	if d.closing.Load() { // close may have looked for visitors before
-		v.Dismiss(capacity.Any)
+		v.endRequests()
 	}
 }
 
 // pass gives a connection to net/http, which accepts it at once or never.
 func (d *Door) pass(nc net.Conn) {
 	select {
-	case d.unusual <- nc:
-	case <-d.passing.Done():
+	case d.toHTTP <- nc:
+	case <-d.httpEnd.Done():
 		nc.Close()
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"belfry/server/refusals"
 )
 
-// Intake is what connections are accepted by, at a door or without one.
+// Intake counts accepted connections, and makes room when there is none for another.
+// A [Door] has one; Listen is for listeners without a door.
 type Intake struct {
 	capacity     *capacity.Capacity
 	watch        *keepalive.Watch
@@ -44,18 +45,18 @@ const (
 // errNoRoom is about server.max_connections and what the system allows.
 var errNoRoom = errors.New("all file descriptors that there are for connections are in use")
 
-// short is for a connection that cannot be accepted for want of a descriptor: idle
-// ones make room.
-func (i *Intake) short(err error) {
+// makeRoom is for a connection that cannot be accepted for want of a descriptor:
+// others make room.
+func (i *Intake) makeRoom(err error) {
 	i.capacity.MakeRoom(acceptAtOnce)
-	i.starved(err)
+	i.warnOf("connections wait to be accepted", err)
 }
 
-// starved tells of it.
-func (i *Intake) starved(err error) {
+// warnOf tells what happens as there is no descriptor.
+func (i *Intake) warnOf(what string, err error) {
 	i.acceptErrors.Inc()
 	i.warning.Do(func() {
-		i.log.Warn("cannot accept connections: raise the limit of file descriptors, or lower server.max_connections", "error", err)
+		i.log.Warn(what+" for want of file descriptors: raise their limit, or lower server.max_connections", "error", err)
 	})
 }
 
@@ -85,7 +86,7 @@ func (l listener) Close() error {
 func (l listener) Accept() (net.Conn, error) {
 	i := l.intake
 	for !i.capacity.Room() && l.closed.Err() == nil { // connections wait meanwhile
-		i.short(errNoRoom)
+		i.makeRoom(errNoRoom)
 		select {
 		case <-time.After(retryAccept):
 		case <-l.closed.Done():
@@ -94,7 +95,7 @@ func (l listener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		if !errors.Is(err, net.ErrClosed) {
-			i.short(err) // net/http tries again soon
+			i.makeRoom(err) // net/http tries again soon
 		}
 		return nil, err
 	}
@@ -127,7 +128,7 @@ type connKey struct{}
 func Serve(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
-			defer c.rest()
+			defer c.requestDone()
 		}
 		h.ServeHTTP(w, r)
 	})

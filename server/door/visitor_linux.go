@@ -33,6 +33,8 @@ type visitor struct {
 
 	mu   sync.Mutex // guards the following
 	gone bool       // the descriptor is closed, or somebody else's
+	busy bool       // a goroutine serves a request
+	over bool       // no request is read any more
 }
 
 // Due implements keepalive.Watched.
@@ -45,10 +47,8 @@ func (v *visitor) Due(now keepalive.Time) keepalive.Time {
 		return due
 	}
 	v.endRequests()
-	return never
+	return keepalive.Never
 }
-
-const never = ^keepalive.Time(0)
 
 // endRequests has the connection closed once the requests that have come are
 // answered: the poller finds the stream's end behind them. It does nothing to one
@@ -56,15 +56,29 @@ const never = ^keepalive.Time(0)
 func (v *visitor) endRequests() (ended bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.gone {
-		_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	if v.gone || v.over {
+		return false
 	}
-	return !v.gone
+	v.over = true
+	_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	return true
 }
 
 // Dismiss implements capacity.Guest.
 func (v *visitor) Dismiss(i capacity.Idleness) bool {
-	return v.is(i, v.door.watch.Now()) && v.endRequests()
+	return v.is(i, v.door.watch.Now()) && !v.isBusy() && v.endRequests()
+}
+
+func (v *visitor) isBusy() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.busy
+}
+
+func (v *visitor) setBusy(busy bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.busy = busy
 }
 
 // leave ends watching the visitor, whose descriptor and place are the caller's from
@@ -104,7 +118,7 @@ func (v *visitor) Ready(poller.Events) {
 	defer inputs.Put(input)
 	n, err := poller.Read(v.fd, input[:])
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return
 	case err != nil || n == 0:
 		v.close()
@@ -142,7 +156,7 @@ func (v *visitor) pass(read []byte, u unsent) {
 	nc, err := connection(v.fd)
 	if err != nil {
 		v.place.Leave()
-		d.starved(err)
+		d.warnOf("a connection is closed", err)
 		return
 	}
 	c := &Conn{TCPConn: nc, place: v.place, watch: d.watch, unread: read, refusals: d.refusals}
@@ -153,7 +167,7 @@ func (v *visitor) pass(read []byte, u unsent) {
 	}
 	c.place.Lend(c)
 	if len(u.rest) > 0 {
-		cut := context.AfterFunc(d.passing, func() { c.Close() })
+		cut := context.AfterFunc(d.httpEnd, func() { c.Close() })
 		err := nc.SetWriteDeadline(time.Now().Add(d.Write))
 		if err == nil {
 			_, err = nc.Write(u.rest)
@@ -166,7 +180,7 @@ func (v *visitor) pass(read []byte, u unsent) {
 			_ = nc.CloseRead() // net/http waits for no other request
 		}
 	}
-	c.rest()
+	c.requestDone()
 	d.pass(c)
 	c.place.Pass() // now that net/http knows of it, nobody else waits for it
 }
@@ -221,9 +235,10 @@ func (v *visitor) request(b []byte, f form) {
 			v.reply(w, r.Close)
 			return
 		}
-	} else if f.body > 0 {
+	} else if len(b) > f.head {
 		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
 	}
+	v.setBusy(true)
 	v.poller.Pause(v.fd)
 	go func() {
 		defer v.door.Bugs.Recover(v.panicked)
@@ -241,6 +256,7 @@ func (v *visitor) request(b []byte, f form) {
 
 // resume has the poller read again.
 func (v *visitor) resume() {
+	v.setBusy(false)
 	if err := v.poller.Add(v.fd, v, false); err != nil {
 		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
@@ -261,12 +277,9 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 		}
 	}()
 	w.appendTo(b, last)
-	n, err := poller.Write(v.fd, b.Bytes())
-	for err == unix.EINTR {
-		n, err = poller.Write(v.fd, b.Bytes())
-	}
+	n, err := poller.WriteSome(v.fd, b.Bytes())
 	switch {
-	case err == unix.EAGAIN || err == nil && n < b.Len():
+	case err == nil && n < b.Len():
 		v.poller.Pause(v.fd)
 		v.leave()
 		go v.pass(nil, unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized})

@@ -23,9 +23,6 @@ const (
 	returnWait = 5
 )
 
-// never is a time that does not come.
-const never = ^keepalive.Time(0)
-
 // conn is one session's transport: its outbox, and the request, if any, that carries
 // what is in there. A session between two polls is no more than this.
 type conn struct {
@@ -176,10 +173,10 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 	r := c.receiver
 	switch {
 	case c.removed:
-		return never, ending
+		return keepalive.Never, ending
 	case now >= c.until:
 		c.remove()
-		return never, over
+		return keepalive.Never, over
 	case c.slow:
 		return c.until, tooSlow
 	case !c.out.OpenLocked():

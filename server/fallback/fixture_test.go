@@ -86,7 +86,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 // drain does what the server does around Drain: requests that are left when the
 // context ends are cut, here by their deadline.
 func (f *fixture) drain(ctx context.Context) {
-	f.Capacity.Close(session.Restarting)
+	f.Capacity.RefuseClients(session.Restarting)
 	f.Drain(ctx)
 	served := make(chan struct{})
 	go func() {

@@ -9,6 +9,7 @@ import (
 
 	"belfry/protocol"
 	"belfry/server/door"
+	"belfry/server/keepalive"
 	"belfry/server/session"
 )
 
@@ -134,7 +135,7 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 	case opened == nil:
 	case *c != opened:
 		opened.finish(session.ByClient) // another request was faster
-	case h.Capacity.Closed(): // Drain may have looked for it before it was known
+	case h.Capacity.RefusesClients(): // Drain may have looked for it before it was known
 		opened.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		opened.session.Evict()
@@ -145,12 +146,12 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 // open admits a client to a place and watches over its session, which is not
 // known yet.
 func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
-	place, refused := h.Capacity.Open()
+	place, refused := h.Capacity.EnterSession()
 	if refused != nil {
 		h.Admission.Reject("", refused)
 		return nil, refused
 	}
-	c = &conn{handler: h, name: n, place: place, until: never}
+	c = &conn{handler: h, name: n, place: place, until: keepalive.Never}
 	c.out.Init(c, h.Budget)
 	if refused = h.admit(r, t, c); refused != nil {
 		place.Leave()

@@ -28,8 +28,10 @@ const (
 // bytes of a response: as long as that of SockJS' servers, and a heartbeat.
 var prelude = strings.Repeat("h", 2048) + "\n"
 
-// receiver is a request that waits for what a session sends. The lock of its
-// conn's outbox guards all but the constant fields, and lines while it is not taking.
+// receiver is a request that waits for what a session sends. The lock of its conn's
+// outbox guards all but the constant fields and lines. These are the request's
+// goroutine's; taking is true only while that one, holding the lock, flushes the outbox
+// into them.
 type receiver struct {
 	polling bool
 	wake    chan struct{} // of capacity 1: look again
@@ -74,7 +76,7 @@ func (c *conn) attach(r *receiver) bool {
 	c.seen.Store(now)
 	c.wrote = now
 	if c.out.OpenLocked() {
-		c.until = never
+		c.until = keepalive.Never
 		c.handler.Watch.Set(c.slot, now) // there may be a nearer deadline now
 	}
 	return true

@@ -11,6 +11,9 @@ import (
 // Time is whole seconds on the watch's own clock.
 type Time = uint32
 
+// Never is a deadline that does not come.
+const Never = ^Time(0)
+
 // Slot is a place in the list. The zero Slot is that of what is not watched yet.
 type Slot int32
 

@@ -98,7 +98,7 @@ func (b *Budget) queues() []*queue {
 func (b *Budget) cutStalled() {
 	now, timeout := b.now.Load(), int64(b.limits.Timeout/time.Second)
 	for _, q := range b.queues() {
-		if now-q.progress.Load() >= timeout {
+		if now-q.progress.Load() > timeout { // a second of which may not be over
 			q.outbox.cutOff()
 		}
 	}

@@ -55,7 +55,7 @@ type Outbox struct {
 	// is held during TryWrite, which does not block.
 	sync.Mutex
 	state   state
-	held    bool   // nothing goes out, and what comes is behind the queue's mark
+	held    bool   // as of Hold: what comes is behind the queue's mark
 	waiting *queue // nil while nothing waits, as it is mostly
 }
 
@@ -96,7 +96,7 @@ func (o *Outbox) Release(first []byte) {
 	defer o.Unlock()
 	o.held = false
 	switch {
-	case o.state != open:
+	case !o.OpenLocked():
 	case o.waiting == nil:
 		o.send(first, false)
 	case !o.waiting.insert(first):
@@ -112,7 +112,6 @@ func (o *Outbox) Await() {
 	o.Lock()
 	defer o.Unlock()
 	o.state = starting
-	o.held = true
 }
 
 // Start ends what Await began: it sends preface, which is no frame, and what has
@@ -125,7 +124,6 @@ func (o *Outbox) Start(preface []byte) {
 		return
 	}
 	o.state = open
-	o.held = false
 	var frames []byte
 	if q := o.waiting; q != nil {
 		for next := q.next(); next != nil; next = q.next() {
@@ -155,7 +153,7 @@ func (o *Outbox) Flush() {
 
 // FlushLocked is Flush.
 func (o *Outbox) FlushLocked() {
-	if o.state == closed || o.held {
+	if o.state == closed || o.waits() {
 		return
 	}
 	if q := o.waiting; q != nil {
@@ -192,6 +190,9 @@ func (o *Outbox) Close(last []byte) {
 	}
 	o.FlushLocked()
 }
+
+// waits reports that nothing goes out now.
+func (o *Outbox) waits() bool { return o.held || o.state == starting }
 
 // OpenLocked reports that frames are taken: the outbox is not closing.
 func (o *Outbox) OpenLocked() bool { return o.state <= starting }
@@ -237,7 +238,7 @@ func (o *Outbox) send(frames []byte, shared bool) (kept bool) {
 	if !o.OpenLocked() || len(frames) == 0 {
 		return false
 	}
-	if o.held || o.waiting != nil {
+	if o.waits() || o.waiting != nil {
 		kept, ok := o.queue().add(frames, shared)
 		if !ok {
 			o.slow()

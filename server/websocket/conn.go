@@ -17,9 +17,6 @@ import (
 // frames and to close its side.
 const closeTimeout = 5
 
-// never is a deadline that does not come.
-const never = ^keepalive.Time(0)
-
 // conn is what both forms of a connection have in common: the session's
 // transport. Control frames go through the outbox like everything else, and so
 // never end up inside another frame.
@@ -117,10 +114,10 @@ func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
 	c.socket.resume()
 	if c.closing.Load() {
 		c.out.Abort(c.socket.cut)
-		return never
+		return keepalive.Never
 	}
 	if c.session == nil {
-		return never
+		return keepalive.Never
 	}
 	next = c.session.Due(now, c.seen.Load())
 	if begun := c.begun.Load(); begun != 0 {

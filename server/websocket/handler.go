@@ -112,7 +112,7 @@ func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *pro
 		refused = admit(c)
 	}
 	c.out.Start(response)
-	due := never
+	due := keepalive.Never
 	if c.session != nil {
 		due = h.Watch.Now()
 	}
@@ -124,7 +124,7 @@ func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *pro
 		if !told {
 			c.out.Abort(c.socket.cut) // behind what the socket has taken
 		}
-	case h.Capacity.Closed(): // Drain may have looked for it before it was watched
+	case h.Capacity.RefusesClients(): // Drain may have looked for it before it was watched
 		c.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		c.session.Evict()
@@ -162,18 +162,29 @@ func (h *Handler) Drain(ctx context.Context) {
 	session.CloseAll(ctx, sessions)
 }
 
-// End returns when all clients have gone or the context has ended: then the rest is
-// cut. No handshake is being served any more.
+// End returns when all clients have gone. Those that are left when the context ends are
+// cut, and who was still being admitted then is a moment later.
 func (h *Handler) End(ctx context.Context) {
-	for h.Capacity.Wait(ctx, capacity.Client, capacity.Refused) != nil {
+	for h.waitForClients(ctx) != nil {
 		for _, c := range h.conns() {
 			c.out.Abort(c.socket.cut)
 		}
-		// One that was still being admitted is found the next time.
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(context.Background(), 10*time.Millisecond)
-		defer stop()
+		ctx = context.Background() // from here on, for cutAgain
 	}
+}
+
+// cutAgain is how long End waits for those it has cut before it looks for others.
+const cutAgain = 10 * time.Millisecond
+
+// waitForClients returns when all clients have gone, or with an error when ctx, or
+// cutAgain if ctx has no end, is over.
+func (h *Handler) waitForClients(ctx context.Context) error {
+	if ctx.Done() == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cutAgain)
+		defer cancel()
+	}
+	return h.Capacity.Wait(ctx, capacity.Client, capacity.Refused)
 }
 
 // Evict closes the connections of applications that were disabled or removed.

@@ -28,11 +28,11 @@ type parked struct {
 	sealed *sealed // nil without TLS
 
 	// Guarded by the outbox's lock.
-	watched  bool // the poller knows the descriptor
-	wantsOut bool // it tells when the socket becomes writable
-	fdClosed bool // the number may be another's by now
-	ending   bool // end the stream when the last records have gone out
-	paused   bool // nothing is read
+	watched        bool // the poller knows the descriptor
+	wantsOut       bool // it tells when the socket becomes writable
+	fdClosed       bool // the number may be another's by now
+	shutAfterFlush bool // end the stream when the last records have gone out
+	paused         bool // nothing is read
 }
 
 // sealed is the TLS of a connection.
@@ -52,7 +52,7 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	if secure, ok := nc.(*tls.Conn); ok {
 		s = &sealed{secure, secure.NetConn().(*tlsSocket)}
 	}
-	fd, err := duplicate(counted.TCPConn)
+	fd, err := poller.Duplicate(counted.TCPConn)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,20 +68,6 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), sealed: s}
 	p.init(h, p, place)
 	return &p.conn, early, nil
-}
-
-// duplicate returns another descriptor of a connection.
-func duplicate(tcp *net.TCPConn) (fd int, err error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if ctl := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctl != nil {
-		return -1, ctl
-	}
-	return fd, err
 }
 
 // takeOver makes a connection of one that is still at the door, nil if it is
@@ -150,27 +136,10 @@ func (p *parked) TryWrite(b []byte) (n int, err error) {
 	if p.sealed != nil {
 		return p.seal(b)
 	}
-	if n, err = writeSome(p.fd, b); err != nil {
+	if n, err = poller.WriteSome(p.fd, b); err != nil {
 		return n, err
 	}
 	return n, p.watchWritable(n < len(b))
-}
-
-// writeSome writes what a descriptor takes without blocking.
-func writeSome(fd int, b []byte) (n int, err error) {
-	for n < len(b) {
-		m, err := poller.Write(fd, b[n:])
-		switch err {
-		case nil:
-			n += m
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return n, nil
-		default:
-			return n, err
-		}
-	}
-	return n, nil
 }
 
 // maxRecord is the most that a TLS record carries, in bytes (RFC 8446 section
@@ -203,7 +172,7 @@ func (p *parked) flushRecords() {
 		p.cut()
 	default:
 		_ = p.watchWritable(blocked) // an error shows at the next write
-		if !blocked && p.ending {
+		if !blocked && p.shutAfterFlush {
 			_ = unix.Shutdown(p.fd, unix.SHUT_WR)
 		}
 	}
@@ -230,7 +199,7 @@ func (p *parked) Finish(err error) {
 		p.cut()
 	case p.sealed != nil:
 		_ = p.sealed.CloseWrite() // says goodbye, behind what is left
-		p.ending = true
+		p.shutAfterFlush = true
 		p.flushRecords()
 	default:
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
@@ -273,7 +242,7 @@ func (p *parked) read() {
 	input := p.poller.Input
 	n, err := poller.Read(p.fd, input)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return
 	case err != nil || n == 0:
 		p.gone()

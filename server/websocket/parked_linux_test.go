@@ -25,7 +25,7 @@ func TestLastRecords(t *testing.T) {
 	const records = 1 << 20 // more than a socket takes at once
 	s := &tlsSocket{parked: true, fd: fds[0], out: make([]byte, records)}
 	defer s.close()
-	p := &parked{fd: fds[0], sealed: &sealed{socket: s}, ending: true}
+	p := &parked{fd: fds[0], sealed: &sealed{socket: s}, shutAfterFlush: true}
 	p.flush()
 	if !p.wantsOut {
 		t.Fatal("the poller does not look for room while records are left")

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"belfry/server/door"
+	"belfry/server/poller"
 )
 
 // ListenTLS makes a listener's connections speak TLS. Those that were counted can be
@@ -134,7 +135,7 @@ func (s *tlsSocket) write(p []byte) (n int, err error) {
 	if s.closed {
 		return 0, net.ErrClosed
 	}
-	return writeSome(s.fd, p)
+	return poller.WriteSome(s.fd, p)
 }
 
 // close closes the descriptor, after which nothing is written.
