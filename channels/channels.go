@@ -25,6 +25,8 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,6 +86,9 @@ type Broker struct {
 	seed     maphash.Seed
 	done     sync.WaitGroup
 
+	mu   sync.Mutex      // guards apps
+	apps map[string]*App // by id: those that are not closed
+
 	driver cluster.Driver // nil on a single node
 	node   node
 	ctx    context.Context // of calls to the driver
@@ -105,9 +110,10 @@ func NewBroker(n int, driver cluster.Driver) *Broker {
 	return b
 }
 
-// Close ends the flushers once everything pending is delivered. Nothing may be
-// published afterwards.
+// Close tells of departures whose grace is not over, and ends the flushers once
+// everything pending is delivered. Nothing may be published afterwards.
 func (b *Broker) Close() {
+	b.EndGraces()
 	b.timers.close()
 	if b.driver != nil {
 		b.part()
@@ -133,6 +139,8 @@ type App struct {
 	stripes [stripes]stripe
 	users   users
 
+	departures departures
+
 	// Changed under a channel's lock, read by anybody.
 	occupied      [protocol.NumKinds]atomic.Int64 // channels with subscribers, by protocol.Kind
 	subscriptions atomic.Int64
@@ -156,22 +164,57 @@ type stripe struct {
 // cluster. listener may be nil. Close must be called.
 func (b *Broker) NewApp(id string, limits Limits, observer Observer, listener Listener) *App {
 	a := &App{id: id, broker: b, observer: observer, listener: listener}
+	a.departures.app = a
 	a.users = users{timers: &b.timers, byID: make(map[string]*user), changed: make(map[string]*user)}
 	a.limits.Store(&limits)
 	for i := range a.stripes {
 		a.stripes[i].channels = make(map[string]*channel)
 	}
+	b.mu.Lock()
+	if b.apps == nil {
+		b.apps = make(map[string]*App)
+	}
+	b.apps[id] = a
+	b.mu.Unlock()
 	if b.driver != nil {
-		b.node.add(a)
+		a.listen(controlName)
 	}
 	return a
 }
 
-// Close ends the application's part in the cluster once nobody is subscribed
-// any more.
+// Close tells of departures whose grace is not over, and ends the application's part
+// in the cluster once nobody is subscribed any more.
 func (a *App) Close() {
-	if a.broker.driver != nil {
-		a.broker.node.remove(a)
+	b := a.broker
+	b.mu.Lock()
+	if b.apps[a.id] == a {
+		delete(b.apps, a.id)
+	}
+	b.mu.Unlock()
+	a.departures.end()
+	if b.driver != nil {
+		a.ignore(controlName)
+	}
+}
+
+// app returns the application of that id, or nil.
+func (b *Broker) app(id string) *App {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.apps[id]
+}
+
+func (b *Broker) all() []*App {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.apps))
+}
+
+// EndGraces tells the listeners of all departures. None waits for its grace from
+// here on: it is for a single node that stops, where nobody can come back.
+func (b *Broker) EndGraces() {
+	for _, a := range b.all() {
+		a.departures.end()
 	}
 }
 

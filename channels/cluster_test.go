@@ -36,6 +36,7 @@ func newWorld(t testing.TB, nodes int, limits Limits) *world {
 		w.drivers = append(w.drivers, d)
 		w.told = append(w.told, b)
 		w.apps = append(w.apps, broker.NewApp("1", limits, new(counts), b))
+		broker.EndGraces() // so that departures are told at once
 	}
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,7 @@ type node struct {
 	done    sync.WaitGroup // of the lanes and of retry
 	working sync.WaitGroup // of what brings the cluster up to date
 
-	mu         sync.Mutex // guards the following
-	apps       map[string]*App
+	mu         sync.Mutex            // guards the following
 	unfinished map[*channel]struct{} // to be tried again
 }
 
@@ -56,7 +56,6 @@ func (b *Broker) join() {
 	n.driver = b.driver
 	n.calls = make(chan struct{}, maxCalls)
 	n.stop = make(chan struct{})
-	n.apps = make(map[string]*App)
 	n.unfinished = make(map[*channel]struct{})
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for i := range n.lanes {
@@ -77,37 +76,6 @@ func (b *Broker) part() {
 	b.cancel()
 	b.node.done.Wait()
 	b.node.working.Wait() // for what came in meanwhile
-}
-
-func (n *node) add(a *App) {
-	n.mu.Lock()
-	n.apps[a.id] = a
-	n.mu.Unlock()
-	a.listen(controlName)
-}
-
-func (n *node) remove(a *App) {
-	n.mu.Lock()
-	if n.apps[a.id] == a {
-		delete(n.apps, a.id)
-	}
-	n.mu.Unlock()
-	a.ignore(controlName)
-}
-
-func (n *node) app(id string) *App {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.apps[id]
-}
-
-func (n *node) all() (apps []*App) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, a := range n.apps {
-		apps = append(apps, a)
-	}
-	return apps
 }
 
 // controlName is the channel of what concerns the whole application, on which
@@ -305,7 +273,7 @@ func (e relayed) data() []byte {
 
 // Receive implements cluster.Receiver.
 func (b *Broker) Receive(m cluster.Message) {
-	a := b.node.app(m.Topic.App)
+	a := b.app(m.Topic.App)
 	if a == nil {
 		return
 	}
@@ -365,11 +333,11 @@ func (c *channel) receive(e relayed, version uint64) {
 
 // Restored implements cluster.Receiver.
 func (b *Broker) Restored() {
-	for _, a := range b.node.all() {
+	for _, a := range b.all() {
 		a.each("", func(c *channel) { c.uncertain() })
 	}
 	b.node.done.Go(func() {
-		for _, a := range b.node.all() {
+		for _, a := range b.all() {
 			if a.users.relocate(a) != nil {
 				return // gone once more: Restored will be called again
 			}
@@ -379,25 +347,26 @@ func (b *Broker) Restored() {
 
 // Departed implements cluster.Receiver.
 func (b *Broker) Departed(t cluster.Topic, o cluster.Outcome) {
-	if a := b.node.app(t.App); a != nil {
+	if a := b.app(t.App); a != nil {
 		c := channel{app: a, name: t.Channel, kind: protocol.KindOf(t.Channel)}
 		c.tell(o)
 	}
 }
 
-// Settle says of departures that an application's listener was told of whether
-// nobody has come back within its grace, on any node.
-func (b *Broker) Settle(app string, departures []protocol.WebhookEvent) ([]bool, error) {
+// settle says of departures whether nobody has come back within the grace, on any
+// node.
+func (b *Broker) settle(app string, departures []*departure) ([]bool, error) {
 	settled := make([]cluster.Departure, len(departures))
 	for i, d := range departures {
-		settled[i] = cluster.Departure{Topic: cluster.Topic{App: app, Channel: d.Channel}, UserID: d.UserID}
+		settled[i] = cluster.Departure{Topic: cluster.Topic{App: app, Channel: d.event.Channel}, UserID: d.event.UserID}
 	}
 	ctx, cancel := b.within(queryTimeout)
 	defer cancel()
 	return b.driver.Settle(ctx, settled...)
 }
 
-// Flush waits until the cluster knows what is so here, or the context ends.
+// Flush waits until the cluster knows what is so here and no departure waits for its
+// grace any more, or the context ends. On a single node it does nothing.
 func (b *Broker) Flush(ctx context.Context) {
 	if b.driver == nil {
 		return
@@ -410,6 +379,15 @@ func (b *Broker) Flush(ctx context.Context) {
 	select {
 	case <-told:
 	case <-ctx.Done():
+	}
+	again := time.NewTicker(ripenStep)
+	defer again.Stop()
+	for slices.ContainsFunc(b.all(), func(a *App) bool { return a.departures.wait() }) {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -8,15 +8,14 @@ import (
 )
 
 // Listener is told what an application's backend may want to know of its
-// channels. It is called while the channel is locked, so that it learns of one
-// channel's events in their order: it must not block, and must not keep the
-// event's data.
+// channels. It is called under locks, so that it learns of one channel's events in
+// their order: it must not block, and must not keep the event's data. Events are
+// final: who comes back within [Grace] is not told of at all.
 type Listener interface {
 	Happened(protocol.WebhookEvent)
-	// Grace is how long channel_vacated and member_removed wait before they
-	// count; 0 if nobody wants to know of them. In a cluster, the listener asks
-	// [Broker.Settle] then.
-	Grace() time.Duration
+	// Wants reports whether the backend wants to know when a channel of that name
+	// or its members come, or when they go. Nothing is kept of others.
+	Wants(channel string) bool
 }
 
 const (
@@ -55,9 +54,27 @@ func (c *channel) happened(name, userID string) {
 
 // happenedBy tells the application's backend of what a client caused. mu is held.
 func (c *channel) happenedBy(by protocol.Source, name, userID string) {
-	if c.app.listener != nil && c.kind != protocol.User {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, Source: by})
+	if c.app.listener == nil || c.kind == protocol.User {
+		return
 	}
+	e := protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, Source: by}
+	switch name {
+	case protocol.WebhookChannelOccupied, protocol.WebhookMemberAdded:
+		if c.watched() {
+			c.app.departures.arrived(e)
+		}
+	case protocol.WebhookChannelVacated, protocol.WebhookMemberRemoved:
+		if c.watched() {
+			c.app.departures.departed(e)
+		}
+	default:
+		c.app.listener.Happened(e)
+	}
+}
+
+// watched reports whether the backend wants to know who comes and goes.
+func (c *channel) watched() bool {
+	return c.app.listener != nil && c.kind != protocol.User && c.app.listener.Wants(c.name)
 }
 
 func (c *channel) happenedCount(n int) { c.happenedCountBy(0, n) }

@@ -276,8 +276,8 @@ func (c *channel) share() cluster.Share {
 	r := c.remote
 	limits := c.app.limits.Load()
 	var grace time.Duration
-	if c.app.listener != nil && c.kind != protocol.User {
-		grace = c.app.listener.Grace()
+	if c.watched() && !c.app.departures.isEnded() {
+		grace = Grace
 	}
 	s := cluster.Share{
 		Grace:      grace,

@@ -146,9 +146,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Spool:     cfg.Webhooks.Spool,
 		UserAgent: "Belfry/" + build.Version,
 		Log:       log,
-	}
-	if driver != nil {
-		hooks.Settle = s.broker.Settle
+		Shared:    driver != nil,
 	}
 	if s.webhooks, err = webhooks.New(hooks); err != nil {
 		s.broker.Close()
@@ -301,12 +299,11 @@ func (s *Server) drain() {
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
 	if s.config.Cluster.Driver == config.ClusterLocal {
-		s.webhooks.FlushGraces() // nobody can come back here
+		s.broker.EndGraces() // nobody can come back here
 		s.drainClients(ctx)
 	} else {
 		s.drainClients(ctx)
-		s.broker.Flush(ctx)
-		s.webhooks.AwaitGraces(ctx) // but to another node
+		s.broker.Flush(ctx) // but to another node
 	}
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()

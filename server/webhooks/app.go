@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"belfry/auth"
 	"belfry/protocol"
@@ -28,8 +27,7 @@ type App struct {
 	configuring sync.Mutex // guards endpoints
 	endpoints   map[string]*endpoint
 
-	mu     sync.Mutex // guards the following, and the order in which events go to endpoints
-	grace  grace
+	mu     sync.Mutex // guards closed, and the order in which events go to endpoints
 	closed bool
 }
 
@@ -139,11 +137,6 @@ func (a *App) directory(w config.Webhook, webhooks []config.Webhook) *spoolDir {
 // is queued stays in the spool, or is dropped without one.
 func (a *App) Close() {
 	a.sender.forget(a)
-	a.mu.Lock()
-	for d, ok := a.grace.pop(); ok; d, ok = a.grace.pop() {
-		a.drop(metrics.DroppedRemoved, d.kind, d.event.Channel)
-	}
-	a.mu.Unlock()
 	a.Configure(auth.Credentials{}, nil)
 }
 
@@ -159,36 +152,22 @@ func (a *App) list() []target {
 // not block; events of one channel are delivered in the order of its calls. The event's
 // data is not kept.
 func (a *App) Happened(e protocol.WebhookEvent) {
-	targets := a.list()
-	if len(targets) == 0 {
-		return
-	}
 	k := kind(e.Name)
-	if !wanted(targets, k|k.counterpart(), e.Channel) {
+	if !wanted(a.list(), k, e.Channel) {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.closed:
+	if a.closed {
 		a.drop(metrics.DroppedShutdown, k, e.Channel)
-	case k&departures != 0:
-		a.wait(e)
-	case k&arrivals != 0 && a.grace.cancel(departureKey{k.counterpart(), e.Channel, e.UserID}):
-	default:
-		a.send(k, e)
+		return
 	}
+	a.send(k, e)
 }
 
-// Grace is how long departures wait; 0 if no endpoint wants to know of them.
-func (a *App) Grace() time.Duration {
-	for _, t := range a.list() {
-		if t.kinds&departures != 0 {
-			return Grace
-		}
-	}
-	return 0
-}
+// Wants reports whether any endpoint wants to know when a channel or its members
+// come, or when they go.
+func (a *App) Wants(channel string) bool { return wanted(a.list(), arrivals|departures, channel) }
 
 // wanted says whether any endpoint wants to know one of these kinds.
 func wanted(targets []target, k kinds, channel string) bool {
@@ -226,15 +205,14 @@ func (a *App) drop(reason string, k kinds, channel string) {
 	}
 }
 
-// refuse lets no more events in, ends all graces, and returns the endpoints,
-// which do not change any more.
+// refuse lets no more events in, and returns the endpoints, which do not change any
+// more.
 func (a *App) refuse() []*endpoint {
 	a.configuring.Lock()
 	defer a.configuring.Unlock()
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
-	a.endGraces(time.Now())
 	return slices.Collect(maps.Values(a.endpoints))
 }
 

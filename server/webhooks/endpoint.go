@@ -77,11 +77,11 @@ func (e *endpoint) configure(w config.Webhook) {
 func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte) {
 	ev := &event{json: json, channel: w.Channel, source: w.Source, minor: k&minor != 0}
 	e.mu.Lock()
-	untold := k&departures != 0 && e.untold.take(departureKey{k, w.Channel, w.UserID})
+	untold := k&departures != 0 && e.untold.take(endKey{k, w.Channel, w.UserID})
 	added := !untold && e.queue.add(ev)
-	if end := (departureKey{k.counterpart(), w.Channel, w.UserID}); k&arrivals != 0 && added {
+	if end := (endKey{k.counterpart(), w.Channel, w.UserID}); k&arrivals != 0 && added {
 		e.untold.take(end) // of an earlier beginning, whose end the endpoint did not want
-	} else if k&arrivals != 0 && e.app.sender.settle == nil { // in a cluster, another node may tell the end
+	} else if k&arrivals != 0 && !e.app.sender.shared { // in a cluster, another node may tell the end
 		e.untold.add(end)
 	}
 	first, full := added && len(e.queue.lane(ev).events) == 1, e.queue.full()
