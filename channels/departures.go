@@ -24,14 +24,12 @@ const (
 	// ripenStep is the shortest time between two looks at what is due: departures
 	// whose graces end nearer to each other are told together.
 	ripenStep = 10 * time.Millisecond
-	// settleAgain is when a cluster that could not be asked is asked again.
-	settleAgain = time.Second
 	// ripenBatch is how many departures are told under one lock.
 	ripenBatch = 256
 )
 
-// departures are an application's channels and members that have gone and may
-// come back: first in, first out, as the grace is the same for all. What has
+// departures are an application's channels and members on a single node that have
+// gone and may come back; in a cluster, they are in the ledger. First in, first out, as the grace is the same for all. What has
 // become final is told to the listener under mu, so that it hears of one channel's
 // coming and going in their order.
 type departures struct {
@@ -66,7 +64,7 @@ func (d *departures) arrived(e protocol.WebhookEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.remove(d.index[keyOf(e)]) {
-		d.app.listener.Happened(e)
+		d.app.listener.Happened(e, nil)
 	}
 }
 
@@ -76,13 +74,13 @@ func (d *departures) departed(e protocol.WebhookEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ended {
-		d.app.listener.Happened(e)
+		d.app.listener.Happened(e, nil)
 		return
 	}
 	d.remove(d.index[keyOf(e)])
 	if surplus := d.surplus(e.Source); surplus != nil {
 		d.remove(surplus)
-		d.app.listener.Happened(surplus.event)
+		d.app.listener.Happened(surplus.event, nil)
 	}
 	d.add(&departure{event: e, due: time.Now().Add(Grace)})
 	if !d.timing {
@@ -153,9 +151,6 @@ func (d *departures) ripen() {
 }
 
 func (d *departures) ripenSome(now time.Time) (more bool) {
-	if d.app.broker.driver != nil {
-		return d.settleSome(now)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for range ripenBatch {
@@ -169,58 +164,9 @@ func (d *departures) ripenSome(now time.Time) (more bool) {
 			return false
 		}
 		d.remove(one)
-		d.app.listener.Happened(one.event)
+		d.app.listener.Happened(one.event, nil)
 	}
 	return true
-}
-
-// settleSome is ripenSome on a node of a cluster, which is asked whether anybody
-// has come back on another node. While it cannot be, departures wait on.
-func (d *departures) settleSome(now time.Time) (more bool) {
-	var due []*departure
-	d.mu.Lock()
-	for one := d.first(); one != nil && len(due) < ripenBatch; one = d.first() {
-		if wait := one.due.Sub(now); wait > 0 && !d.ended {
-			if len(due) == 0 {
-				d.app.broker.timers.after(max(wait, ripenStep), d.ripen)
-				d.mu.Unlock()
-				return false
-			}
-			break
-		}
-		d.remove(one)
-		due = append(due, one)
-	}
-	d.timing = len(due) > 0
-	ended := d.ended
-	d.mu.Unlock()
-	if len(due) == 0 {
-		return false
-	}
-	lasted, err := d.app.broker.settle(d.app.id, due)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err != nil && !ended {
-		for _, one := range due {
-			one.due = now.Add(settleAgain)
-			d.add(one)
-		}
-		d.app.broker.timers.after(settleAgain, d.ripen)
-		return false
-	}
-	for i, one := range due {
-		if err != nil || lasted[i] {
-			d.app.listener.Happened(one.event)
-		}
-	}
-	return true
-}
-
-// wait reports whether a departure waits for its grace.
-func (d *departures) wait() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.timing
 }
 
 func (d *departures) isEnded() bool {

@@ -21,7 +21,10 @@ type backend struct {
 	by     []protocol.Source // who caused each of all
 }
 
-func (b *backend) Happened(e protocol.WebhookEvent) {
+func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
+	if done != nil {
+		defer done()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))

@@ -41,8 +41,7 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 		if m != nil {
 			s.member, first = c.members.join(*m, a.limits.Load().PresenceMembers)
 			if s.member == nil {
-				c.removeIfUnused()
-				c.mu.Unlock()
+				c.unlock(nil)
 				return nil, Joined{}, ErrFull
 			}
 		}
@@ -70,11 +69,9 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 		c.missed(s.subscriber.Source(), time.Now())
 	}
 	if c.remote != nil {
-		joined.Count = c.countHeard()
+		joined.Count = c.countMissed()
 	}
-	count := c.count
-	c.mu.Unlock()
-	c.start(idle, count)
+	c.unlock(idle)
 	return s, joined, nil
 }
 
@@ -114,7 +111,6 @@ func (a *App) Unsubscribe(s *Subscription) {
 		if s.member != nil {
 			c.remote.leave(s.member.userID)
 		}
-		c.kick()
 	case s.member == nil:
 		idle = c.countChanged(s.subscriber.Source())
 	case c.members.leave(s.member):
@@ -124,8 +120,5 @@ func (a *App) Unsubscribe(s *Subscription) {
 	if c.count == 0 && c.remote == nil {
 		c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelVacated, "")
 	}
-	c.removeIfUnused()
-	count := c.count
-	c.mu.Unlock()
-	c.start(idle, count)
+	c.unlock(idle)
 }

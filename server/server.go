@@ -303,18 +303,29 @@ func (s *Server) drain() {
 		s.drainClients(ctx)
 	} else {
 		s.drainClients(ctx)
-		s.broker.Flush(ctx) // but to another node
+		s.flush(ctx) // they can come back to another node
 	}
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
-	s.broker.Close()
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
 	s.webhooks.Close(ctx)
+	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
 	s.log.Info("stopped")
+}
+
+// flush waits for what the cluster is to be told and for departures that are not final.
+// Where there are webhooks, it leaves them half of what is left of the time.
+func (s *Server) flush(ctx context.Context) {
+	if end, ok := ctx.Deadline(); ok && s.webhooks.HasEndpoints() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(time.Until(end)/2, channels.Grace+time.Second))
+		defer cancel()
+	}
+	s.broker.Flush(ctx)
 }
 
 // drainClients ends connections and requests. It leaves a fifth of the time to

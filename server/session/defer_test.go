@@ -200,6 +200,10 @@ func TestClusterAway(t *testing.T) {
 			t.Errorf("answered with %v, want %v", got, want)
 		}
 		hub.SetDown(false)
+		synctest.Wait()
+		if got := w.events(t); !slices.Equal(got, []string{"subscription_succeeded"}) {
+			t.Errorf("who is subscribed and may have missed events is told %v", got)
+		}
 		s.Handle([]byte(subscribeA))
 		synctest.Wait()
 		if got := w.events(t); !slices.Equal(got, []string{"subscription_succeeded"}) {

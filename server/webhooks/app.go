@@ -150,19 +150,52 @@ func (a *App) list() []target {
 
 // Happened delivers an event to the endpoints that want it, in a while. It does
 // not block; events of one channel are delivered in the order of its calls. The event's
-// data is not kept.
-func (a *App) Happened(e protocol.WebhookEvent) {
+// data is not kept. done, if it is not nil, is called once no endpoint has the event
+// any more: it is delivered or given up, or was not wanted. It is not called for what
+// is left when the process ends: then another node is to deliver the event.
+func (a *App) Happened(e protocol.WebhookEvent, done func()) {
 	k := kind(e.Name)
 	if !wanted(a.list(), k, e.Channel) {
+		if done != nil {
+			done()
+		}
 		return
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.closed {
-		a.drop(metrics.DroppedShutdown, k, e.Channel)
+		if done == nil {
+			a.drop(metrics.DroppedShutdown, k, e.Channel)
+		}
+		a.mu.Unlock()
 		return
 	}
-	a.send(k, e)
+	var r *receipt
+	if done != nil {
+		r = &receipt{done: done}
+		r.left.Store(1) // this call
+	}
+	a.send(k, e, r)
+	a.mu.Unlock()
+	r.give()
+}
+
+// receipt is what an event's sender waits for. nil is one that nobody waits for.
+type receipt struct {
+	left atomic.Int32 // endpoints that have the event
+	done func()
+}
+
+// take notes that an endpoint has the event, and give that it has it no more.
+func (r *receipt) take() {
+	if r != nil {
+		r.left.Add(1)
+	}
+}
+
+func (r *receipt) give() {
+	if r != nil && r.left.Add(-1) == 0 {
+		r.done()
+	}
 }
 
 // Wants reports whether any endpoint wants to know when a channel or its members
@@ -183,7 +216,7 @@ func wanted(targets []target, k kinds, channel string) bool {
 const eventOverhead = 112
 
 // send queues an event at its endpoints. The caller holds a.mu.
-func (a *App) send(k kinds, e protocol.WebhookEvent) {
+func (a *App) send(k kinds, e protocol.WebhookEvent, r *receipt) {
 	targets := a.list()
 	var encoded []byte
 	for i := range targets {
@@ -191,7 +224,7 @@ func (a *App) send(k kinds, e protocol.WebhookEvent) {
 			if encoded == nil {
 				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
 			}
-			t.add(k, e, encoded)
+			t.add(k, e, encoded, r)
 		}
 	}
 }

@@ -173,7 +173,7 @@ func TestUnwantedEventsAllocateNothing(t *testing.T) {
 		for _, hooks := range [][]config.Webhook{nil, {hook}} {
 			a := w.application("1", hooks...)
 			e := happening("client_event:c")
-			if n := testing.AllocsPerRun(100, func() { a.Happened(e) }); n != 0 {
+			if n := testing.AllocsPerRun(100, func() { a.Happened(e, nil) }); n != 0 {
 				t.Errorf("with %d endpoints: %v allocations", len(hooks), n)
 			}
 		}
@@ -222,7 +222,7 @@ func TestConcurrently(t *testing.T) {
 	for c := range channels {
 		running.Go(func() {
 			for n := range events {
-				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(n)})
+				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(n)}, nil)
 				if n%100 == 0 {
 					a.Configure(credentials, []config.Webhook{to(server.URL)})
 					a.Queued()
@@ -257,14 +257,14 @@ func BenchmarkHappened(b *testing.B) {
 	b.Run("none", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			a.Happened(e)
+			a.Happened(e, nil)
 		}
 	})
 	a.Configure(credentials, []config.Webhook{to(server.URL)})
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			a.Happened(e)
+			a.Happened(e, nil)
 		}
 	})
 }

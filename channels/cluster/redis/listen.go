@@ -39,7 +39,7 @@ func (l *topics) init() {
 	l.dirty = make(map[*topic]struct{})
 }
 
-// Listen implements [cluster.Driver].
+// Listen implements [cluster.Bus].
 func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
@@ -92,7 +92,7 @@ func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 	return d.note(err)
 }
 
-// Ignore implements [cluster.Driver].
+// Ignore implements [cluster.Bus].
 func (d *Driver) Ignore(t cluster.Topic) {
 	l := &d.listening
 	l.mu.Lock()
@@ -170,7 +170,7 @@ func (t *topic) tried(err error) {
 
 // drop ends a connection: what was subscribed there is nowhere now. When it
 // returns, no message of it comes any more.
-func (l *topics) drop(c *subscriber) {
+func (l *topics) drop(c *subscriber) (lost []cluster.Topic) {
 	c.end()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,8 +178,10 @@ func (l *topics) drop(c *subscriber) {
 		if e.on == c || e.was == c || e.live == c {
 			e.on, e.was, e.live = nil, nil, nil
 			l.dirty[e] = struct{}{}
+			lost = append(lost, e.topic)
 		}
 	}
+	return lost
 }
 
 // due takes what differs: what is to be subscribed, be it again, and the names to
@@ -230,7 +232,11 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 	for addr, c := range s.servers {
 		if c.over() {
 			d.missed.Store(true)
-			l.drop(c)
+			for _, t := range l.drop(c) {
+				if d.lost != nil {
+					d.lost[t] = struct{}{}
+				}
+			}
 			delete(s.servers, addr)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"belfry/channels/cluster"
 )
 
 // After a failure the next attempt comes after a random part of a time that
@@ -56,6 +58,7 @@ func (d *Driver) loop() {
 			err = d.live(s)
 		}
 		d.missed.Store(true)
+		d.lost = nil
 		d.setDown(err)
 		if s != nil {
 			for _, c := range s.servers {
@@ -97,7 +100,8 @@ func (d *Driver) live(s *session) error {
 				}
 			}
 		case <-again:
-		case queue <- item{kind: restored}:
+		case queue <- item{kind: restored, lost: d.lost}:
+			d.lost = make(map[cluster.Topic]struct{})
 			d.missed.Store(false)
 		}
 	}
@@ -131,9 +135,6 @@ func (d *Driver) connect() (*session, error) {
 	if errors.Is(err, errLost) {
 		d.node = newID()
 		s.node = d.node
-		d.mu.Lock()
-		clear(d.unanswered)
-		d.mu.Unlock()
 		err = d.lease(s, true)
 	}
 	if err == nil && s.cluster {
@@ -164,6 +165,15 @@ func (d *Driver) failed(s *session, err error) error {
 		d.look()
 	}
 	return d.note(err)
+}
+
+// unknown is failed for a call that changes something.
+func (d *Driver) unknown(s *session, err error) error {
+	failed := d.failed(s, err)
+	if unknown(err) {
+		return unclear(failed)
+	}
+	return failed
 }
 
 func (d *Driver) setUp(s *session) {

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,8 @@ type subscriber struct {
 	closing func(func())  // runs what may wait
 	once    sync.Once
 	moved   atomic.Bool // Redis has unsubscribed something by itself
+	behind  atomic.Bool // a message waits for the receiver
+	waited  atomic.Bool // one has, since a command was last looked at
 
 	mu    sync.Mutex // held while a message is put into the queue
 	ended bool
@@ -90,8 +93,17 @@ func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
 	if c.ended {
 		return
 	}
+	one := item{kind: received, message: message, from: e}
 	select {
-	case d.queue <- item{kind: received, message: message, from: e}:
+	case d.queue <- one:
+		return
+	default:
+	}
+	c.behind.Store(true)
+	defer c.behind.Store(false)
+	select {
+	case d.queue <- one:
+		c.waited.Store(true)
 	case <-c.done:
 	case <-d.ctx.Done():
 	}
@@ -246,10 +258,22 @@ func (d *Driver) unsubscribe(s *session, c *subscriber, names []string) error {
 	return nil
 }
 
-// command runs some on a connection for Pub/Sub.
+// command runs some on a connection for Pub/Sub. Answers come behind the messages that
+// wait for the receiver: they are late only if none of those has moved meanwhile.
 func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
-	ctx, cancel := d.timeout(d.ctx)
+	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
+	c.waited.Store(false)
+	var late func()
+	late = func() {
+		if c.waited.Swap(false) || c.behind.Load() {
+			time.AfterFunc(d.options.Timeout, late)
+			return
+		}
+		cancel()
+	}
+	timer := time.AfterFunc(d.options.Timeout, late)
+	defer timer.Stop()
 	for _, r := range c.client.DoMulti(ctx, commands...) {
 		if err := r.Error(); err != nil {
 			return err
@@ -263,7 +287,7 @@ func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
 // alone.
 func (d *Driver) tend(s *session) {
 	for _, c := range s.servers {
-		if len(d.queue) < cap(d.queue) && !c.over() && d.ping(c) != nil {
+		if !c.behind.Load() && !c.over() && d.ping(c) != nil && !c.behind.Load() {
 			c.end()
 		}
 	}
