@@ -155,8 +155,8 @@ func (c *channel) miss(userID string, now time.Time) {
 	r := c.remote
 	if len(r.missing) == 0 {
 		r.missing = make(map[string]struct{})
-		r.missingUntil = now.Add(cluster.DeadAfter)
-		c.app.broker.timers.after(cluster.DeadAfter, c.endMissing)
+		r.missingUntil = now.Add(cluster.ToldAgain)
+		c.app.broker.timers.after(cluster.ToldAgain, c.endMissing)
 	}
 	r.missing[userID] = struct{}{}
 }

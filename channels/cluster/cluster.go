@@ -53,10 +53,14 @@ import (
 	"belfry/protocol"
 )
 
-// DeadAfter is how long after its death the share of a node is gone at the
-// latest, and how long after a loss of the ledger's data all nodes have told
-// their shares once more.
-const DeadAfter = 15 * time.Second
+const (
+	// DeadAfter is how long after its death the share of a node is gone at the
+	// latest.
+	DeadAfter = 15 * time.Second
+	// ToldAgain is how long after a loss of the ledger's data the nodes have told
+	// their shares once more.
+	ToldAgain = 5 * time.Second
+)
 
 var (
 	// ErrUnavailable is the error of everything that the cluster cannot do now.

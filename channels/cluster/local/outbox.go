@@ -128,7 +128,7 @@ func (r *recorder) arrive(userID string, known bool) {
 		r.cancel(arrival) // another node took it for new
 	case back:
 	case r.again:
-		r.wait(arrival, cluster.DeadAfter)
+		r.wait(arrival, cluster.ToldAgain)
 	default:
 		r.record(arrival)
 	}

@@ -81,7 +81,7 @@ func lastMoment(ctx context.Context) time.Time {
 func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.Share, flags int) call {
 	tag, c := d.keys.tag(t), t.Channel
 	args := []string{"", node, c, s.publish, d.keys.name(t), d.keys.name(t.Watch()), itoa(share.Count), itoa(flags), itoa(share.MaxMembers),
-		itoa(share.Grace.Microseconds()), itoa(share.Before), share.Epoch, rand.Text(), itoa(share.Known), itoa(cluster.DeadAfter.Microseconds()),
+		itoa(share.Grace.Microseconds()), itoa(share.Before), share.Epoch, rand.Text(), itoa(share.Known), itoa(cluster.ToldAgain.Microseconds()),
 		itoa(maxWaiting), itoa(maxOutbox), itoa(len(share.Leave))}
 	args = append(args, share.Leave...)
 	for _, m := range share.Join {
