@@ -44,13 +44,8 @@ func (c *channel) topic() cluster.Topic { return cluster.Topic{App: c.app.id, Ch
 // the cluster knows that somebody is on it. Without an error it returns with mu
 // held, and the connection is counted among the entering.
 func (a *App) enter(name string, m *protocol.Member) (*channel, error) {
-	c := a.lock(name)
+	c := a.approach(name, m)
 	r := c.remote
-	r.entering++
-	if m != nil {
-		r.come(*m)
-	}
-	r.held = false
 	var timeout <-chan time.Time
 	for !c.admits(m) {
 		if m != nil && r.users[m.UserID].full {
@@ -81,7 +76,18 @@ func (a *App) enter(name string, m *protocol.Member) (*channel, error) {
 	return c, nil
 }
 
-// retreat takes back what enter did, and unlocks.
+// approach counts a connection among the entering, and returns the channel, locked.
+func (a *App) approach(name string, m *protocol.Member) *channel {
+	c := a.lock(name)
+	c.remote.entering++
+	if m != nil {
+		c.remote.come(*m)
+	}
+	c.remote.held = false
+	return c
+}
+
+// retreat takes back what approach did, and unlocks.
 func (c *channel) retreat(m *protocol.Member) {
 	c.remote.entering--
 	if m != nil {
@@ -103,16 +109,23 @@ func (c *channel) admits(m *protocol.Member) bool {
 	return u.confirmed && r.version.Number >= u.since && c.members.byID[m.UserID] != nil
 }
 
+// Expect prepares a subscription that will be made before long: what Subscribe waits
+// for in a cluster is under way then, together with that of others. dismiss is to be
+// called once, after the subscription or instead of it. It does not wait.
+func (a *App) Expect(name string, m *protocol.Member) (dismiss func()) {
+	c := a.approach(name, m)
+	c.unlock(nil)
+	return func() {
+		c.mu.Lock()
+		c.retreat(m)
+	}
+}
+
 // expect has the node receive what is published on a channel, before long, until
 // as many calls of dismiss.
-func (a *App) expect(name string) {
-	c := a.lock(name)
-	c.remote.entering++
-	c.unlock(nil)
-}
+func (a *App) expect(name string) { a.Expect(name, nil) }
 
 func (a *App) dismiss(name string) {
 	c := a.lock(name)
-	c.remote.entering--
-	c.unlock(nil)
+	c.retreat(nil)
 }
