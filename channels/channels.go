@@ -19,6 +19,16 @@
 // Frames of one channel reach all its subscribers in one order. A subscription
 // receives what is published after it was made and before it ends, and nothing
 // else. No lock of this package is held while a subscriber writes.
+//
+// # The order of locks
+//
+// Whoever holds one of these may take those below it, and none above or beside it:
+//
+//  1. users.mu
+//  2. channel.mu
+//  3. departures.mu, outboxes.mu
+//  4. Broker.mu, stripe.mu, node.mu, and the listener's and a subscriber's own
+//  5. timers.mu and those of the queues
 package channels
 
 import (

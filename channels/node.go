@@ -154,7 +154,7 @@ type sent struct {
 
 // send queues a client event.
 func (b *Broker) send(from *Subscription, p cluster.Publication) error {
-	if err := b.driver.Ready(); err != nil {
+	if err := b.driver.Reaches(p.Topic); err != nil {
 		return err
 	}
 	select {

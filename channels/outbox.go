@@ -86,7 +86,8 @@ func (o *outbox) look() {
 	o.push()
 }
 
-// work takes transitions, and acknowledges those before.
+// work takes transitions, and acknowledges those before. Those of an application that
+// is not served here any more are dropped.
 func (o *outbox) work() {
 	b := o.of.broker
 	ctx, cancel := b.within(queryTimeout)
@@ -94,17 +95,24 @@ func (o *outbox) work() {
 	o.of.mu.Lock()
 	receipt := o.receipt
 	o.of.mu.Unlock()
-	taken, err := b.driver.Take(ctx, o.bucket, receipt)
 	a := b.app(o.bucket.App)
-	deliver := err == nil && len(taken.Transitions) > 0 && a != nil && a.listener != nil
+	served := a != nil && a.listener != nil
+	taken, err := cluster.Taken{Next: -1}, error(nil)
+	if served || receipt != "" {
+		taken, err = b.driver.Take(ctx, o.bucket, receipt)
+	}
+	some := err == nil && len(taken.Transitions) > 0
 	o.of.mu.Lock()
-	o.queued, o.delivering = false, deliver
+	o.queued, o.delivering = false, some && served
 	switch {
 	case err != nil:
 		o.again(retryInterval)
-	case !deliver:
+	case some && !served:
+		o.receipt = taken.Receipt
+		o.again(0)
+	case !some:
 		o.receipt = ""
-		if len(taken.Transitions) == 0 && taken.Next >= 0 {
+		if taken.Next >= 0 {
 			o.again(taken.Next)
 		} else if o.due.IsZero() {
 			delete(o.of.byBucket, o.bucket)
@@ -113,7 +121,7 @@ func (o *outbox) work() {
 		}
 	}
 	o.of.mu.Unlock()
-	if deliver {
+	if some && served {
 		o.deliver(a.listener, taken)
 	}
 }

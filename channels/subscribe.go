@@ -19,8 +19,9 @@ type Joined struct {
 
 // Subscribe adds a subscriber to a channel, and holds it back: events published
 // from here on reach it once the caller has answered the client. member is nil
-// except on presence channels. The error is [ErrFull] or, on a node of a cluster
-// only, ErrUnavailable of package cluster; there, Subscribe may wait.
+// except on presence channels. The error is [ErrFull], [ErrBusy] for a new member of a
+// channel that has too much pending or, on a node of a cluster only, ErrUnavailable of
+// package cluster; there, Subscribe may wait.
 func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subscription, Joined, error) {
 	s := &Subscription{subscriber: sub, id: sub.ID()}
 	first := false // of the user
@@ -38,6 +39,10 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	} else {
 		c := a.lock(name)
 		s.channel = c
+		if m != nil && c.full() && c.members.byID[m.UserID] == nil {
+			c.unlock(nil) // or whoever comes and goes could have any number of events wait
+			return nil, Joined{}, ErrBusy
+		}
 		if m != nil {
 			s.member, first = c.members.join(*m, a.limits.Load().PresenceMembers)
 			if s.member == nil {

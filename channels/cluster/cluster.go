@@ -60,6 +60,8 @@ const (
 	// ToldAgain is how long after a loss of the ledger's data the nodes have told
 	// their shares once more.
 	ToldAgain = 5 * time.Second
+	// LentAgain is how often to see whether a bucket is still lent to another node.
+	LentAgain = 5 * time.Second
 )
 
 var (
@@ -90,7 +92,7 @@ type Driver interface {
 	Start(r Receiver)
 	// Close says that this node has nothing any more, and disconnects.
 	Close()
-	// Ready is nil while the whole cluster can be reached.
+	// Ready is nil while the cluster can be reached, if not in all its parts.
 	Ready() error
 }
 
@@ -101,6 +103,9 @@ type Bus interface {
 	Listen(context.Context, Topic) error
 	// Ignore ends that.
 	Ignore(Topic)
+	// Reaches is nil unless a topic is known to be in a part of the cluster that
+	// cannot be reached.
+	Reaches(Topic) error
 	// Publish sends messages to all nodes that listen to their topics, this
 	// node too if it does. With an error, some may have been sent and others not.
 	Publish(context.Context, ...Publication) error
@@ -192,7 +197,7 @@ type Outcome struct {
 	Count    int      // subscriptions on all nodes
 	Full     []string // users of Join that found no place, and are not members
 	Snapshot *Snapshot
-	Hint     *Hint // nil: the Update has put nothing into the outbox
+	Hint     *Hint // nil: the Update has put nothing into the outbox. It may come with [ErrUnknown] too
 }
 
 // Snapshot is what the ledger has of a channel at the outcome's Version.
@@ -230,10 +235,11 @@ type Hint struct {
 // Taken is what an outbox has.
 type Taken struct {
 	// Transitions are the oldest: those of one channel in their order. There are
-	// none if another node has been lent the bucket.
+	// none while the bucket is lent to another node.
 	Transitions []Transition
 	Receipt     string
-	// Next is when to take again if there are none, negative for not at all.
+	// Next is when to take again if there are none, negative for not at all: when
+	// the next one is final, or to see whether the bucket is lent to nobody.
 	Next time.Duration
 }
 

@@ -159,6 +159,8 @@ func (n *node) Ignore(t cluster.Topic) {
 
 func (n *node) Ready() error { return n.do(context.Background(), func(*Hub) {}) }
 
+func (n *node) Reaches(cluster.Topic) error { return n.Ready() }
+
 func (n *node) Publish(ctx context.Context, publications ...cluster.Publication) error {
 	return n.do(ctx, func(h *Hub) {
 		for _, p := range publications {

@@ -279,12 +279,38 @@ func TestClusterRestart(t *testing.T) {
 	a, b := pair(t, Options{URL: clusterURL(servers)})
 	slot := servers[0].CLI("cluster", "keyslot", a.keys.tag(presence))
 	owner := slices.IndexFunc(servers, func(s *redistest.Server) bool { return s.CLI("cluster", "countkeysinslot", slot) != "0" })
+	other := cluster.Topic{App: "1"} // on another server
+	for i := 0; other.Channel == "" || servers[owner].CLI("cluster", "countkeysinslot", servers[0].CLI("cluster", "keyslot", a.keys.tag(other))) != "0" ||
+		current(a).slots.Load().owner(current(a).slot(a.keys.name(other))) == servers[owner].Addr; i++ {
+		other.Channel = fmt.Sprint("other", i)
+	}
+	a.must(a.Listen(context.Background(), other))
+	_, err := a.Update(context.Background(), other, cluster.Share{Count: 1})
+	a.must(err)
+	leases := current(a).slots.Load().owner(current(a).slot(a.keys.leases())) == servers[owner].Addr
 	servers[owner].Kill()
-	until(t, "the end of being ready", func() bool { return a.Ready() != nil })
+	until(t, "noticing that a server is away", func() bool { return a.Reaches(presence) != nil })
+	if err := a.say("refused"); !errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrUnknown) {
+		t.Errorf("publishing there: error %v", err)
+	}
+	for i := range 3 * int(testLease/testRenew) { // longer than a lease, should it be the server that has them
+		text := fmt.Sprint("elsewhere ", i)
+		a.must(a.Publish(context.Background(), cluster.Publication{Topic: other, Payload: []byte(text)}))
+		until(t, "a message of another server", func() bool { return slices.Contains(a.heard(), text) })
+		if err := errors.Join(a.Reaches(other), a.Ready()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(testRenew / 2)
+	}
 	servers[owner].Restart()
 	for _, n := range []*testNode{a, b} {
 		until(t, "the call of Restored", func() bool { return n.timesRestored() > 0 })
 	}
+	a.mu.Lock()
+	if !a.lost(presence) || a.lost(other) && !leases { // without its lease, the node begins anew
+		t.Error("messages of other servers' topics are said to be lost")
+	}
+	a.mu.Unlock()
 	for i, n := range []*testNode{a, b} { // not all servers may know yet that all are there
 		until(t, "an update", func() bool {
 			_, err := n.Update(context.Background(), presence, shareOf([]string{"a", "b"}[i]))

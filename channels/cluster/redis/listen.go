@@ -13,10 +13,10 @@ import (
 // topics are what this node listens to, and where it is subscribed. What is to
 // be and what is are brought together by the loop, in rounds.
 type topics struct {
-	mu      sync.Mutex // guards the following, and the fields of topics
-	byName  map[string]*topic
-	dirty   map[*topic]struct{} // where the two may differ
-	failure error               // why a connection is missing
+	mu       sync.Mutex // guards the following, and the fields of topics
+	byName   map[string]*topic
+	dirty    map[*topic]struct{} // where the two may differ
+	failures map[string]error    // why connections are missing, by address; "" but in a Redis Cluster
 }
 
 // topic is one that is listened to, or was until the next round.
@@ -37,6 +37,7 @@ func (t *topic) wanted() bool { return t.held || t.waiting > 0 }
 func (l *topics) init() {
 	l.byName = make(map[string]*topic)
 	l.dirty = make(map[*topic]struct{})
+	l.failures = make(map[string]error)
 }
 
 // Listen implements [cluster.Bus].
@@ -134,11 +135,30 @@ func (l *topics) confirmed(name string, c *subscriber) {
 	}
 }
 
-// broken is why a connection is missing.
-func (l *topics) broken() error {
+// broken is why the connection to a server is missing, nil if it is not.
+func (l *topics) broken(addr string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failure
+	return l.failures[addr]
+}
+
+// subscribed are those of some topics that are, and those that are not wanted any more.
+func (l *topics) subscribed(some map[cluster.Topic]struct{}) map[cluster.Topic]struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waiting := make(map[cluster.Topic]struct{})
+	for _, e := range l.byName {
+		if e.wanted() && e.on == nil {
+			waiting[e.topic] = struct{}{}
+		}
+	}
+	found := make(map[cluster.Topic]struct{})
+	for t := range some {
+		if _, ok := waiting[t]; !ok {
+			found[t] = struct{}{}
+		}
+	}
+	return found
 }
 
 // dirtyAll has the next round look at all topics.
@@ -241,10 +261,10 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 		}
 	}
 	subscribe, unsubscribe := l.due()
-	var failure error
+	failures := make(map[string]error)
 	for c, names := range unsubscribe {
 		if err := d.unsubscribe(s, c, names); err != nil {
-			failure = err
+			failures[c.addr] = err
 			c.end()
 			d.look()
 		}
@@ -263,18 +283,20 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 			}
 		}
 		if err != nil {
-			failure = err
+			failures[addr] = err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if failure == nil {
-		l.failure = nil
+	for addr, err := range failures {
+		failures[addr] = d.note(err)
+		if l.failures[addr] == nil {
+			d.log.Warn("channels of the cluster cannot be subscribed to", "server", addr, "error", failures[addr])
+		}
+	}
+	l.failures = failures
+	if len(failures) == 0 {
 		return nil
 	}
-	if l.failure == nil {
-		d.log.Warn("channels of the cluster cannot be subscribed to", "error", d.note(failure))
-	}
-	l.failure = d.note(failure)
 	return time.After(s.nextRetry())
 }

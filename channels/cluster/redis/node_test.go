@@ -38,6 +38,7 @@ type testNode struct {
 	payloads []string
 	members  int // messages about them
 	restored int
+	lost     func(cluster.Topic) bool // of the last call of Restored
 	due      []cluster.Bucket
 	log      bytes.Buffer
 }
@@ -67,9 +68,10 @@ func (n *testNode) Receive(m cluster.Message) {
 	}
 }
 
-func (n *testNode) Restored(func(cluster.Topic) bool) {
+func (n *testNode) Restored(lost func(cluster.Topic) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.lost = lost
 	n.restored++
 }
 

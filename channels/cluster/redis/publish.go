@@ -12,7 +12,11 @@ import (
 // Publish implements [cluster.Bus]: a command for each publication, all of one server
 // in one round trip.
 func (d *Driver) Publish(ctx context.Context, publications ...cluster.Publication) error {
-	return d.send(ctx, func(ctx context.Context, s *session) []rueidis.RedisResult {
+	topics := make([]cluster.Topic, len(publications))
+	for i, p := range publications {
+		topics[i] = p.Topic
+	}
+	return d.send(ctx, topics, func(ctx context.Context, s *session) []rueidis.RedisResult {
 		commands := make([]rueidis.Completed, len(publications))
 		for i, p := range publications {
 			message := make([]byte, 1, 1+len(p.Payload))
@@ -25,12 +29,16 @@ func (d *Driver) Publish(ctx context.Context, publications ...cluster.Publicatio
 			}
 		}
 		return s.doAll(ctx, commands...)
-	}, len(publications))
+	})
 }
 
 // Keep implements [cluster.Ledger].
 func (d *Driver) Keep(ctx context.Context, events ...cluster.Kept) error {
-	return d.send(ctx, func(ctx context.Context, s *session) []rueidis.RedisResult {
+	topics := make([]cluster.Topic, len(events))
+	for i, e := range events {
+		topics[i] = e.Topic
+	}
+	return d.send(ctx, topics, func(ctx context.Context, s *session) []rueidis.RedisResult {
 		calls := make([]call, len(events))
 		for i, e := range events {
 			tag, c := d.keys.tag(e.Topic), e.Topic.Channel
@@ -38,12 +46,13 @@ func (d *Driver) Keep(ctx context.Context, events ...cluster.Kept) error {
 				[]string{s.publish, d.keys.name(e.Topic), c, string(e.Payload), itoa(max(e.For.Milliseconds(), 1)), itoa(max(e.Events, 1)), rand.Text()}}
 		}
 		return s.run(ctx, calls...)
-	}, len(events))
+	})
 }
 
-// send makes calls, the answers to which say nothing but that they were done.
-func (d *Driver) send(ctx context.Context, calls func(context.Context, *session) []rueidis.RedisResult, number int) error {
-	if number == 0 {
+// send makes calls about topics, the answers to which say nothing but that they were
+// done.
+func (d *Driver) send(ctx context.Context, topics []cluster.Topic, calls func(context.Context, *session) []rueidis.RedisResult) error {
+	if len(topics) == 0 {
 		return nil
 	}
 	ctx, cancel := d.timeout(ctx)
@@ -54,6 +63,11 @@ func (d *Driver) send(ctx context.Context, calls func(context.Context, *session)
 	}
 	if err := ctx.Err(); err != nil {
 		return d.note(err)
+	}
+	for _, t := range topics {
+		if err := d.away(s, t); err != nil {
+			return err
+		}
 	}
 	done := 0
 	for _, r := range calls(ctx, s) {

@@ -89,9 +89,10 @@ type Driver struct {
 
 	node string // id, new after each lost lease; owned by the loop
 
-	missed   atomic.Bool                // messages or shares may be lost: Restored is due
-	lost     map[cluster.Topic]struct{} // of which topics; nil: of all. Owned by the loop
-	removing atomic.Bool
+	missed    atomic.Bool                // messages or shares may be lost: Restored is due
+	missedAll atomic.Bool                // those of all topics
+	lost      map[cluster.Topic]struct{} // those of which topics; nil: of all. Owned by the loop
+	removing  atomic.Bool
 }
 
 // New reads the options. It does not connect.
@@ -125,6 +126,7 @@ func New(o Options) (*Driver, error) {
 		log:     o.Log,
 		queue:   make(chan item, maxQueued),
 		check:   make(chan struct{}, 1),
+		lost:    make(map[cluster.Topic]struct{}),
 		node:    newID(),
 	}
 	d.listening.init()
@@ -155,14 +157,36 @@ func (d *Driver) Ready() error {
 		return unavailable(errors.New("not connected yet"))
 	case d.session == nil:
 		return d.down
+	case !d.session.cluster:
+		if err := d.listening.broken(""); err != nil {
+			return err
+		}
 	}
-	if err := d.listening.broken(); err != nil {
-		return err
-	}
-	if d.missed.Load() {
+	if d.missedAll.Load() {
 		return unavailable(errors.New("not all channels are subscribed to again yet"))
 	}
 	return nil
+}
+
+// Reaches implements [cluster.Bus]. In a Redis Cluster, it tells one server that is away
+// from the others.
+func (d *Driver) Reaches(t cluster.Topic) error {
+	if err := d.Ready(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	s := d.session
+	d.mu.Unlock()
+	return d.away(s, t)
+}
+
+// away is why the server of a topic is known to be away, nil if it is not.
+func (d *Driver) away(s *session, t cluster.Topic) error {
+	if s == nil || !s.cluster {
+		return nil
+	}
+	name := d.keys.name(t)
+	return d.listening.broken(s.slots.Load().owner(s.slot(name)))
 }
 
 // connected returns the session, or waits for the first one.

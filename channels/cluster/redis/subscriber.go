@@ -21,6 +21,7 @@ const (
 // subscriber is a connection for Pub/Sub. The client's reading goroutine puts
 // the messages into the queue, and waits when that is full.
 type subscriber struct {
+	addr    string // "" but in a Redis Cluster
 	client  rueidis.DedicatedClient
 	closed  <-chan error  // by the client, when the connection ends
 	done    chan struct{} // by end
@@ -42,7 +43,7 @@ func (d *Driver) dial(s *session, addr string) (*subscriber, error) {
 			return nil, fmt.Errorf("server %s is not known yet", addr)
 		}
 	}
-	c := &subscriber{done: make(chan struct{}), closing: func(f func()) { d.running.Go(f) }}
+	c := &subscriber{addr: addr, done: make(chan struct{}), closing: func(f func()) { d.running.Go(f) }}
 	c.client, _ = client.Dedicate()
 	c.closed = c.client.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { d.receive(c, m) },
@@ -158,7 +159,7 @@ func (s *session) groups(list []*topic) map[string][][]*topic {
 		var p place
 		if s.cluster {
 			p.slot = s.slot(t.name)
-			p.addr = s.slots.owner(p.slot)
+			p.addr = s.slots.Load().owner(p.slot)
 		}
 		places[p] = append(places[p], t)
 	}
@@ -294,13 +295,13 @@ func (d *Driver) tend(s *session) {
 	if !s.cluster {
 		return
 	}
-	before := s.slots
+	before := *s.slots.Load()
 	if err := d.loadSlots(s); err != nil {
 		_ = d.failed(s, err)
 		return
 	}
 	for addr, c := range s.servers {
-		if !slices.Equal(before.of(addr), s.slots.of(addr)) {
+		if !slices.Equal(before.of(addr), s.slots.Load().of(addr)) {
 			c.end()
 		}
 	}

@@ -40,6 +40,9 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 	if err != nil {
 		return cluster.Outcome{}, err
 	}
+	if err := d.away(s, t); err != nil {
+		return cluster.Outcome{}, err
+	}
 	tag := d.keys.tag(t)
 	if err := d.register(ctx, s, tag); err != nil {
 		return cluster.Outcome{}, d.failed(s, err)
@@ -55,7 +58,11 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 	if err != nil {
 		// It may be under way. When it cannot come any more, another may be sent.
 		_ = wait(ctx, time.Until(deadline))
-		return cluster.Outcome{}, d.unknown(s, err)
+		o := cluster.Outcome{}
+		if share.Record {
+			o.Hint = &cluster.Hint{Bucket: d.keys.bucketOf(t)}
+		}
+		return o, d.unknown(s, err)
 	}
 	switch a.status {
 	case "lost":
@@ -185,7 +192,7 @@ func (d *Driver) Take(ctx context.Context, b cluster.Bucket, receipt string) (ta
 	case "lost":
 		return taken, d.failed(s, errLost)
 	case "held":
-		return cluster.Taken{Next: -1}, nil
+		return cluster.Taken{Next: cluster.LentAgain}, nil
 	}
 	taken.Receipt = r.string() + "/" + r.string()
 	taken.Next = time.Duration(r.int()) * time.Microsecond

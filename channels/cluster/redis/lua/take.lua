@@ -10,8 +10,11 @@ local state = redis.call('HMGET', bucket, 'epoch', 'dead', 'owner', 'position')
 if state[2] and string.find(state[2], node, 1, true) then
   return {'lost'}
 end
-if not state[1] or state[3] and state[3] ~= node then
+if state[3] and state[3] ~= node then
   return {'held'}
+end
+if not state[1] then
+  return {'done', '', '0', '-1', {}} -- nothing was ever put in
 end
 local position = tonumber(state[4] or '0')
 local acknowledged = tonumber(ARGV[3])
