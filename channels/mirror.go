@@ -180,7 +180,7 @@ func (c *channel) endMissing() {
 // same handlers as when it has connected again. mu is held.
 func (c *channel) tellLoss(now time.Time) (idle []*shard) {
 	switch {
-	case c.bare || c.kind == protocol.User: // whose clients know no such event
+	case c.kind == protocol.User: // whose clients know no such event
 		return nil
 	case c.kind.IsPresence():
 		return c.append(pending{frame: protocol.PresenceSucceededFrame(c.name, c.members.snapshot()), at: now})
@@ -192,6 +192,9 @@ func (c *channel) tellLoss(now time.Time) (idle []*shard) {
 // mu is held.
 func (c *channel) restored(now time.Time) (idle []*shard) {
 	r := c.remote
+	if c.bare {
+		return nil // of which the cluster is told nothing
+	}
 	r.doubt()
 	r.held = false
 	r.loaded = false

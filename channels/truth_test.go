@@ -307,3 +307,46 @@ func TestClusterAppAgain(t *testing.T) {
 		broker.Close()
 	})
 }
+
+// Nothing is left of channels and watched users when all have gone, whatever was lost
+// meanwhile.
+func TestClusterLossLeavesNothing(t *testing.T) {
+	graced(t, 2, Limits{}, func(t *testing.T, w *world) {
+		var all []*Subscription
+		var identities []*Identity
+		for node, a := range w.apps {
+			for i := range 10 {
+				_, s := w.on(t, node, fmt.Sprint("c", i))
+				all = append(all, s)
+				_, s, _ = w.join(t, node, fmt.Sprint("presence-", i), fmt.Sprint(node))
+				all = append(all, s)
+			}
+			identity, _, _, err := a.SignIn(newRecorder(), fmt.Sprint(node), []string{"0", "1", "2"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			identities = append(identities, identity)
+		}
+		w.hub.Flush()
+		pass(time.Minute)
+		for i, s := range all {
+			w.apps[i/20].Unsubscribe(s)
+		}
+		for node, i := range identities {
+			w.apps[node].SignOut(i)
+		}
+		pass(time.Minute)
+		for node, a := range w.apps {
+			if n := a.channels.Load(); n != 1 { // the application's own
+				t.Errorf("node %d has %d channels", node, n)
+			}
+			a.Close()
+			pass(time.Second)
+			select {
+			case <-a.gone:
+			default:
+				t.Errorf("node %d: the application is not gone", node)
+			}
+		}
+	})
+}

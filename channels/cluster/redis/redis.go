@@ -162,7 +162,7 @@ func (d *Driver) Ready() error {
 			return err
 		}
 	}
-	if d.missedAll.Load() {
+	if d.missedAll.Load() || d.missed.Load() && !d.session.cluster {
 		return unavailable(errors.New("not all channels are subscribed to again yet"))
 	}
 	return nil
