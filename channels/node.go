@@ -2,6 +2,7 @@ package channels
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,15 +151,17 @@ func (b *Broker) within(d time.Duration) (context.Context, context.CancelFunc) {
 type sent struct {
 	from        *Subscription
 	publication cluster.Publication
+	told        protocol.WebhookEvent // what the backend is told once it is published
 }
 
-// send queues a client event.
-func (b *Broker) send(from *Subscription, p cluster.Publication) error {
+// send queues a client event. told is not kept.
+func (b *Broker) send(from *Subscription, p cluster.Publication, told protocol.WebhookEvent) error {
 	if err := b.driver.Reaches(p.Topic); err != nil {
 		return err
 	}
+	told.Data = slices.Clone(told.Data)
 	select {
-	case b.node.lanes[int(from.channel.home)%lanes] <- sent{from, p}:
+	case b.node.lanes[int(from.channel.home)%lanes] <- sent{from, p, told}:
 		return nil
 	default:
 		return ErrBusy
@@ -190,12 +193,16 @@ func (b *Broker) sendLane(lane <-chan sent) {
 			publications = append(publications, s.publication)
 		}
 		ctx, cancel := b.within(publishTimeout)
-		if err := b.driver.Publish(ctx, publications...); err != nil {
-			for _, s := range batch {
+		err := b.driver.Publish(ctx, publications...)
+		cancel()
+		for _, s := range batch {
+			switch l := s.from.channel.app.listener; {
+			case err != nil:
 				s.from.subscriber.Dropped(s.from.channel.name, err)
+			case l != nil:
+				l.Happened(s.told, nil)
 			}
 		}
-		cancel()
 		clear(batch)
 		clear(publications)
 	}

@@ -88,21 +88,17 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 		c.mu.Unlock()
 		return ErrBusy
 	}
+	told := protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
+		Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()}
 	if c.remote != nil {
-		if err := a.broker.send(s, c.publication(p)); err != nil {
-			c.mu.Unlock()
-			return err
-		}
+		err := a.broker.send(s, c.publication(p), told)
+		c.mu.Unlock()
+		return err
 	}
-	if l := c.app.listener; l != nil {
-		l.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
-			Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()}, nil)
+	if a.listener != nil {
+		a.listener.Happened(told, nil)
 	}
-	var idle []*shard
-	if c.remote == nil {
-		idle = c.append(p)
-	}
-	c.unlock(idle)
+	c.unlock(c.append(p))
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -349,4 +351,83 @@ func TestClusterLossLeavesNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// failing is a driver that cannot say where users are, as often as it is told.
+type failing struct {
+	cluster.Driver
+	times atomic.Int32
+	most  atomic.Int32 // users asked for in one call
+}
+
+func (d *failing) Occupied(ctx context.Context, app string, channels []string) ([]bool, error) {
+	d.most.Store(max(d.most.Load(), int32(len(channels))))
+	if d.times.Add(-1) >= 0 {
+		return nil, cluster.ErrUnavailable
+	}
+	return d.Driver.Occupied(ctx, app, channels)
+}
+
+// After a loss, watched users are asked for until there is an answer, some at a time.
+func TestClusterWatchersAfterALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := local.NewHub()
+		d := &failing{Driver: hub.Node()}
+		a := NewBroker(1, d).NewApp("1", Limits{}, new(counts), nil)
+		other := NewBroker(1, hub.Node()).NewApp("1", Limits{}, new(counts), nil)
+		watchlist := []string{"bob"}
+		for i := range 2 * maxLocated {
+			watchlist = append(watchlist, fmt.Sprint(i))
+		}
+		ann := newRecorder()
+		if _, _, _, err := a.SignIn(ann, "ann", watchlist[:1]); err != nil {
+			t.Fatal(err)
+		}
+		for list := range slices.Chunk(watchlist, 100) {
+			if _, _, _, err := a.SignIn(newRecorder(), "eve", list); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.Ignore(cluster.Topic{App: "1", Channel: watchName("bob")}) // the message is lost
+		if _, _, _, err := other.SignIn(newRecorder(), "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second)
+		ann.take()
+		d.times.Store(3)
+		a.broker.Restored(func(cluster.Topic) bool { return true })
+		pass(time.Minute)
+		if got := ann.take(); !slices.Equal(got, []string{online("bob")}) {
+			t.Errorf("told %q", got)
+		}
+		if most := d.most.Load(); most > maxLocated {
+			t.Errorf("asked for %d users at once", most)
+		}
+		a.broker.Close()
+		other.broker.Close()
+	})
+}
+
+// Whoever waits for the cluster to know everything does not mind who comes and goes.
+func TestClusterFlushUnderChurn(t *testing.T) {
+	w := newWorld(t, 1, Limits{})
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for n := range 300 {
+				_, s := w.on(t, 0, fmt.Sprint("c", i, n%3))
+				w.apps[0].Unsubscribe(s)
+			}
+		})
+	}
+	for range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		w.apps[0].broker.Flush(ctx)
+		cancel()
+	}
+	all.Wait()
+	w.apps[0].broker.Flush(t.Context())
+	if states, err := w.apps[0].States(""); len(states) > 0 || err != nil {
+		t.Errorf("the cluster has %v, %v", states, err)
+	}
 }

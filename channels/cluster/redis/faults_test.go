@@ -75,6 +75,67 @@ func TestRestart(t *testing.T) {
 // hasDied is what the log has of a node that buries another.
 const hasDied = "has died"
 
+// TestFlush: Redis loses its data while it goes on (FLUSHDB). What is told before the
+// nodes notice makes no share that nobody takes away.
+func TestFlush(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := pair(t, Options{URL: "redis://" + server.Addr})
+	server.CLI("flushdb")
+	if o, err := a.Update(context.Background(), presence, shareOf("a", "ghost")); err == nil {
+		t.Errorf("an update of a node without a lease came to %+v", o)
+	}
+	for _, n := range []*testNode{a, b} {
+		until(t, "the call of Restored", func() bool { return n.timesRestored() > 0 })
+	}
+	a.share("a")
+	b.share("b")
+	working(t, a, b)
+	if got := b.users(); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("users %q", got)
+	}
+	// One bucket alone, as of a server of a Redis Cluster that comes back empty.
+	server.CLI(append([]string{"del"}, strings.Fields(server.CLI("keys", a.keys.tag(presence)+"*"))...)...)
+	for _, n := range []*testNode{a, b} {
+		until(t, "an update", func() bool {
+			_, err := n.Update(context.Background(), presence, shareOf("c"))
+			return err == nil
+		})
+	}
+	if state, err := a.State(context.Background(), presence); err != nil || state.Count != 2 || state.Users != 1 {
+		t.Errorf("then there are %+v, %v", state, err)
+	}
+}
+
+// TestListenWhileBehind: messages wait for the receiver. Whoever listens to another topic
+// meanwhile waits, too, and nothing is lost.
+func TestListenWhileBehind(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	o := Options{URL: "redis://" + server.Addr, Prefix: prefix()}
+	a := startNode(t, o)
+	slow := startNode(t, o)
+	slow.must(slow.Listen(context.Background(), presence))
+	slow.mu.Lock() // Receive waits for it
+	const n = 3 * maxQueued
+	for i := range n {
+		a.must(a.say(fmt.Sprint(i)))
+	}
+	other := cluster.Topic{App: "1", Channel: "other"}
+	if err := slow.Listen(context.Background(), other); !errors.Is(err, cluster.ErrUnavailable) {
+		t.Errorf("listening: error %v", err)
+	}
+	behind := time.Now()
+	until(t, "more than a command may take", func() bool { return time.Since(behind) > 3*testTimeout })
+	slow.mu.Unlock()
+	until(t, "listening after all", func() bool { return slow.Listen(context.Background(), other) == nil })
+	a.must(a.Publish(context.Background(), cluster.Publication{Topic: other, Payload: []byte("end")}))
+	until(t, "the last message", func() bool { return slices.Contains(slow.heard(), "end") })
+	if got := slow.heard(); len(got) != n+1 || slow.timesRestored() > 0 {
+		t.Errorf("%d of %d messages, restored %d times", len(got), n+1, slow.timesRestored())
+	}
+}
+
 // TestStall: Redis stands still for longer than a lease. An update that waited in it
 // has no effect, a publication may have, and nobody is taken for dead.
 func TestStall(t *testing.T) {

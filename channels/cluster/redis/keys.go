@@ -24,6 +24,8 @@ const buckets = 64
 //	b                       epoch: of the bucket's data, new when they were lost
 //	                        number: of the last change of any channel
 //	                        dead: nodes that are, and since when
+//	                        r:NODE: the node may have shares here, and others will
+//	                        take them away when it dies
 //	                        owner: the node to which the outbox is lent
 //	                        position: how many transitions were acknowledged
 //	                        c:CHANNEL: subscriptions, members, number of the last

@@ -216,7 +216,7 @@ func (s *session) strings(ctx context.Context, d *Driver, command func(rueidis.B
 }
 
 // register has Redis know that the node will have shares in a bucket, before it
-// has.
+// has: by what is in the bucket, an update knows that nothing of this was lost.
 func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	s.mu.Lock()
 	_, ok := s.registered[tag]
@@ -231,10 +231,22 @@ func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	if !known {
 		return errLost
 	}
+	if err := s.do(ctx, s.client.B().Hset().Key(tag+"b").FieldValue().FieldValue("r:"+s.node, "1").Build()).Error(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.registered[tag] = struct{}{}
 	s.mu.Unlock()
 	return nil
+}
+
+// unregistered is the error of a node that a bucket does not know, or not any more. If
+// the node has its lease all the same, it will register anew.
+func (d *Driver) unregistered(s *session, tag string) error {
+	s.mu.Lock()
+	delete(s.registered, tag)
+	s.mu.Unlock()
+	return d.failed(s, errLost)
 }
 
 // clock is whose time a tag goes by: there is one for all but in a Redis Cluster.

@@ -66,7 +66,7 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 	}
 	switch a.status {
 	case "lost":
-		return cluster.Outcome{}, d.failed(s, errLost)
+		return cluster.Outcome{}, d.unregistered(s, tag)
 	case "forgotten":
 		return cluster.Outcome{}, cluster.ErrForgotten
 	}
@@ -190,7 +190,7 @@ func (d *Driver) Take(ctx context.Context, b cluster.Bucket, receipt string) (ta
 	r := reader{rest: array}
 	switch status := r.string(); status {
 	case "lost":
-		return taken, d.failed(s, errLost)
+		return taken, d.unregistered(s, tag)
 	case "held":
 		return cluster.Taken{Next: cluster.LentAgain}, nil
 	}

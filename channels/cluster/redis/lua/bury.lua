@@ -11,6 +11,7 @@ for node, since in string.gmatch(state[1] or '', '(%S+) (%d+) ') do
   end
 end
 redis.call('HSET', KEYS[1], 'dead', dead)
+redis.call('HDEL', KEYS[1], 'r:' .. ARGV[1])
 if state[2] == ARGV[1] then
   redis.call('HDEL', KEYS[1], 'owner')
 end

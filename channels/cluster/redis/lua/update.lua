@@ -24,8 +24,8 @@ local function text(n) return string.format('%.0f', n) end
 if now > tonumber(deadline) then
   return {'late', text(now)}
 end
-local state = call('HMGET', bucket, 'epoch', 'number', 'dead', 'c:' .. channel)
-if not bury and state[3] and string.find(state[3], node, 1, true) then
+local state = call('HMGET', bucket, 'epoch', 'number', 'dead', 'c:' .. channel, 'r:' .. node)
+if not bury and (not state[5] or state[3] and string.find(state[3], node, 1, true)) then
   return {'lost', text(now)}
 end
 local current, number = state[1] or ARGV[13], tonumber(state[2] or '0')
