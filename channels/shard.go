@@ -94,7 +94,9 @@ func (s *shard) remove(sub *Subscription) {
 		gap = s.cursor
 	}
 	last := int32(len(s.subs) - 1)
-	s.move(last, gap)
+	if gap != last { // who was there has filled the gap, or is the one that goes
+		s.move(last, gap)
+	}
 	s.subs[last] = nil
 	s.subs = s.subs[:last]
 	if len(s.subs) == 0 {
