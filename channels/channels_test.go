@@ -502,7 +502,7 @@ func TestMembersAreBounded(t *testing.T) {
 		if errors.Is(err, ErrBusy) {
 			break
 		}
-		if err != nil || joins > maxPending/1000 {
+		if err != nil || joins > maxMembersPending/1000 {
 			t.Fatalf("join %d: %v", joins, err)
 		}
 		a.Unsubscribe(s)
