@@ -98,9 +98,7 @@ func (s *shard) remove(sub *Subscription) {
 		gap = s.cursor
 	}
 	last := int32(len(s.subs) - 1)
-	if gap != last { // who was there has filled the gap, or is the one that goes
-		s.move(last, gap)
-	}
+	s.move(last, gap)
 	s.subs[last] = nil
 	s.subs = s.subs[:last]
 	if len(s.subs) == 0 {
