@@ -264,21 +264,19 @@ func TestDrain(t *testing.T) {
 	full.send(request("full", "c"))
 	<-entered
 	eventually(t, "all are there", func() bool { return h.visiting() == 4 })
-	stopped := make(chan struct{})
+	drained := make(chan struct{})
 	go func() {
-		h.stop()
-		close(stopped)
+		defer close(drained)
+		h.Drain(t.Context())
+		if n := h.visiting(); n != 0 {
+			t.Errorf("the door did not wait for %d visitors", n)
+		}
 	}()
 	silent.expectEnd()
 	idle.expectEnd()
 	if nc, err := net.Dial("tcp", h.address); err == nil {
 		nc.Close()
 		t.Error("a connection was accepted")
-	}
-	select {
-	case <-stopped:
-		t.Error("the door did not wait")
-	default:
 	}
 	close(release)
 	for c, want := range map[*client]string{slow: "b", full: "c"} {
@@ -287,7 +285,7 @@ func TestDrain(t *testing.T) {
 		}
 		c.expectEnd()
 	}
-	<-stopped
+	<-drained
 }
 
 // A door that was never open closes.
