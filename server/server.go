@@ -28,6 +28,7 @@ import (
 	"belfry/server/poller"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/systemd"
 	"belfry/server/webhooks"
 	"belfry/server/websocket"
 )
@@ -129,13 +130,8 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if err != nil {
 		return nil, err
 	}
-	if s.listener, err = listen(cfg.Server.Listen); err != nil {
-		return nil, fmt.Errorf("server.listen: %w", err)
-	}
-	if cfg.Metrics.Enabled && cfg.Metrics.Listen != "" {
-		if s.metricsListener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
-			return nil, fmt.Errorf("metrics.listen: %w", err)
-		}
+	if err := s.listen(); err != nil {
+		return nil, err
 	}
 	if s.pollers, err = poller.Start(); err != nil {
 		return nil, err
@@ -272,6 +268,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.metricsListener)
 	}
+	running.Go(func() { s.tellManager(ctx) })
 	running.Go(func() { s.expireCaches(ctx) })
 
 	<-ctx.Done()
@@ -301,6 +298,7 @@ const leastGrace = time.Second
 // drain leaves a tenth of shutdown_grace to cut what has not gone by itself.
 func (s *Server) drain() {
 	s.draining.Store(true)
+	systemd.Notify(s.log, systemd.Stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
@@ -351,6 +349,24 @@ func (s *Server) drainClients(ctx context.Context) {
 func (s *Server) connections() (n int) {
 	s.apps.All(func(a *apps.App) { n += a.Connections() })
 	return n
+}
+
+// statusInterval is how often the service manager is told how many clients there are.
+const statusInterval = 10 * time.Second
+
+// tellManager tells the service manager that the server is ready, and, until the
+// context ends, how many clients it has.
+func (s *Server) tellManager(ctx context.Context) {
+	ticker := time.NewTicker(statusInterval)
+	defer ticker.Stop()
+	for systemd.Notify(s.log, systemd.Ready); ; {
+		systemd.Notify(s.log, systemd.Status("%d connections", s.connections()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // cacheSweep is how often last events past their time are looked for. They

@@ -37,16 +37,14 @@ type Door struct {
 	Head, Idle, Write time.Duration
 
 	listener net.Listener
-	fd       int // the listener's, of our own
 	poller   *poller.Poller
 	unusual  chan net.Conn   // for net/http
 	passing  context.Context // ends when net/http takes no more
 	shut     context.CancelFunc
-	closing  atomic.Bool   // nothing is accepted any more
-	deaf     chan struct{} // closed with the descriptor of the listener
+	closing  atomic.Bool // nothing is accepted any more
 
-	mu        sync.Mutex // guards the following, and use of the listener's descriptor
-	accepting bool       // the poller watches it
+	mu sync.Mutex // held while connections are accepted, so that fd is not closed meanwhile
+	fd int        // the listener's, of our own; -1 once it is closed
 }
 
 // Prepare takes a listener over, and accepts nothing yet. The result is the
@@ -66,7 +64,6 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 	d.listener, d.fd, d.poller = l, fd, d.Pollers.Pick(fd)
 	d.unusual = make(chan net.Conn)
 	d.passing, d.shut = context.WithCancel(context.Background())
-	d.deaf = make(chan struct{})
 	return handedOver{d}, nil
 }
 
@@ -74,12 +71,10 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 func (d *Door) Open() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing.Load() {
+	if d.fd < 0 {
 		return nil
 	}
-	err := d.poller.Add(d.fd, accepter{d}, false)
-	d.accepting = err == nil
-	return err
+	return d.poller.Add(d.fd, accepter{d}, false)
 }
 
 // duplicate returns a descriptor of our own for a listener's socket.
@@ -124,15 +119,8 @@ func (h handedOver) Close() error {
 func (d *Door) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing.Swap(true) {
-		return
-	}
-	d.listener.Close()
-	if d.accepting {
-		_ = unix.Shutdown(d.fd, unix.SHUT_RD) // the poller, who may be using it, closes it
-	} else {
-		d.closeListener()
-	}
+	d.closing.Store(true)
+	d.closeListener()
 	d.capacity.Dismiss()
 }
 
@@ -140,10 +128,6 @@ func (d *Door) close() {
 // come being answered or net/http's, or the context ends.
 func (d *Door) Drain(ctx context.Context) {
 	d.close()
-	select {
-	case <-d.deaf:
-	case <-ctx.Done():
-	}
 	_ = d.capacity.Wait(ctx, capacity.Visitor) // the server cuts whoever is left
 }
 
@@ -153,7 +137,12 @@ type accepter struct{ d *Door }
 // Ready implements poller.Handler.
 func (a accepter) Ready(poller.Events) {
 	d := a.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for range acceptAtOnce {
+		if d.fd < 0 {
+			return
+		}
 		if !d.capacity.Room() {
 			d.pause(errNoRoom)
 			return
@@ -166,7 +155,7 @@ func (a accepter) Ready(poller.Events) {
 			return // that was all
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EBADF), errors.Is(err, unix.ENOTSOCK):
-			d.stopAccepting(err)
+			d.fail(err)
 			return
 		default: // EMFILE and its like, or the network's trouble of the moment
 			d.pause(err)
@@ -176,45 +165,35 @@ func (a accepter) Ready(poller.Events) {
 }
 
 // pause accepts nothing for a moment, as there is no descriptor for a connection:
-// the listener would be ready all the time.
+// the listener would be ready all the time. mu is held.
 func (d *Door) pause(err error) {
 	d.short(err)
 	d.poller.Pause(d.fd)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.accepting = false
-	if d.closing.Load() {
-		d.closeListener()
-		return
-	}
 	time.AfterFunc(retryAccept, func() {
 		if err := d.Open(); err != nil {
-			d.stopAccepting(err)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.fail(err)
 		}
 	})
 }
 
-// stopAccepting is for a listener that is closed, or broken: then net/http's fails,
-// and the server ends.
-func (d *Door) stopAccepting(err error) {
-	d.poller.Pause(d.fd)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closing.Load() {
-		d.log.Error("cannot accept connections any more", "error", err)
-		d.shut()
-	}
-	d.accepting = false
+// fail is for a listener that is broken: then net/http's fails, and the server ends.
+// mu is held.
+func (d *Door) fail(err error) {
+	d.log.Error("cannot accept connections any more", "error", err)
+	d.shut()
 	d.closeListener()
 }
 
-// closeListener closes the descriptor that the poller does not watch any more. mu
-// is held.
+// closeListener closes the listener. A process that shares its socket goes on with
+// that. mu is held.
 func (d *Door) closeListener() {
 	if d.fd >= 0 {
+		d.listener.Close()
+		d.poller.Pause(d.fd)
 		unix.Close(d.fd)
 		d.fd = -1
-		close(d.deaf)
 	}
 }
 
