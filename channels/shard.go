@@ -19,6 +19,10 @@ const (
 	// maxPending bounds what waits on a shard, in bytes: publishers wait
 	// above it, clients are refused.
 	maxPending = 256 << 10
+	// maxMembersPending is above which a new member of a presence channel is
+	// refused, as clients that come and go publish as well, and cannot wait. Many
+	// who reconnect at once stay below it.
+	maxMembersPending = 16 * maxPending
 )
 
 // pending is a published frame that waits for its flusher.
@@ -102,7 +106,12 @@ func (s *shard) remove(sub *Subscription) {
 	}
 }
 
+// move fills a gap. from may be the gap itself, where what has just been moved away
+// still is: then there is nothing to do.
 func (s *shard) move(from, to int32) {
+	if from == to {
+		return
+	}
 	s.subs[to] = s.subs[from]
 	s.subs[to].pos = to
 }

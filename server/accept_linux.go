@@ -23,6 +23,7 @@ func (s *Server) prepareDoor(intake *door.Intake) (net.Listener, error) {
 		Handler: s.http.Handler,
 		Prefix:  s.config.Server.Path,
 		Pollers: s.pollers,
+		Bugs:    s.bugs,
 		Quick:   s.quick,
 		Head:    readHeaderTimeout,
 		Idle:    idleTimeout,

@@ -18,6 +18,7 @@ import (
 	"belfry/channels/cluster"
 	"belfry/server/api"
 	"belfry/server/apps"
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/door"
@@ -55,6 +56,7 @@ type Server struct {
 	websocket   *websocket.Handler
 	fallback    *fallback.Handler
 	refusals    *refusals.Log
+	bugs        *bugs.Log
 	certificate certificate
 	capacity    *capacity.Capacity
 	draining    atomic.Bool
@@ -137,6 +139,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		return nil, err
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
+	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, driver)
@@ -145,9 +148,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Spool:     cfg.Webhooks.Spool,
 		UserAgent: "Belfry/" + build.Version,
 		Log:       log,
-	}
-	if driver != nil {
-		hooks.Settle = s.broker.Settle
+		Shared:    driver != nil,
 	}
 	if s.webhooks, err = webhooks.New(hooks); err != nil {
 		s.broker.Close()
@@ -156,7 +157,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
-	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals}
+	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals, Bugs: s.bugs}
 	s.capacity = capacity.New(s.limits())
 	s.metrics.Sockets(s.capacity)
 	s.budget = outbox.NewBudget(outbox.Limits{
@@ -167,8 +168,8 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.websocket = &websocket.Handler{
 		Admission: admission,
 		Watch:     s.watch,
-		Metrics:   s.metrics,
 		Log:       log,
+		Bugs:      s.bugs,
 		Budget:    s.budget,
 		Capacity:  s.capacity,
 		Pollers:   s.pollers,
@@ -176,12 +177,11 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.fallback = &fallback.Handler{
 		Admission: admission,
 		Watch:     s.watch,
-		Metrics:   s.metrics,
-		Log:       log,
+		Bugs:      s.bugs,
 		Budget:    s.budget,
 		Capacity:  s.capacity,
 	}
-	s.http = s.newHTTP(door.Busy(s.routes()))
+	s.http = s.newHTTP(door.Serve(s.routes()))
 	s.http.ConnContext = door.ConnContext
 	if s.accepted, err = s.accept(); err != nil {
 		return nil, err
@@ -213,6 +213,7 @@ func (s *Server) api() *api.API {
 		Refusals:        s.refusals,
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
+		Authorized:      door.Authorized,
 	}
 }
 
@@ -250,7 +251,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var running sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3) // of all who send
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
 			err := server.Serve(listener)
@@ -303,23 +304,33 @@ func (s *Server) drain() {
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
 	if s.config.Cluster.Driver == config.ClusterLocal {
-		s.webhooks.FlushGraces() // nobody can come back here
+		s.broker.EndGraces() // nobody can come back here
 		s.drainClients(ctx)
 	} else {
 		s.drainClients(ctx)
-		s.broker.Flush(ctx)
-		s.webhooks.AwaitGraces(ctx) // but to another node
+		s.flush(ctx) // they can come back to another node
 	}
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
-	s.broker.Close()
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
 	s.webhooks.Close(ctx)
+	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
 	s.log.Info("stopped")
+}
+
+// flush waits for what the cluster is to be told and for departures that are not final.
+// Where there are webhooks, it leaves them half of what is left of the time.
+func (s *Server) flush(ctx context.Context) {
+	if end, ok := ctx.Deadline(); ok && s.webhooks.HasEndpoints() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(time.Until(end)/2, channels.Grace+time.Second))
+		defer cancel()
+	}
+	s.broker.Flush(ctx)
 }
 
 // drainClients ends connections and requests. It leaves a fifth of the time to
@@ -330,7 +341,7 @@ func (s *Server) drainClients(ctx context.Context) {
 		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
 		defer cancel()
 	}
-	s.capacity.Close(session.Restarting)
+	s.capacity.RefuseClients(session.Restarting)
 	var clients sync.WaitGroup
 	clients.Go(func() { s.websocket.Drain(ctx) })
 	clients.Go(func() { s.fallback.Drain(ctx) })

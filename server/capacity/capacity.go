@@ -30,7 +30,7 @@ func (k Kind) String() string {
 	return [...]string{"visitor", "http", "client", "refused", "session", "left"}[k]
 }
 
-// Kinds are those of connections.
+// Kinds are the kinds that hold a descriptor: all but Session.
 var Kinds = []Kind{Visitor, HTTP, Client, Refused}
 
 // maxRefused is how many clients that find no capacity are told so at a time. They
@@ -46,6 +46,15 @@ type Limits struct {
 	Descriptors, Reserve int
 }
 
+// MaxClients is how many clients may be served at a time; 0 is no limit.
+func (l Limits) MaxClients() int {
+	files := l.Descriptors - l.Reserve
+	if l.Clients > 0 && (files == 0 || l.Clients < files) {
+		return l.Clients
+	}
+	return files
+}
+
 // Capacity has places for connections. Its methods may be called concurrently.
 type Capacity struct {
 	limits Limits
@@ -53,7 +62,7 @@ type Capacity struct {
 	mu      sync.Mutex // guards the following, and Place.kind
 	counts  [left]int
 	guests  map[*Place]Guest
-	closed  *protocol.Error // why there is no place for another client
+	reason  *protocol.Error // why there is no place for another client
 	emptied chan struct{}   // closed when there are none of a kind any more; nil while nobody waits
 }
 
@@ -64,11 +73,22 @@ func New(limits Limits) *Capacity {
 
 // Guest is a connection that is no client, and can make room for another one.
 type Guest interface {
-	// Dismiss closes the connection unless a request is being served. It leaves one
-	// alone that has been idle for less than a second, but not with anyway. It is
-	// called without a lock, maybe when the connection has become something else.
-	Dismiss(anyway bool) (dismissed bool)
+	// Dismiss closes the connection if it is as idle as that. It is called without a
+	// lock, maybe when the connection has become something else.
+	Dismiss(Idleness) (dismissed bool)
 }
+
+// Idleness says which guests may be dismissed. None is, whose request is authorized
+// and being served.
+type Idleness uint8
+
+const (
+	// Stranger is a guest that has had no authorized request for longer than a
+	// second, since it came.
+	Stranger Idleness = iota
+	// Idle is a guest whose last authorized request ended more than a second ago.
+	Idle
+)
 
 // Place is held by one connection, or by one session of the fallback. Its methods
 // may be called concurrently.
@@ -87,9 +107,9 @@ func (c *Capacity) Enter(k Kind, g Guest) *Place {
 	return p
 }
 
-// Open takes a place for a session of the fallback, or returns what to tell its
+// EnterSession takes a place for a session of the fallback, or returns what to tell its
 // client.
-func (c *Capacity) Open() (*Place, *protocol.Error) {
+func (c *Capacity) EnterSession() (*Place, *protocol.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.refusal(); e != nil {
@@ -100,12 +120,22 @@ func (c *Capacity) Open() (*Place, *protocol.Error) {
 	return p, nil
 }
 
-// Pass says that net/http serves a visitor's connection from here on.
-func (p *Place) Pass(g Guest) {
+// Lend says that another guest has a visitor's connection.
+func (p *Place) Lend(g Guest) {
 	c := p.capacity
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.kind == Visitor {
+		c.guests[p] = g
+	}
+}
+
+// Pass says that net/http serves a visitor's connection from here on.
+func (p *Place) Pass() {
+	c := p.capacity
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.guests[p]; p.kind == Visitor {
 		c.move(p, HTTP)
 		c.guests[p] = g
 	}
@@ -121,7 +151,7 @@ func (p *Place) Serve() (refused *protocol.Error, told bool) {
 	switch {
 	case refused == nil:
 		c.move(p, Client)
-	case c.closed == nil && c.counts[Refused] >= maxRefused:
+	case c.reason == nil && c.counts[Refused] >= maxRefused:
 		return refused, false
 	default:
 		c.move(p, Refused)
@@ -129,15 +159,17 @@ func (p *Place) Serve() (refused *protocol.Error, told bool) {
 	return refused, true
 }
 
-// Refuse says that a client is refused for another reason: it stays to be told,
-// and does not count as a client.
-func (p *Place) Refuse() {
+// Refuse says that a client is refused for another reason, and does not count as a
+// client. told is false if it must not stay to be told, as too many do.
+func (p *Place) Refuse() (told bool) {
 	c := p.capacity
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	told = c.counts[Refused] < maxRefused || p.kind == Refused
 	if p.kind == Client {
 		c.move(p, Refused)
 	}
+	return told
 }
 
 // Leave gives the place back, once however often it is called.
@@ -166,16 +198,17 @@ func (c *Capacity) move(p *Place, to Kind) {
 
 // refusal is why there is no place for another client, nil if there is. mu is held.
 func (c *Capacity) refusal() *protocol.Error {
-	clients := c.counts[Client] + c.counts[Session]
-	switch most := c.limits.Descriptors - c.limits.Reserve; {
-	case c.closed != nil:
-		return c.closed
-	case c.limits.Clients > 0 && clients >= c.limits.Clients:
-		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", c.limits.Clients)
-	case c.limits.Descriptors > 0 && clients >= most:
-		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections, for want of file descriptors", most)
+	// A session counts, too: the request that receives for it holds a descriptor.
+	clients, most := c.counts[Client]+c.counts[Session], c.limits.MaxClients()
+	switch {
+	case c.reason != nil:
+		return c.reason
+	case most == 0 || clients < most:
+		return nil
+	case most == c.limits.Clients:
+		return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections", most)
 	}
-	return nil
+	return protocol.Errorf(protocol.CodeOverCapacity, "Server is over its capacity of %d connections, for want of file descriptors", most)
 }
 
 // Room says whether there is a descriptor for another connection.
@@ -185,23 +218,19 @@ func (c *Capacity) Room() bool {
 	return c.limits.Descriptors == 0 || c.sum(Kinds) < c.limits.Descriptors
 }
 
-// MakeRoom dismisses guests that are idle, that many at most. Their places are given
-// back before long.
+// MakeRoom dismisses guests, that many at most, and strangers first. Their places are
+// given back before long.
 func (c *Capacity) MakeRoom(most int) {
-	for _, g := range c.all(Visitor, HTTP) {
-		if most == 0 {
-			return
+	guests := c.all(Visitor, HTTP)
+	for _, idleness := range []Idleness{Stranger, Idle} {
+		for _, g := range guests {
+			if most == 0 {
+				return
+			}
+			if g.Dismiss(idleness) {
+				most--
+			}
 		}
-		if g.Dismiss(false) {
-			most--
-		}
-	}
-}
-
-// Dismiss has all visitors go who have no request.
-func (c *Capacity) Dismiss() {
-	for _, g := range c.all(Visitor) {
-		g.Dismiss(true)
 	}
 }
 
@@ -224,18 +253,18 @@ func (c *Capacity) Count(k Kind) int {
 	return c.counts[k]
 }
 
-// Close has clients refused from here on, for that reason.
-func (c *Capacity) Close(reason *protocol.Error) {
+// RefuseClients has clients refused from here on, for that reason.
+func (c *Capacity) RefuseClients(reason *protocol.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = reason
+	c.reason = reason
 }
 
-// Closed says whether Close was called.
-func (c *Capacity) Closed() bool {
+// RefusesClients says whether RefuseClients was called.
+func (c *Capacity) RefusesClients() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closed != nil
+	return c.reason != nil
 }
 
 // Wait returns when no place of these kinds is taken. The error is that of a context

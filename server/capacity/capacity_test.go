@@ -10,14 +10,14 @@ import (
 	"belfry/protocol"
 )
 
-// guest is dismissed if it is idle.
+// guest is dismissed if it is as idle as that.
 type guest struct {
-	idle      bool
+	idleness  Idleness
 	dismissed int
 }
 
-func (g *guest) Dismiss(anyway bool) bool {
-	if !anyway && !g.idle {
+func (g *guest) Dismiss(i Idleness) bool {
+	if i < g.idleness || g.dismissed > 0 {
 		return false
 	}
 	g.dismissed++
@@ -46,7 +46,7 @@ func TestClients(t *testing.T) {
 					p = c.Enter(HTTP, nil)
 					e, _ = p.Serve()
 				} else {
-					p, e = c.Open()
+					p, e = c.EnterSession()
 				}
 				switch {
 				case e == nil:
@@ -64,10 +64,10 @@ func TestClients(t *testing.T) {
 		p := <-places
 		p.Leave()
 		p.Leave()
-		if _, e := c.Open(); e != nil {
+		if _, e := c.EnterSession(); e != nil {
 			t.Errorf("%+v: a place that was given back is not given again: %v", limits, e)
 		}
-		if _, e := c.Open(); e == nil && want < 30 {
+		if _, e := c.EnterSession(); e == nil && want < 30 {
 			t.Errorf("%+v: a place was given back twice", limits)
 		}
 	}
@@ -89,16 +89,18 @@ func TestRefused(t *testing.T) {
 	if e, told := p.Serve(); e == nil || told {
 		t.Errorf("refused: %v, told: %t", e, told)
 	}
-	first.Refuse()
+	if first.Refuse() {
+		t.Error("one more is told")
+	}
 	if e, _ := p.Serve(); e != nil {
 		t.Errorf("refused: %v", e)
 	}
 	reason := &protocol.Error{Code: protocol.CodeReconnect}
-	c.Close(reason)
+	c.RefuseClients(reason)
 	if e, told := c.Enter(HTTP, nil).Serve(); e != reason || !told {
 		t.Errorf("refused: %v, told: %t", e, told)
 	}
-	if _, e := c.Open(); e != reason {
+	if _, e := c.EnterSession(); e != reason {
 		t.Errorf("refused: %v", e)
 	}
 }
@@ -107,7 +109,7 @@ func TestRefused(t *testing.T) {
 // make room.
 func TestRoom(t *testing.T) {
 	c := New(Limits{Descriptors: 4})
-	busy, idle, visitor := new(guest), &guest{idle: true}, &guest{idle: true}
+	busy, idle, visitor := &guest{idleness: Idle + 1}, &guest{idleness: Idle}, &guest{idleness: Stranger}
 	client := c.Enter(HTTP, idle)
 	if e, _ := client.Serve(); e != nil {
 		t.Fatal(e)
@@ -116,7 +118,7 @@ func TestRoom(t *testing.T) {
 	if idle.dismissed > 0 {
 		t.Error("a client was dismissed")
 	}
-	if _, e := c.Open(); e != nil {
+	if _, e := c.EnterSession(); e != nil {
 		t.Fatal(e)
 	}
 	c.Enter(HTTP, busy)
@@ -128,20 +130,20 @@ func TestRoom(t *testing.T) {
 	if c.Room() {
 		t.Error("there is room for one more")
 	}
-	c.MakeRoom(1)
-	if idle.dismissed+visitor.dismissed != 1 || busy.dismissed > 0 {
-		t.Errorf("dismissed: idle %d, visitor %d, busy %d", idle.dismissed, visitor.dismissed, busy.dismissed)
+	for most, want := range [][3]int{{0, 0, 0}, {1, 0, 0}, {1, 1, 0}, {1, 1, 0}} {
+		visitor.dismissed, idle.dismissed = 0, 0
+		c.MakeRoom(most)
+		if got := [3]int{visitor.dismissed, idle.dismissed, busy.dismissed}; got != want {
+			t.Errorf("to make room for %d, a visitor, an idle one and a busy one are dismissed %v times, want %v", most, got, want)
+		}
 	}
 	left.Leave()
 	if !c.Room() {
 		t.Error("there is no room when one has left")
 	}
-	visitor.dismissed = 0
-	c.Dismiss()
-	at.Pass(visitor)
-	c.Dismiss()
-	if visitor.dismissed != 1 {
-		t.Errorf("a visitor was dismissed %d times", visitor.dismissed)
+	at.Pass()
+	if c.Count(Visitor) != 0 || c.Count(HTTP) != 2 {
+		t.Errorf("%d visitors, %d of net/http", c.Count(Visitor), c.Count(HTTP))
 	}
 }
 
@@ -168,12 +170,12 @@ func TestWait(t *testing.T) {
 			}
 		})
 	}
-	places[0].Pass(nil)
+	places[0].Pass()
 	for _, p := range slices.Backward(places) {
 		p.Leave()
 	}
 	waiting.Wait()
-	places[0].Pass(nil)
+	places[0].Pass()
 	places[0].Refuse()
 	if n := c.sum(Kinds); n != 0 {
 		t.Errorf("%d came back", n)

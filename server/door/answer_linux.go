@@ -19,7 +19,11 @@ type answer struct {
 	status int // 0 until WriteHeader
 	body   []byte
 	await  []<-chan struct{}
+
+	authorized bool
 }
+
+func (a *answer) authorize() { a.authorized = true }
 
 // Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.header }

@@ -20,15 +20,41 @@ type Conn struct {
 	refusals *refusals.Log // nil once the first byte was looked at
 
 	state atomic.Uint32 // idle, busy, taken or dismissed
-	seen  atomic.Uint32 // keepalive.Time when it began to be idle
+	leisure
 }
 
 const (
-	idle      uint32 = iota
-	busy             // a handler serves a request
-	taken            // it is not net/http's any more
-	dismissed        // and closed
+	idle      uint32 = iota // maybe with a request that is not authorized
+	busy                    // an authorized request is being served
+	taken                   // it is not net/http's any more
+	dismissed               // and closed
 )
+
+// leisure is since when a connection has been without an authorized request.
+type leisure struct {
+	since      atomic.Uint32 // keepalive.Time when it came, or its last authorized request ended
+	authorized atomic.Bool   // it has had one
+}
+
+// begin begins when a connection comes, and again, authorized, when such a request has
+// ended.
+func (l *leisure) begin(now keepalive.Time, authorized bool) {
+	l.since.Store(now)
+	if authorized {
+		l.authorized.Store(true)
+	}
+}
+
+// is says whether the connection is as idle as that.
+func (l *leisure) is(i capacity.Idleness, now keepalive.Time) bool {
+	switch long := now > l.since.Load()+1; i { // a second of which may not be over
+	case capacity.Stranger:
+		return long && !l.authorized.Load()
+	case capacity.Idle:
+		return long
+	}
+	return true
+}
 
 // tlsHandshake is the content type of the record that a TLS client begins with
 // (RFC 8446 section 5.1).
@@ -61,31 +87,30 @@ func (c *Conn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// Counted returns the connection. Those that embed one have it too.
+// Counted finds the Conn inside a type that embeds it, such as the socket below TLS.
 func (c *Conn) Counted() *Conn { return c }
 
 // Take says that whoever serves the request closes the connection, and gives back its
-// place. It returns what was read ahead.
-func (c *Conn) Take() (unread []byte) {
-	c.state.Store(taken)
-	return c.unread
+// place. It returns what was read ahead; ok is false if the connection was dismissed.
+func (c *Conn) Take() (unread []byte, ok bool) {
+	ok = c.state.CompareAndSwap(idle, taken) || c.state.CompareAndSwap(busy, taken)
+	unread, c.unread = c.unread, nil
+	return unread, ok
 }
 
-// rest is the end of a request.
-func (c *Conn) rest() {
-	c.seen.Store(c.watch.Now())
-	c.state.CompareAndSwap(busy, idle)
+// requestDone is the end of a request.
+func (c *Conn) requestDone() {
+	if c.state.Load() == busy {
+		c.begin(c.watch.Now(), true)
+		c.state.CompareAndSwap(busy, idle)
+	}
 }
 
-// Dismiss implements capacity.Guest. A connection on which half a request has come
-// is idle; one on which an answer may still be on its way was served just now.
-func (c *Conn) Dismiss(anyway bool) bool {
-	if !anyway && justNow(c.seen.Load(), c.watch) || !c.state.CompareAndSwap(idle, dismissed) {
+// Dismiss implements capacity.Guest.
+func (c *Conn) Dismiss(i capacity.Idleness) bool {
+	if !c.is(i, c.watch.Now()) || !c.state.CompareAndSwap(idle, dismissed) {
 		return false
 	}
 	c.Close()
 	return true
 }
-
-// justNow says whether a second may not have passed since.
-func justNow(since keepalive.Time, w *keepalive.Watch) bool { return since+1 >= w.Now() }

@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
@@ -31,6 +31,7 @@ type Door struct {
 	Quick   func(*http.Request) bool
 	Prefix  string // path that may be ahead of /app and /apps
 	Pollers *poller.Pollers
+	Bugs    *bugs.Log
 	// Head is how long the first bytes may take, and Idle how long a connection may
 	// be without a request after that, in whole seconds. Write is how long a peer may
 	// take to read an answer.
@@ -38,9 +39,9 @@ type Door struct {
 
 	listener net.Listener
 	poller   *poller.Poller
-	unusual  chan net.Conn   // for net/http
-	passing  context.Context // ends when net/http takes no more
-	shut     context.CancelFunc
+	toHTTP   chan net.Conn
+	httpEnd  context.Context // ends when net/http takes no more
+	endHTTP  context.CancelCauseFunc
 	closing  atomic.Bool // nothing is accepted any more
 
 	mu sync.Mutex // held while connections are accepted, so that fd is not closed meanwhile
@@ -55,15 +56,15 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 	if !ok {
 		return nil, errors.New("door: not a TCP listener")
 	}
-	fd, err := duplicate(tcp)
+	fd, err := poller.Duplicate(tcp)
 	if err != nil {
 		return nil, err
 	}
 	// Go sets this for each connection, whatever comes of it; ours inherit it.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	d.listener, d.fd, d.poller = l, fd, d.Pollers.Pick(fd)
-	d.unusual = make(chan net.Conn)
-	d.passing, d.shut = context.WithCancel(context.Background())
+	d.toHTTP = make(chan net.Conn)
+	d.httpEnd, d.endHTTP = context.WithCancelCause(context.Background())
 	return handedOver{d}, nil
 }
 
@@ -77,30 +78,16 @@ func (d *Door) Open() error {
 	return d.poller.Add(d.fd, accepter{d}, false)
 }
 
-// duplicate returns a descriptor of our own for a listener's socket.
-func duplicate(l *net.TCPListener) (fd int, err error) {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if ctl := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctl != nil {
-		return -1, ctl
-	}
-	return fd, os.NewSyscallError("fcntl", err)
-}
-
 // handedOver is the listener of what the door does not take.
 type handedOver struct{ d *Door }
 
 // Accept implements net.Listener.
 func (h handedOver) Accept() (net.Conn, error) {
 	select {
-	case nc := <-h.d.unusual:
+	case nc := <-h.d.toHTTP:
 		return nc, nil
-	case <-h.d.passing.Done():
-		return nil, net.ErrClosed
+	case <-h.d.httpEnd.Done():
+		return nil, context.Cause(h.d.httpEnd)
 	}
 }
 
@@ -111,7 +98,7 @@ func (h handedOver) Addr() net.Addr { return h.d.listener.Addr() }
 // cut if it comes to be net/http's.
 func (h handedOver) Close() error {
 	h.d.close()
-	h.d.shut()
+	h.d.endHTTP(net.ErrClosed)
 	return nil
 }
 
@@ -121,14 +108,19 @@ func (d *Door) close() {
 	defer d.mu.Unlock()
 	d.closing.Store(true)
 	d.closeListener()
-	d.capacity.Dismiss()
+	d.watch.All(func(w keepalive.Watched) {
+		if v, ok := w.(*visitor); ok {
+			v.endRequests()
+		}
+	})
 }
 
 // Drain closes the door. It returns when no visitor is left, each request that had
-// come being answered or net/http's, or the context ends.
+// come being answered or net/http's, or the context ends: then only the end of the
+// process closes the connections of those who are left.
 func (d *Door) Drain(ctx context.Context) {
 	d.close()
-	_ = d.capacity.Wait(ctx, capacity.Visitor) // the server cuts whoever is left
+	_ = d.capacity.Wait(ctx, capacity.Visitor)
 }
 
 // accepter is the listener's part in its poller.
@@ -167,7 +159,7 @@ func (a accepter) Ready(poller.Events) {
 // pause accepts nothing for a moment, as there is no descriptor for a connection:
 // the listener would be ready all the time. mu is held.
 func (d *Door) pause(err error) {
-	d.short(err)
+	d.makeRoom(err)
 	d.poller.Pause(d.fd)
 	time.AfterFunc(retryAccept, func() {
 		if err := d.Open(); err != nil {
@@ -178,11 +170,11 @@ func (d *Door) pause(err error) {
 	})
 }
 
-// fail is for a listener that is broken: then net/http's fails, and the server ends.
-// mu is held.
+// fail is for a listener that is broken: then net/http's fails with the same error,
+// and the server ends. mu is held.
 func (d *Door) fail(err error) {
 	d.log.Error("cannot accept connections any more", "error", err)
-	d.shut()
+	d.endHTTP(err)
 	d.closeListener()
 }
 
@@ -200,24 +192,25 @@ func (d *Door) closeListener() {
 // enter begins with a connection.
 func (d *Door) enter(fd int, from unix.Sockaddr) {
 	v := &visitor{door: d, fd: fd, poller: d.Pollers.Pick(fd), remote: address(from)}
-	v.seen.Store(d.watch.Now())
+	defer d.Bugs.Recover(v.panicked)
+	v.begin(d.watch.Now(), false)
 	v.place = d.capacity.Enter(capacity.Visitor, v)
-	d.watch.Add(v, &v.slot, v.seen.Load()+seconds(d.Head)+1)
+	d.watch.Add(v, &v.slot, v.since.Load()+seconds(d.Head)+1)
 	if err := v.poller.Add(fd, v, false); err != nil {
 		d.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
 		return
 	}
 	if d.closing.Load() { // close may have looked for visitors before
-		v.Dismiss(true)
+		v.endRequests()
 	}
 }
 
 // pass gives a connection to net/http, which accepts it at once or never.
 func (d *Door) pass(nc net.Conn) {
 	select {
-	case d.unusual <- nc:
-	case <-d.passing.Done():
+	case d.toHTTP <- nc:
+	case <-d.httpEnd.Done():
 		nc.Close()
 	}
 }

@@ -16,9 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/keepalive"
 )
@@ -183,6 +185,44 @@ func TestUnreadAnswer(t *testing.T) {
 	}
 }
 
+// A bug at the door ends the connection that meets it, and no other.
+func TestBugs(t *testing.T) {
+	bug := func(r *http.Request, where string) {
+		if strings.HasSuffix(r.URL.Path, "/"+where) {
+			panic("a bug")
+		}
+	}
+	count := prometheus.NewCounter(prometheus.CounterOpts{})
+	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bug(r, "serving")
+		echo(w, r)
+	}), func(d *Door) {
+		quick := d.Quick
+		d.Quick = func(r *http.Request) bool {
+			bug(r, "choosing")
+			return quick(r)
+		}
+		d.Bugs = bugs.New(d.log, count)
+	})
+	before := descriptors(t)
+	other := h.dial(t)
+	for i, path := range []string{"choosing", "serving", "slow/serving", "choosing"} {
+		c := h.dial(t)
+		c.send(request("before", "a"))
+		c.expect("a")
+		c.send(request(path, ""))
+		c.expectEnd()
+		c.Close()
+		other.send(request("after", "b"))
+		other.expect("b")
+		var m dto.Metric
+		if err := count.Write(&m); err != nil || m.Counter.GetValue() != float64(i+1) {
+			t.Errorf("%v bugs are counted, error %v; want %d", m.Counter.GetValue(), err, i+1)
+		}
+	}
+	eventually(t, "only the other one is left", func() bool { return h.visiting() == 1 && descriptors(t) <= before+2 })
+}
+
 // The sweep cuts who sends nothing, at first and later.
 func TestSilence(t *testing.T) {
 	h := open(t, echo)
@@ -224,21 +264,19 @@ func TestDrain(t *testing.T) {
 	full.send(request("full", "c"))
 	<-entered
 	eventually(t, "all are there", func() bool { return h.visiting() == 4 })
-	stopped := make(chan struct{})
+	drained := make(chan struct{})
 	go func() {
-		h.stop()
-		close(stopped)
+		defer close(drained)
+		h.Drain(t.Context())
+		if n := h.visiting(); n != 0 {
+			t.Errorf("the door did not wait for %d visitors", n)
+		}
 	}()
 	silent.expectEnd()
 	idle.expectEnd()
 	if nc, err := net.Dial("tcp", h.address); err == nil {
 		nc.Close()
 		t.Error("a connection was accepted")
-	}
-	select {
-	case <-stopped:
-		t.Error("the door did not wait")
-	default:
 	}
 	close(release)
 	for c, want := range map[*client]string{slow: "b", full: "c"} {
@@ -247,7 +285,7 @@ func TestDrain(t *testing.T) {
 		}
 		c.expectEnd()
 	}
-	<-stopped
+	<-drained
 }
 
 // A door that was never open closes.
@@ -293,34 +331,46 @@ func TestNoDescriptors(t *testing.T) {
 	c.expect("b")
 }
 
-// Connections that are all that may be open wait until there is room, and a request
-// that is being served is not what makes room.
+// Connections that are all that may be open wait until there is room. Strangers make
+// it, also those who do not finish a request or do not read its answer, and not who is
+// authorized.
 func TestNoRoom(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/wait") {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/wait"):
+			Authorized(w, r)
 			entered <- struct{}{}
 			<-release
+		case strings.HasSuffix(r.URL.Path, "/long"):
+			long(w, r)
+			return
 		}
 		echo(w, r)
-	}), func(d *Door) { d.capacity = capacity.New(capacity.Limits{Descriptors: 3}) })
-	served, half := h.dial(t), h.dial(t)
+	}), func(d *Door) { d.capacity = capacity.New(capacity.Limits{Descriptors: 5}) })
+	served, head, body, unread, silent := h.dial(t), h.dial(t), h.dial(t), h.dial(t), h.dial(t)
 	served.send(lines("GET /wait HTTP/1.1", "Host: a"))
 	<-entered
-	half.send("POST /apps/1/events HTTP/1.1\r\n")
-	silent := h.dial(t)
+	head.send("POST /apps/1/events HTTP/1.1\r\n")
+	body.send(lines("POST /body HTTP/1.1", "Host: a", "Content-Length: 2") + "x")
+	unread.send(request("long", ""))
 	eventually(t, "all places are taken", func() bool { return !h.capacity.Room() })
 	next := h.dial(t)
 	next.send(request("1/events", "a"))
 	next.expect("a")
-	for _, c := range []*client{half, silent} {
+	for _, c := range []*client{head, silent} {
 		c.expectEnd()
 	}
+	if n, err := io.Copy(io.Discard, unread); n >= longAnswer {
+		t.Errorf("%d bytes were sent, error %v", n, err)
+	}
+	_, _ = io.Copy(io.Discard, body) // it ends
 	if h.acceptErrors() == 0 {
 		t.Error("nothing is counted")
 	}
 	close(release)
 	served.expect("")
+	eventually(t, "those who are left are counted", func() bool { return h.capacity.Count(capacity.Visitor)+h.capacity.Count(capacity.HTTP) == 2 })
 }
 
 func (d *Door) acceptErrors() float64 {

@@ -44,7 +44,7 @@ func build(t testing.TB, handler http.Handler, edit ...func(*Door)) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	h := &house{address: l.Addr().String(), http: &http.Server{Handler: Busy(handler), ConnContext: ConnContext, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}}
+	h := &house{address: l.Addr().String(), http: &http.Server{Handler: Serve(handler), ConnContext: ConnContext, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}}
 	h.Door = &Door{
 		Intake:  NewIntake(capacity.New(capacity.Limits{}), keepalive.New(), log, refusals.New(log), prometheus.NewCounter(prometheus.CounterOpts{})),
 		Handler: handler, Quick: func(r *http.Request) bool { return !strings.Contains(r.URL.Path, "/slow") },
@@ -147,8 +147,13 @@ func request(path, body string, header ...string) string {
 	return lines(append([]string{"POST /apps/" + path + " HTTP/1.1", "Host: a", "Content-Length: " + strconv.Itoa(len(body))}, header...)...) + body
 }
 
-// echo answers with the body.
-var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+// echo answers with the body. A request to the API counts as authorized.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/apps/") {
+		Authorized(w, r)
+	}
+	_, _ = io.Copy(w, r.Body)
+})
 
 // direct says whether the door serves a request itself.
 func direct(w http.ResponseWriter) bool {

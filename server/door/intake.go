@@ -17,7 +17,8 @@ import (
 	"belfry/server/refusals"
 )
 
-// Intake is what connections are accepted by, at a door or without one.
+// Intake counts accepted connections, and makes room when there is none for another.
+// A [Door] has one; Listen is for listeners without a door.
 type Intake struct {
 	capacity     *capacity.Capacity
 	watch        *keepalive.Watch
@@ -44,18 +45,18 @@ const (
 // errNoRoom is about server.max_connections and what the system allows.
 var errNoRoom = errors.New("all file descriptors that there are for connections are in use")
 
-// short is for a connection that cannot be accepted for want of a descriptor: idle
-// ones make room.
-func (i *Intake) short(err error) {
+// makeRoom is for a connection that cannot be accepted for want of a descriptor:
+// others make room.
+func (i *Intake) makeRoom(err error) {
 	i.capacity.MakeRoom(acceptAtOnce)
-	i.starved(err)
+	i.warnOf("connections wait to be accepted", err)
 }
 
-// starved tells of it.
-func (i *Intake) starved(err error) {
+// warnOf tells what happens as there is no descriptor.
+func (i *Intake) warnOf(what string, err error) {
 	i.acceptErrors.Inc()
 	i.warning.Do(func() {
-		i.log.Warn("cannot accept connections: raise the limit of file descriptors, or lower server.max_connections", "error", err)
+		i.log.Warn(what+" for want of file descriptors: raise their limit, or lower server.max_connections", "error", err)
 	})
 }
 
@@ -63,26 +64,38 @@ func (i *Intake) starved(err error) {
 // a door. Unless the listener is to speak TLS, a client that does is told of in the
 // log.
 func (i *Intake) Listen(l net.Listener, secure bool) net.Listener {
-	return listener{l, i, secure}
+	closed, cancel := context.WithCancel(context.Background())
+	return listener{l, i, secure, closed, cancel}
 }
 
 type listener struct {
 	net.Listener
 	intake *Intake
 	secure bool
+	closed context.Context // ends when it is closed
+	cancel context.CancelFunc
+}
+
+// Close implements net.Listener.
+func (l listener) Close() error {
+	l.cancel()
+	return l.Listener.Close()
 }
 
 // Accept implements net.Listener.
 func (l listener) Accept() (net.Conn, error) {
 	i := l.intake
-	if !i.capacity.Room() {
-		i.short(errNoRoom)
-		time.Sleep(retryAccept) // connections wait meanwhile
+	for !i.capacity.Room() && l.closed.Err() == nil { // connections wait meanwhile
+		i.makeRoom(errNoRoom)
+		select {
+		case <-time.After(retryAccept):
+		case <-l.closed.Done():
+		}
 	}
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		if !errors.Is(err, net.ErrClosed) {
-			i.short(err) // net/http tries again soon
+			i.makeRoom(err) // net/http tries again soon
 		}
 		return nil, err
 	}
@@ -94,13 +107,13 @@ func (l listener) Accept() (net.Conn, error) {
 	if !l.secure {
 		c.refusals = i.refusals
 	}
-	c.seen.Store(i.watch.Now())
+	c.begin(i.watch.Now(), false)
 	c.place = i.capacity.Enter(capacity.HTTP, c)
 	return c, nil
 }
 
 // ConnContext is the hook of an http.Server that serves an Intake's connections by
-// way of [Busy].
+// way of [Serve].
 func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 	if c := Counted(nc); c != nil {
 		return context.WithValue(ctx, connKey{}, c)
@@ -110,14 +123,26 @@ func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 
 type connKey struct{}
 
-// Busy keeps connections whose request a handler serves from being dismissed.
-func Busy(h http.Handler) http.Handler {
+// Serve returns a handler that serves by h, which says by [Authorized] whose
+// connections are not to be dismissed meanwhile.
+func Serve(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*Conn); ok && c.state.CompareAndSwap(idle, busy) {
-			defer c.rest()
+		if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
+			defer c.requestDone()
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// Authorized says that a request is signed by an application's secret, or is that of
+// a client that was admitted: its connection is not dismissed while it is being
+// served, and afterwards behind those that have had none.
+func Authorized(w http.ResponseWriter, r *http.Request) {
+	if at, ok := w.(interface{ authorize() }); ok {
+		at.authorize()
+	} else if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
+		c.state.CompareAndSwap(idle, busy)
+	}
 }
 
 // Place returns the place of the connection by which a request came, nil if that is

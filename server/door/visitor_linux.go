@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,25 +29,26 @@ type visitor struct {
 	place  *capacity.Place
 	remote netip.AddrPort
 
-	served atomic.Bool   // once at least
-	seen   atomic.Uint32 // when it came, or its last request, by the watch's clock
+	leisure
 
 	mu   sync.Mutex // guards the following
 	gone bool       // the descriptor is closed, or somebody else's
+	busy bool       // a goroutine serves a request
+	over bool       // no request is read any more
 }
 
 // Due implements keepalive.Watched.
 func (v *visitor) Due(now keepalive.Time) keepalive.Time {
-	if v.served.Load() {
-		if due := v.seen.Load() + seconds(v.door.Idle) + 1; due > now {
-			return due
-		}
+	limit := v.door.Head
+	if v.authorized.Load() {
+		limit = v.door.Idle
+	}
+	if due := v.since.Load() + seconds(limit) + 1; due > now {
+		return due
 	}
 	v.endRequests()
-	return never
+	return keepalive.Never
 }
-
-const never = ^keepalive.Time(0)
 
 // endRequests has the connection closed once the requests that have come are
 // answered: the poller finds the stream's end behind them. It does nothing to one
@@ -56,15 +56,29 @@ const never = ^keepalive.Time(0)
 func (v *visitor) endRequests() (ended bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.gone {
-		_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	if v.gone || v.over {
+		return false
 	}
-	return !v.gone
+	v.over = true
+	_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	return true
 }
 
 // Dismiss implements capacity.Guest.
-func (v *visitor) Dismiss(anyway bool) bool {
-	return (anyway || !justNow(v.seen.Load(), v.door.watch)) && v.endRequests()
+func (v *visitor) Dismiss(i capacity.Idleness) bool {
+	return v.is(i, v.door.watch.Now()) && !v.isBusy() && v.endRequests()
+}
+
+func (v *visitor) isBusy() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.busy
+}
+
+func (v *visitor) setBusy(busy bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.busy = busy
 }
 
 // leave ends watching the visitor, whose descriptor and place are the caller's from
@@ -83,16 +97,28 @@ func (v *visitor) close() {
 	v.place.Leave()
 }
 
+// panicked closes a connection that has met a bug, unless it has left: whoever has it
+// since closes it.
+func (v *visitor) panicked() {
+	v.mu.Lock()
+	gone := v.gone
+	v.mu.Unlock()
+	if !gone {
+		v.close()
+	}
+}
+
 // inputs are buffers to read requests into.
 var inputs = sync.Pool{New: func() any { return new([maxRequest]byte) }}
 
 // Ready implements poller.Handler.
 func (v *visitor) Ready(poller.Events) {
+	defer v.door.Bugs.Recover(v.panicked)
 	input := inputs.Get().(*[maxRequest]byte)
 	defer inputs.Put(input)
 	n, err := poller.Read(v.fd, input[:])
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return
 	case err != nil || n == 0:
 		v.close()
@@ -113,28 +139,40 @@ func (v *visitor) Ready(poller.Events) {
 func (v *visitor) handOver(read []byte) {
 	v.poller.Pause(v.fd)
 	v.leave()
-	go v.pass(read, nil, false) // as a poller does not wait
+	go v.pass(read, unsent{}) // as a poller does not wait
+}
+
+// unsent is what is left of an answer.
+type unsent struct {
+	rest       []byte
+	last       bool // it is the connection's last
+	authorized bool
 }
 
 // pass has net/http serve the connection, once what is left of an answer is
 // written, unless that was its last. The visitor has left.
-func (v *visitor) pass(read, unsent []byte, last bool) {
+func (v *visitor) pass(read []byte, u unsent) {
 	d := v.door
 	nc, err := connection(v.fd)
 	if err != nil {
 		v.place.Leave()
-		d.starved(err)
+		d.warnOf("a connection is closed", err)
 		return
 	}
 	c := &Conn{TCPConn: nc, place: v.place, watch: d.watch, unread: read, refusals: d.refusals}
-	c.seen.Store(d.watch.Now())
-	if len(unsent) > 0 {
-		cut := context.AfterFunc(d.passing, func() { c.Close() })
+	defer d.Bugs.Recover(func() { c.Close() })
+	c.begin(v.since.Load(), v.authorized.Load())
+	if u.authorized {
+		c.state.Store(busy)
+	}
+	c.place.Lend(c)
+	if len(u.rest) > 0 {
+		cut := context.AfterFunc(d.httpEnd, func() { c.Close() })
 		err := nc.SetWriteDeadline(time.Now().Add(d.Write))
 		if err == nil {
-			_, err = nc.Write(unsent)
+			_, err = nc.Write(u.rest)
 		}
-		if !cut() || err != nil || last {
+		if !cut() || err != nil || u.last {
 			c.Close()
 			return
 		}
@@ -142,8 +180,9 @@ func (v *visitor) pass(read, unsent []byte, last bool) {
 			_ = nc.CloseRead() // net/http waits for no other request
 		}
 	}
+	c.requestDone()
 	d.pass(c)
-	c.place.Pass(c) // now that net/http knows of it, nobody else waits for it
+	c.place.Pass() // now that net/http knows of it, nobody else waits for it
 }
 
 // connection makes Go's of a descriptor, which it closes.
@@ -176,8 +215,6 @@ func (v *visitor) upgrade(b []byte, f form) {
 	case len(w.early) > 0:
 		v.handOver(bytes.Clone(b))
 	default:
-		v.seen.Store(v.door.watch.Now())
-		v.served.Store(true)
 		v.reply(&w.answer, false)
 	}
 }
@@ -190,8 +227,6 @@ func (v *visitor) request(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	v.seen.Store(v.door.watch.Now())
-	v.served.Store(true)
 	w := &answer{header: make(http.Header)}
 	quick := v.door.Quick(r)
 	if quick {
@@ -200,11 +235,13 @@ func (v *visitor) request(b []byte, f form) {
 			v.reply(w, r.Close)
 			return
 		}
-	} else if f.body > 0 {
+	} else if len(b) > f.head {
 		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
 	}
+	v.setBusy(true)
 	v.poller.Pause(v.fd)
 	go func() {
+		defer v.door.Bugs.Recover(v.panicked)
 		if !quick {
 			v.door.Handler.ServeHTTP(w, r)
 		}
@@ -219,6 +256,7 @@ func (v *visitor) request(b []byte, f form) {
 
 // resume has the poller read again.
 func (v *visitor) resume() {
+	v.setBusy(false)
 	if err := v.poller.Add(v.fd, v, false); err != nil {
 		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
@@ -228,6 +266,9 @@ func (v *visitor) resume() {
 // reply writes the answer, and returns whether the connection goes on here.
 func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	last = last || v.door.closing.Load()
+	if w.authorized {
+		v.begin(v.door.watch.Now(), true)
+	}
 	b := answers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= maxKeptAnswer {
@@ -236,15 +277,12 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 		}
 	}()
 	w.appendTo(b, last)
-	n, err := poller.Write(v.fd, b.Bytes())
-	for err == unix.EINTR {
-		n, err = poller.Write(v.fd, b.Bytes())
-	}
+	n, err := poller.WriteSome(v.fd, b.Bytes())
 	switch {
-	case err == unix.EAGAIN || err == nil && n < b.Len():
+	case err == nil && n < b.Len():
 		v.poller.Pause(v.fd)
 		v.leave()
-		go v.pass(nil, bytes.Clone(b.Bytes()[n:]), last)
+		go v.pass(nil, unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized})
 	case err != nil || last:
 		v.close()
 	default:

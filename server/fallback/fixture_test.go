@@ -18,6 +18,7 @@ import (
 	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/apps"
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/keepalive"
@@ -62,10 +63,9 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		registry := apps.NewRegistry([]config.App{a}, broker, hooks, counts)
 		f := &fixture{
 			Handler: &Handler{
-				Admission: &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log)},
+				Admission: &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log), Bugs: bugs.New(log, counts.Panics)},
 				Watch:     keepalive.New(),
-				Metrics:   counts,
-				Log:       log,
+				Bugs:      bugs.New(log, counts.Panics),
 				Budget:    outbox.NewBudget(outbox.Limits{Client: outboxBytes, Total: 100 * outboxBytes, Timeout: time.Minute}),
 				Capacity:  capacity.New(capacity.Limits{Clients: places}),
 			},
@@ -86,7 +86,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 // drain does what the server does around Drain: requests that are left when the
 // context ends are cut, here by their deadline.
 func (f *fixture) drain(ctx context.Context) {
-	f.Capacity.Close(session.Restarting)
+	f.Capacity.RefuseClients(session.Restarting)
 	f.Drain(ctx)
 	served := make(chan struct{})
 	go func() {

@@ -34,14 +34,13 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 
 	"belfry/protocol"
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/keepalive"
-	"belfry/server/metrics"
 	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
@@ -51,8 +50,7 @@ import (
 type Handler struct {
 	Admission *session.Admission
 	Watch     *keepalive.Watch
-	Metrics   *metrics.Metrics
-	Log       *slog.Logger
+	Bugs      *bugs.Log
 	// Budget bounds what may wait for sessions.
 	Budget *outbox.Budget
 	// Capacity is taken by sessions; a client that finds none is refused with
@@ -125,25 +123,6 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, why
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(append(protocol.AppendString([]byte(`{"error":`), why), '}')) // an error means that the client has gone
-}
-
-// recovered is deferred around everything a client's requests can reach: a bug
-// ends that client's session only. *c is nil while there is none.
-func (h *Handler) recovered(c **conn) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	h.panicked(p)
-	if *c != nil {
-		(*c).finish(session.Panic)
-	}
-}
-
-// panicked tells of a bug, in the function that recovers from it.
-func (h *Handler) panicked(p any) {
-	h.Metrics.Panics.Inc()
-	h.Log.Error("panic while serving a session; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
 
 // find returns the session of that name, or nil.

@@ -39,8 +39,8 @@ type Metrics struct {
 	webhooks     webhooks
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
-	// AcceptErrors counts connections that the system could not give us, mostly for
-	// want of a file descriptor.
+	// AcceptErrors counts attempts to accept connections that failed, mostly for want of
+	// a file descriptor.
 	AcceptErrors prometheus.Counter
 
 	live   *live
@@ -107,7 +107,7 @@ func New(version, revision, goVersion string) *Metrics {
 	m.Panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_panics_total",
 		Help: "Handlers stopped by a bug; each ended one connection or request."})
 	m.AcceptErrors = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_accept_errors_total",
-		Help: "Connections that could not be accepted, mostly for want of a file descriptor; they wait."})
+		Help: "Attempts to accept connections that failed, mostly for want of a file descriptor; connections wait meanwhile."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": goVersion}})
 	build.Set(1)

@@ -60,7 +60,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 			app := registry.ByID("1")
 			budget := outbox.NewBudget(outbox.Limits{Client: config.MinOutboxBytes, Total: 1 << 30, Timeout: time.Minute})
 			defer budget.Close()
-			h := &websocket.Handler{Watch: watch, Metrics: m, Budget: budget, Capacity: capacity.New(capacity.Limits{})}
+			h := &websocket.Handler{Watch: watch, Budget: budget, Capacity: capacity.New(capacity.Limits{})}
 			var once sync.Once
 			h.Log = slog.New(onOpened{slog.DiscardHandler, func() {
 				once.Do(func() {

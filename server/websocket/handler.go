@@ -17,17 +17,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"belfry/protocol"
+	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/door"
 	"belfry/server/keepalive"
-	"belfry/server/metrics"
 	"belfry/server/outbox"
 	"belfry/server/poller"
 	"belfry/server/refusals"
@@ -38,8 +37,8 @@ import (
 type Handler struct {
 	Admission *session.Admission
 	Watch     *keepalive.Watch
-	Metrics   *metrics.Metrics
 	Log       *slog.Logger
+	Bugs      *bugs.Log
 	// Budget bounds what may wait for connections.
 	Budget *outbox.Budget
 	// Pollers watch parked connections.
@@ -101,50 +100,35 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	}
 }
 
-// admit answers the handshake, and a client that is refused by that and a
-// reason. A bug in it ends this connection only: the reader finds it cut.
+// admit answers the handshake, and then greets the client, or tells it why it is
+// refused.
 func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response []byte) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
 	if refused != nil {
 		h.Admission.Reject("", refused)
 	}
 	c.out.Await() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
-		refused = h.guard(c, admit)
+		refused = admit(c)
 	}
 	c.out.Start(response)
-	due := never
+	due := keepalive.Never
 	if c.session != nil {
 		due = h.Watch.Now()
 	}
 	h.Watch.Add(c, &c.slot, due)
 	switch {
 	case refused != nil:
-		c.place.Refuse()
+		told := c.place.Refuse()
 		c.Close(refused)
-	case h.Capacity.Closed(): // Drain may have looked for it before it was watched
+		if !told {
+			c.out.Abort(c.socket.cut) // behind what the socket has taken
+		}
+	case h.Capacity.RefusesClients(): // Drain may have looked for it before it was watched
 		c.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		c.session.Evict()
 	}
-}
-
-// guard admits. A bug in it ends this connection only, in the way of a refusal.
-func (h *Handler) guard(c *conn, admit func(*conn) *protocol.Error) (refused *protocol.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-			c.session = nil
-			refused = protocol.Errorf(closeInternalError, "internal error")
-		}
-	}()
-	return admit(c)
-}
-
-// panicked tells of a bug, in the function that recovers from it.
-func (h *Handler) panicked(p any) {
-	h.Metrics.Panics.Inc()
-	h.Log.Error("panic while serving a connection; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
 
 // subprotocols are those offered that mean this protocol. iOS clients offer
@@ -178,18 +162,29 @@ func (h *Handler) Drain(ctx context.Context) {
 	session.CloseAll(ctx, sessions)
 }
 
-// End returns when all clients have gone or the context has ended: then the rest is
-// cut. No handshake is being served any more.
+// End returns when all clients have gone. Those that are left when the context ends are
+// cut, and who was still being admitted then is a moment later.
 func (h *Handler) End(ctx context.Context) {
-	for h.Capacity.Wait(ctx, capacity.Client, capacity.Refused) != nil {
+	for h.waitForClients(ctx) != nil {
 		for _, c := range h.conns() {
 			c.out.Abort(c.socket.cut)
 		}
-		// One that was still being admitted is found the next time.
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(context.Background(), 10*time.Millisecond)
-		defer stop()
+		ctx = context.Background() // from here on, for cutAgain
 	}
+}
+
+// cutAgain is how long End waits for those it has cut before it looks for others.
+const cutAgain = 10 * time.Millisecond
+
+// waitForClients returns when all clients have gone, or with an error when ctx, or
+// cutAgain if ctx has no end, is over.
+func (h *Handler) waitForClients(ctx context.Context) error {
+	if ctx.Done() == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cutAgain)
+		defer cancel()
+	}
+	return h.Capacity.Wait(ctx, capacity.Client, capacity.Refused)
 }
 
 // Evict closes the connections of applications that were disabled or removed.

@@ -28,11 +28,11 @@ type parked struct {
 	sealed *sealed // nil without TLS
 
 	// Guarded by the outbox's lock.
-	watched  bool // the poller knows the descriptor
-	wantsOut bool // it tells when the socket becomes writable
-	fdClosed bool // the number may be another's by now
-	ending   bool // end the stream when the last records have gone out
-	paused   bool // nothing is read
+	watched        bool // the poller knows the descriptor
+	wantsOut       bool // it tells when the socket becomes writable
+	fdClosed       bool // the number may be another's by now
+	shutAfterFlush bool // end the stream when the last records have gone out
+	paused         bool // nothing is read
 }
 
 // sealed is the TLS of a connection.
@@ -52,11 +52,15 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	if secure, ok := nc.(*tls.Conn); ok {
 		s = &sealed{secure, secure.NetConn().(*tlsSocket)}
 	}
-	fd, err := duplicate(counted.TCPConn)
+	fd, err := poller.Duplicate(counted.TCPConn)
 	if err != nil {
 		return nil, nil, err
 	}
-	early = counted.Take()
+	early, ok := counted.Take()
+	if !ok {
+		unix.Close(fd)
+		return nil, nil, net.ErrClosed
+	}
 	counted.TCPConn.Close() // the duplicate keeps the connection; Go's poller is rid of it
 	if s != nil {
 		s.socket.park(fd)
@@ -64,20 +68,6 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), sealed: s}
 	p.init(h, p, place)
 	return &p.conn, early, nil
-}
-
-// duplicate returns another descriptor of a connection.
-func duplicate(tcp *net.TCPConn) (fd int, err error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if ctl := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctl != nil {
-		return -1, ctl
-	}
-	return fd, err
 }
 
 // takeOver makes a connection of one that is still at the door, nil if it is
@@ -99,41 +89,46 @@ func (p *parked) start(early []byte) {
 	if p.sealed != nil {
 		p.openEarly()
 	}
-	var err error
-	p.out.Locked(func() {
-		if !p.fdClosed && !p.watched && !p.paused {
-			p.watched = true
-			err = p.poller.Add(p.fd, p, p.wantsOut)
-		}
-	})
-	if err != nil {
+	if err := p.watch(); err != nil {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
 		p.gone()
 	}
 }
 
+// watch has the poller read, unless it does, or the connection is paused.
+func (p *parked) watch() error {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.fdClosed || p.watched || p.paused {
+		return nil
+	}
+	p.watched = true
+	return p.poller.Add(p.fd, p, p.wantsOut)
+}
+
 // pause implements socket.
 func (p *parked) pause() {
-	p.out.Locked(func() {
-		if p.watched && !p.fdClosed {
-			p.watched, p.paused = false, true
-			p.poller.Pause(p.fd)
-		}
-	})
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.watched && !p.fdClosed {
+		p.watched, p.paused = false, true
+		p.poller.Pause(p.fd)
+	}
 	p.handler.Watch.Earlier(p.slot, p.handler.Watch.Now()+1)
 }
 
 // resume implements socket.
 func (p *parked) resume() {
-	p.out.Locked(func() {
-		if !p.paused || p.fdClosed {
-			return
-		}
-		p.watched, p.paused = true, false
-		if p.poller.Add(p.fd, p, p.wantsOut) != nil {
-			p.cut()
-		}
-	})
+	p.out.Lock()
+	defer p.out.Unlock()
+	if !p.paused || p.fdClosed {
+		return
+	}
+	p.watched, p.paused = true, false
+	if err := p.poller.Add(p.fd, p, p.wantsOut); err != nil {
+		p.handler.Log.Error("cannot watch a connection; it is cut", "error", err)
+		p.cut()
+	}
 }
 
 // TryWrite implements outbox.Writer.
@@ -141,27 +136,10 @@ func (p *parked) TryWrite(b []byte) (n int, err error) {
 	if p.sealed != nil {
 		return p.seal(b)
 	}
-	if n, err = writeSome(p.fd, b); err != nil {
+	if n, err = poller.WriteSome(p.fd, b); err != nil {
 		return n, err
 	}
 	return n, p.watchWritable(n < len(b))
-}
-
-// writeSome writes what a descriptor takes without blocking.
-func writeSome(fd int, b []byte) (n int, err error) {
-	for n < len(b) {
-		m, err := poller.Write(fd, b[n:])
-		switch err {
-		case nil:
-			n += m
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return n, nil
-		default:
-			return n, err
-		}
-	}
-	return n, nil
 }
 
 // maxRecord is the most that a TLS record carries, in bytes (RFC 8446 section
@@ -194,7 +172,7 @@ func (p *parked) flushRecords() {
 		p.cut()
 	default:
 		_ = p.watchWritable(blocked) // an error shows at the next write
-		if !blocked && p.ending {
+		if !blocked && p.shutAfterFlush {
 			_ = unix.Shutdown(p.fd, unix.SHUT_WR)
 		}
 	}
@@ -221,7 +199,7 @@ func (p *parked) Finish(err error) {
 		p.cut()
 	case p.sealed != nil:
 		_ = p.sealed.CloseWrite() // says goodbye, behind what is left
-		p.ending = true
+		p.shutAfterFlush = true
 		p.flushRecords()
 	default:
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
@@ -229,30 +207,42 @@ func (p *parked) Finish(err error) {
 }
 
 func (p *parked) cut() {
-	if !p.fdClosed {
-		_ = unix.Shutdown(p.fd, unix.SHUT_RDWR)
+	if p.fdClosed {
+		return
+	}
+	_ = unix.Shutdown(p.fd, unix.SHUT_RDWR)
+	if p.paused { // the poller has to see it
+		p.watched, p.paused = true, false
+		_ = p.poller.Add(p.fd, p, false) // fails for want of memory at most
 	}
 }
 
 // Ready implements poller.Handler.
 func (p *parked) Ready(events poller.Events) {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	if events.Writable() {
-		if p.sealed != nil {
-			p.out.Locked(p.flushRecords)
-		}
-		p.out.Flush()
+		p.flush()
 	}
 	if events.Readable() {
 		p.read()
 	}
 }
 
+// flush writes what is left: records, and then what waits.
+func (p *parked) flush() {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.sealed != nil {
+		p.flushRecords()
+	}
+	p.out.FlushLocked()
+}
+
 func (p *parked) read() {
 	input := p.poller.Input
 	n, err := poller.Read(p.fd, input)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return
 	case err != nil || n == 0:
 		p.gone()
@@ -269,7 +259,7 @@ func (p *parked) read() {
 
 // openEarly is open for what the TLS connection has read already.
 func (p *parked) openEarly() {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	p.open(nil, make([]byte, 512))
 }
 
@@ -288,7 +278,11 @@ func (p *parked) open(b, opened []byte) {
 		}
 		// Reading may have written: a key update is answered (RFC 8446 section 4.6.3).
 		if blocked, _ := p.sealed.socket.flush(); blocked {
-			p.out.Locked(p.flushRecords)
+			p.flush()
+		}
+		if p.sealed.socket.stuffed() {
+			p.leave(session.SlowConsumer)
+			p.gone()
 		}
 		return
 	}

@@ -27,6 +27,8 @@ func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []
 	if counted == nil {
 		return newBlocking(h, nc, place), nil, nil
 	}
-	early = counted.Take()
-	return newBlocking(h, nc, place), early, nil
+	if _, ok := counted.Take(); !ok {
+		return nil, nil, net.ErrClosed
+	}
+	return newBlocking(h, nc, place), nil, nil // nothing was read ahead without a door
 }

@@ -4,6 +4,7 @@ package websocket
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"belfry/server/door"
+	"belfry/server/poller"
 )
 
 // ListenTLS makes a listener's connections speak TLS. Those that were counted can be
@@ -59,6 +61,13 @@ func (s *tlsSocket) park(fd int) {
 	s.parked, s.fd, s.Conn = true, fd, nil // and its memory
 }
 
+// maxUnsentRecords is how many bytes of records may be left when another one is made:
+// more than one record is, only if the client has Go's TLS answer it (RFC 8446 section
+// 4.6.3) without reading that.
+const maxUnsentRecords = 64 << 10
+
+var errUnreadRecords = errors.New("the client does not read answers of TLS")
+
 // errNothingToRead is a temporary error, after which a TLS connection goes on.
 var errNothingToRead net.Error = os.ErrDeadlineExceeded.(net.Error)
 
@@ -83,6 +92,9 @@ func (s *tlsSocket) Write(p []byte) (int, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.out) > maxUnsentRecords {
+		return 0, errUnreadRecords
+	}
 	if len(s.out) > 0 {
 		s.out = append(s.out, p...)
 		return len(p), nil
@@ -93,6 +105,13 @@ func (s *tlsSocket) Write(p []byte) (int, error) {
 	}
 	s.out = append(s.out, p[n:]...)
 	return len(p), nil
+}
+
+// stuffed says that the client does not read answers of TLS.
+func (s *tlsSocket) stuffed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.out) > maxUnsentRecords
 }
 
 // flush writes records that are left, and reports whether some still are.
@@ -116,7 +135,7 @@ func (s *tlsSocket) write(p []byte) (n int, err error) {
 	if s.closed {
 		return 0, net.ErrClosed
 	}
-	return writeSome(s.fd, p)
+	return poller.WriteSome(s.fd, p)
 }
 
 // close closes the descriptor, after which nothing is written.

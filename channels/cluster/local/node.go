@@ -24,8 +24,7 @@ type node struct {
 type item struct {
 	kind    itemKind
 	message cluster.Message
-	topic   cluster.Topic
-	outcome cluster.Outcome
+	hint    cluster.Hint
 }
 
 type itemKind uint8
@@ -33,7 +32,7 @@ type itemKind uint8
 const (
 	received itemKind = iota
 	restored
-	departed
+	due
 )
 
 // do runs f with the hub locked, if the node can reach it.
@@ -91,9 +90,9 @@ func (n *node) Start(r cluster.Receiver) {
 				case received:
 					r.Receive(i.message)
 				case restored:
-					r.Restored()
-				case departed:
-					r.Departed(i.topic, i.outcome)
+					r.Restored(func(cluster.Topic) bool { return true })
+				case due:
+					r.Due(i.hint)
 				}
 			}
 			if len(queue) == 0 {
@@ -106,10 +105,8 @@ func (n *node) Start(r cluster.Receiver) {
 func (n *node) Close() {
 	n.hub.mu.Lock()
 	if !n.dead {
-		n.dead = true
-		n.hub.remove(n, func(cluster.Topic, cluster.Outcome) {})
+		n.hub.remove(n)
 	}
-	n.signal()
 	n.hub.mu.Unlock()
 	n.running.Wait()
 }
