@@ -33,7 +33,7 @@ func (s *Server) listen() (err error) {
 		if err != nil {
 			return fmt.Errorf("inherited socket: %w", err)
 		}
-		s.listener = l
+		s.listener, s.inherited = l, true
 	} else if s.listener, err = listen(s.config.Server.Listen); err != nil {
 		return fmt.Errorf("server.listen: %w", err)
 	}
