@@ -29,6 +29,7 @@ func (s *Server) prepareDoor(intake *door.Intake) (net.Listener, error) {
 		Idle:    idleTimeout,
 		Write:   writeTimeout,
 	}
+	s.intake = s.door
 	return s.door.Prepare(s.listener)
 }
 

@@ -29,6 +29,7 @@ import (
 	"belfry/server/poller"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/systemd"
 	"belfry/server/webhooks"
 	"belfry/server/websocket"
 )
@@ -59,6 +60,8 @@ type Server struct {
 	certificate certificate
 	capacity    *capacity.Capacity
 	draining    atomic.Bool
+	intake      interface{ StopAccepting() }
+	inherited   bool // the listener's socket outlives the process
 	entrance
 	http *http.Server
 
@@ -131,13 +134,8 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if err != nil {
 		return nil, err
 	}
-	if s.listener, err = listen(cfg.Server.Listen); err != nil {
-		return nil, fmt.Errorf("server.listen: %w", err)
-	}
-	if cfg.Metrics.Enabled && cfg.Metrics.Listen != "" {
-		if s.metricsListener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
-			return nil, fmt.Errorf("metrics.listen: %w", err)
-		}
+	if err := s.listen(); err != nil {
+		return nil, err
 	}
 	if s.pollers, err = poller.Start(); err != nil {
 		return nil, err
@@ -273,6 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.metricsListener)
 	}
+	running.Go(func() { s.tellManager(ctx) })
 	running.Go(func() { s.expireCaches(ctx) })
 
 	<-ctx.Done()
@@ -284,7 +283,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(max(s.config.Server.ShutdownGrace, leastGrace)):
+	case <-time.After(s.config.Server.DrainDelay + max(s.config.Server.ShutdownGrace, leastGrace)):
 		s.log.Error("stopping took longer than shutdown_grace: the process ends with connections left", "connections", s.connections())
 	}
 	select {
@@ -302,26 +301,90 @@ const leastGrace = time.Second
 // drain leaves a tenth of shutdown_grace to cut what has not gone by itself.
 func (s *Server) drain() {
 	s.draining.Store(true)
+	systemd.Notify(s.log, systemd.Stopping)
+	if delay := s.config.Server.DrainDelay; delay > 0 {
+		s.log.Info("stopping: /ready says so, and everything else goes on", "drain_delay", delay)
+		time.Sleep(delay)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
-	if s.config.Cluster.Driver == config.ClusterLocal {
-		s.broker.EndGraces() // nobody can come back here
-		s.drainClients(ctx)
-	} else {
-		s.drainClients(ctx)
+	if s.clustered() {
+		s.sendAway(ctx)
 		s.flush(ctx) // they can come back to another node
+	} else {
+		s.broker.EndGraces() // nobody can come back here
+		s.sendAway(ctx)
 	}
+	s.webhooks.Close(ctx)
+	s.closeConnections(ctx)
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
-	s.webhooks.Close(ctx)
 	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
 	s.log.Info("stopped")
+}
+
+// clustered says whether other nodes serve clients too.
+func (s *Server) clustered() bool { return s.config.Cluster.Driver != config.ClusterLocal }
+
+// comeBack is how long a server that nobody stands in for still answers clients that
+// come back at once: whoever finds nobody listening waits for 15 seconds or more.
+const comeBack = 250 * time.Millisecond
+
+// sendAway tells clients to reconnect, and returns when they have gone. It leaves a
+// fifth of the time to webhooks if there are any: each client that goes may be one.
+//
+// Other nodes get the clients one after the other, and newcomers are served until they
+// do. The next process of a socket that outlives this one gets all at once, and
+// newcomers, whom this one does not accept any more. With neither, clients that come
+// back are told to wait for a second.
+func (s *Server) sendAway(ctx context.Context) {
+	if s.webhooks.HasEndpoints() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
+		defer cancel()
+	}
+	newcomers := session.Stopping
+	if s.clustered() {
+		s.tellClients(ctx, session.Spread)
+	}
+	if s.clustered() || s.inherited {
+		newcomers = session.Restarting
+		s.intake.StopAccepting()
+	}
+	s.capacity.RefuseClients(newcomers)
+	told := s.connections() > 0
+	s.tellClients(ctx, session.Together)
+	_ = s.capacity.Wait(ctx, capacity.Client, capacity.Session) // whoever is left is cut later
+	if told && newcomers == session.Stopping {
+		select {
+		case <-time.After(comeBack):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *Server) tellClients(ctx context.Context, pause time.Duration) {
+	var telling sync.WaitGroup
+	telling.Go(func() { s.websocket.Drain(ctx, pause) })
+	telling.Go(func() { s.fallback.Drain(ctx, pause) })
+	telling.Wait()
+}
+
+// closeConnections closes the listener, ends requests, and cuts clients who are left
+// when the context ends.
+func (s *Server) closeConnections(ctx context.Context) {
+	s.drainDoor(ctx) // leaves requests to net/http
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+	s.fallback.End()
+	s.websocket.End(ctx)
 }
 
 // flush waits for what the cluster is to be told and for departures that are not final.
@@ -335,33 +398,28 @@ func (s *Server) flush(ctx context.Context) {
 	s.broker.Flush(ctx)
 }
 
-// drainClients ends connections and requests. It leaves a fifth of the time to
-// webhooks if there are any: each client that goes may be one.
-func (s *Server) drainClients(ctx context.Context) {
-	if s.webhooks.HasEndpoints() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
-		defer cancel()
-	}
-	s.capacity.RefuseClients(session.Restarting)
-	var clients sync.WaitGroup
-	clients.Go(func() { s.websocket.Drain(ctx) })
-	clients.Go(func() { s.fallback.Drain(ctx) })
-	clients.Go(func() {
-		s.drainDoor(ctx) // leaves requests to net/http
-		if s.http.Shutdown(ctx) != nil {
-			s.http.Close()
-		}
-	})
-	clients.Wait()
-	s.fallback.End()
-	s.websocket.End(ctx)
-}
-
 // connections is how many clients are connected to any application.
 func (s *Server) connections() (n int) {
 	s.apps.All(func(a *apps.App) { n += a.Connections() })
 	return n
+}
+
+// statusInterval is how often the service manager is told how many clients there are.
+const statusInterval = 10 * time.Second
+
+// tellManager tells the service manager that the server is ready, and, until the
+// context ends, how many clients it has.
+func (s *Server) tellManager(ctx context.Context) {
+	ticker := time.NewTicker(statusInterval)
+	defer ticker.Stop()
+	for systemd.Notify(s.log, systemd.Ready); ; {
+		systemd.Notify(s.log, systemd.Status("%d connections", s.connections()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // cacheSweep is how often last events past their time are looked for. They

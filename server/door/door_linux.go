@@ -115,6 +115,14 @@ func (d *Door) close() {
 	})
 }
 
+// StopAccepting leaves who comes to whoever shares the listener's socket, and serves
+// those who are there.
+func (d *Door) StopAccepting() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closeListener()
+}
+
 // Drain closes the door. It returns when no visitor is left, each request that had
 // come being answered or net/http's, or the context ends: then only the end of the
 // process closes the connections of those who are left.

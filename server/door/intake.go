@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,9 @@ type Intake struct {
 	refusals     *refusals.Log
 	acceptErrors prometheus.Counter
 	warning      rate.Sometimes
+
+	listener net.Listener // that Listen was called with
+	stopped  atomic.Bool  // it is closed before its time
 }
 
 // NewIntake returns an intake of connections that c counts from when they are
@@ -64,6 +68,7 @@ func (i *Intake) warnOf(what string, err error) {
 // a door. Unless the listener is to speak TLS, a client that does is told of in the
 // log.
 func (i *Intake) Listen(l net.Listener, secure bool) net.Listener {
+	i.listener = l
 	closed, cancel := context.WithCancel(context.Background())
 	return listener{l, i, secure, closed, cancel}
 }
@@ -93,6 +98,10 @@ func (l listener) Accept() (net.Conn, error) {
 		}
 	}
 	nc, err := l.Listener.Accept()
+	if err != nil && i.stopped.Load() {
+		<-l.closed.Done() // net/http takes an error for the end
+		return nil, net.ErrClosed
+	}
 	if err != nil {
 		if !errors.Is(err, net.ErrClosed) {
 			i.makeRoom(err) // net/http tries again soon
@@ -110,6 +119,13 @@ func (l listener) Accept() (net.Conn, error) {
 	c.begin(i.watch.Now(), false)
 	c.place = i.capacity.Enter(capacity.HTTP, c)
 	return c, nil
+}
+
+// StopAccepting leaves who comes to whoever shares the listener's socket, and has those
+// who are there be served.
+func (i *Intake) StopAccepting() {
+	i.stopped.Store(true)
+	i.listener.Close()
 }
 
 // ConnContext is the hook of an http.Server that serves an Intake's connections by

@@ -87,7 +87,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 // context ends are cut, here by their deadline.
 func (f *fixture) drain(ctx context.Context) {
 	f.Capacity.RefuseClients(session.Restarting)
-	f.Drain(ctx)
+	f.Drain(ctx, session.Spread)
 	served := make(chan struct{})
 	go func() {
 		f.requests.Wait()

@@ -36,6 +36,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"belfry/protocol"
 	"belfry/server/bugs"
@@ -174,14 +175,13 @@ func (h *Handler) Evict() {
 	}
 }
 
-// Drain tells all clients to reconnect, spread over the time that is left until the
-// context's deadline. Capacity is closed: there are no others.
-func (h *Handler) Drain(ctx context.Context) {
+// Drain tells all clients to reconnect, see [session.CloseAll].
+func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
 	var sessions []*session.Session
 	for _, c := range h.all() {
 		sessions = append(sessions, c.session)
 	}
-	session.CloseAll(ctx, sessions)
+	session.CloseAll(ctx, sessions, pause)
 }
 
 // End ends the sessions that are left. No request is being served any more, but those

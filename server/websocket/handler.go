@@ -150,16 +150,15 @@ func (h *Handler) remove(c *conn) {
 	c.place.Leave()
 }
 
-// Drain tells all clients to reconnect, spread over the time that is left until the
-// context's deadline. Capacity is closed: there are no others.
-func (h *Handler) Drain(ctx context.Context) {
+// Drain tells all clients to reconnect, see [session.CloseAll].
+func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
 	var sessions []*session.Session
 	for _, c := range h.conns() {
 		if c.session != nil {
 			sessions = append(sessions, c.session)
 		}
 	}
-	session.CloseAll(ctx, sessions)
+	session.CloseAll(ctx, sessions, pause)
 }
 
 // End returns when all clients have gone. Those that are left when the context ends are
