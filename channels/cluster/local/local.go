@@ -4,10 +4,12 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"belfry/channels/cluster"
@@ -26,6 +28,11 @@ type Hub struct {
 	channels map[cluster.Topic]*channel
 	departed map[cluster.Departure]time.Time // and until when they can be taken back
 	swept    int                             // channels that were left by the last sweep
+	made     int                             // nodes that ever were
+	lease    time.Duration                   // see SetLease
+	seed     uint64                          // see SetSeed
+
+	lossy atomic.Bool // see LoseAnswers
 }
 
 // NewHub returns a cluster without nodes.
@@ -37,6 +44,8 @@ func NewHub() *Hub {
 func (h *Hub) Node() cluster.Driver {
 	n := &node{hub: h, topics: make(map[cluster.Topic]struct{}), wake: make(chan struct{}, 1)}
 	h.mu.Lock()
+	h.made++
+	n.number = h.made
 	h.nodes = append(h.nodes, n)
 	h.mu.Unlock()
 	return n
@@ -48,33 +57,42 @@ func (h *Hub) SetDown(down bool) {
 	defer h.mu.Unlock()
 	if h.down && !down {
 		for _, n := range h.nodes {
-			n.push(item{kind: restored})
+			if !n.cut {
+				n.push(item{kind: restored})
+			}
 		}
 	}
 	h.down = down
 }
 
 // Kill lets a node die: it is cut off for good, and the longest living of the
-// others takes its share away.
+// others takes its share away once its lease has ended.
 func (h *Hub) Kill(d cluster.Driver) {
 	n := d.(*node)
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	n.dead = true
+	n.lose()
 	n.signal()
-	h.remove(n, func(t cluster.Topic, o cluster.Outcome) {
-		if len(h.nodes) > 0 {
-			h.nodes[0].push(item{kind: departed, topic: t, outcome: o})
-		}
-	})
+	h.remove(n)
+	lease := h.lease
+	h.mu.Unlock()
+	if lease == 0 {
+		h.bury(n, 0)
+	} else {
+		time.AfterFunc(lease, func() { h.bury(n, 0) })
+	}
 }
 
-// remove takes a node's share away. mu is held.
-func (h *Hub) remove(n *node, tell func(cluster.Topic, cluster.Outcome)) {
+// remove forgets a node, but not its share. mu is held.
+func (h *Hub) remove(n *node) {
 	clear(n.topics)
 	if i := slices.Index(h.nodes, n); i >= 0 {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
 	}
+}
+
+// takeShare takes a node's share away. mu is held.
+func (h *Hub) takeShare(n *node, tell func(cluster.Topic, cluster.Outcome)) {
 	for t, c := range h.channels {
 		if s := c.shares[n]; s != nil {
 			tell(t, h.update(n, t, cluster.Share{TellCount: s.tellCount, Watched: s.watched, Grace: s.grace}))
@@ -85,7 +103,7 @@ func (h *Hub) remove(n *node, tell func(cluster.Topic, cluster.Outcome)) {
 // send queues a message for all that listen to its topic. mu is held.
 func (h *Hub) send(m cluster.Message) {
 	for _, n := range h.nodes {
-		if _, ok := n.topics[m.Topic]; ok {
+		if _, ok := n.topics[m.Topic]; ok && !n.cut {
 			n.push(item{message: m})
 		}
 	}
@@ -120,7 +138,7 @@ func (h *Hub) sweep() {
 }
 
 func (n *node) Listen(ctx context.Context, t cluster.Topic) error {
-	return n.do(ctx, func(*Hub) { n.topics[t] = struct{}{} })
+	return n.do(ctx, t.Channel, func(*Hub) { n.topics[t] = struct{}{} })
 }
 
 func (n *node) Ignore(t cluster.Topic) {
@@ -129,10 +147,13 @@ func (n *node) Ignore(t cluster.Topic) {
 	delete(n.topics, t)
 }
 
-func (n *node) Ready() error { return n.do(context.Background(), func(*Hub) {}) }
+func (n *node) Ready() error { return n.reach(context.Background(), func(*Hub) {}) }
 
 func (n *node) Publish(ctx context.Context, publications ...cluster.Publication) error {
-	return n.do(ctx, func(h *Hub) {
+	if len(publications) == 0 {
+		return nil
+	}
+	return n.do(ctx, publications[0].Topic.Channel, func(h *Hub) {
 		for _, p := range publications {
 			m := cluster.Message{Topic: p.Topic, Kind: cluster.Published, Payload: slices.Clone(p.Payload)}
 			if p.Keep > 0 {
@@ -144,13 +165,17 @@ func (n *node) Publish(ctx context.Context, publications ...cluster.Publication)
 }
 
 func (n *node) Update(ctx context.Context, t cluster.Topic, s cluster.Share) (o cluster.Outcome, err error) {
-	err = n.do(ctx, func(h *Hub) { o = h.update(n, t, s) })
+	before := 0
+	err = n.do(ctx, t.Channel, func(h *Hub) { o, before = h.update(n, t, s), n.lost })
+	if err == nil && n.hub.lossy.Load() && n.isLost(before) {
+		return cluster.Outcome{}, fmt.Errorf("local: the answer is lost: %w", cluster.ErrUnavailable)
+	}
 	return o, err
 }
 
 func (n *node) Settle(ctx context.Context, departures ...cluster.Departure) ([]bool, error) {
 	lasted := make([]bool, len(departures))
-	err := n.do(ctx, func(h *Hub) {
+	err := n.do(ctx, "", func(h *Hub) {
 		for i, d := range departures {
 			_, lasted[i] = h.departed[d]
 			delete(h.departed, d)
@@ -160,7 +185,7 @@ func (n *node) Settle(ctx context.Context, departures ...cluster.Departure) ([]b
 }
 
 func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err error) {
-	err = n.do(ctx, func(h *Hub) {
+	err = n.do(ctx, "", func(h *Hub) {
 		if c := h.channels[t]; c != nil {
 			s = cluster.State{Count: c.count, Users: len(c.members), Last: c.lastEvent()}
 		}
@@ -170,7 +195,7 @@ func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err
 
 func (n *node) States(ctx context.Context, app, prefix string) (map[string]cluster.State, error) {
 	states := make(map[string]cluster.State)
-	err := n.do(ctx, func(h *Hub) {
+	err := n.do(ctx, "", func(h *Hub) {
 		for t, c := range h.channels {
 			if t.App == app && c.count > 0 && strings.HasPrefix(t.Channel, prefix) {
 				states[t.Channel] = cluster.State{Count: c.count, Users: len(c.members)}
@@ -181,7 +206,7 @@ func (n *node) States(ctx context.Context, app, prefix string) (map[string]clust
 }
 
 func (n *node) Users(ctx context.Context, t cluster.Topic) (ids []string, err error) {
-	err = n.do(ctx, func(h *Hub) {
+	err = n.do(ctx, "", func(h *Hub) {
 		if c := h.channels[t]; c != nil {
 			for _, m := range c.roster() {
 				ids = append(ids, m.UserID)
@@ -193,7 +218,7 @@ func (n *node) Users(ctx context.Context, t cluster.Topic) (ids []string, err er
 
 func (n *node) Occupied(ctx context.Context, app string, channels []string) ([]bool, error) {
 	occupied := make([]bool, len(channels))
-	err := n.do(ctx, func(h *Hub) {
+	err := n.do(ctx, "", func(h *Hub) {
 		for i, name := range channels {
 			c := h.channels[cluster.Topic{App: app, Channel: name}]
 			occupied[i] = c != nil && c.count > 0

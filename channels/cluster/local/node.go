@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"belfry/channels/cluster"
 )
@@ -12,9 +13,15 @@ import (
 type node struct {
 	hub    *Hub
 	topics map[cluster.Topic]struct{} // listened to
-	dead   bool                       // killed or closed
+	number int
+	dead   bool // killed or closed
+	cut    bool
+	cuts   int // how often it was
 	queue  []item
+	lost   int  // how often the queue was
 	lagged bool // messages are lost since the queue was full
+	slow   time.Duration
+	delays map[string]uint64 // how often each was
 
 	wake    chan struct{} // something is queued, or the node is dead
 	running sync.WaitGroup
@@ -36,14 +43,25 @@ const (
 	departed
 )
 
-// do runs f with the hub locked, if the node can reach it.
-func (n *node) do(ctx context.Context, f func(*Hub)) error {
+// do is reach for a call, which takes a while if the node is slow. what is
+// delayed by itself.
+func (n *node) do(ctx context.Context, what string, f func(*Hub)) error {
+	n.delay(what)
+	if err := n.reach(ctx, f); err != nil {
+		return err
+	}
+	n.delay(what)
+	return nil
+}
+
+// reach runs f with the hub locked, if the node can reach it.
+func (n *node) reach(ctx context.Context, f func(*Hub)) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("local: %w: %w", cluster.ErrUnavailable, err)
 	}
 	n.hub.mu.Lock()
 	defer n.hub.mu.Unlock()
-	if n.hub.down || n.dead {
+	if n.hub.down || n.cut || n.dead {
 		return fmt.Errorf("local: %w", cluster.ErrUnavailable)
 	}
 	f(n.hub)
@@ -67,8 +85,9 @@ func (n *node) signal() {
 	}
 }
 
-// take returns what is queued; dead: and will be no more.
-func (n *node) take() (queue []item, dead bool) {
+// take returns what is queued, and how often that was lost; dead: and will be no
+// more.
+func (n *node) take() (queue []item, lost int, dead bool) {
 	n.hub.mu.Lock()
 	defer n.hub.mu.Unlock()
 	queue, n.queue = n.queue, nil
@@ -76,17 +95,27 @@ func (n *node) take() (queue []item, dead bool) {
 		n.lagged = false
 		queue = append(queue, item{kind: restored})
 	}
-	return queue, n.dead
+	return queue, n.lost, n.dead
+}
+
+// isLost reports whether the queue was lost since take.
+func (n *node) isLost(before int) bool {
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	return n.lost != before
 }
 
 func (n *node) Start(r cluster.Receiver) {
 	n.running.Go(func() {
 		for {
-			queue, dead := n.take()
+			queue, lost, dead := n.take()
 			if dead {
 				return
 			}
 			for _, i := range queue {
+				if n.delay("messages"); n.isLost(lost) {
+					break
+				}
 				switch i.kind {
 				case received:
 					r.Receive(i.message)
@@ -107,7 +136,12 @@ func (n *node) Close() {
 	n.hub.mu.Lock()
 	if !n.dead {
 		n.dead = true
-		n.hub.remove(n, func(cluster.Topic, cluster.Outcome) {})
+		n.hub.remove(n)
+		if !n.cut && !n.hub.down {
+			n.hub.takeShare(n, func(cluster.Topic, cluster.Outcome) {})
+		} else if n.hub.lease > 0 {
+			time.AfterFunc(n.hub.lease, func() { n.hub.bury(n, 0) })
+		}
 	}
 	n.signal()
 	n.hub.mu.Unlock()
