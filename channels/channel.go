@@ -39,7 +39,7 @@ func newChannel(a *App, name string) *channel {
 		c.members = new(roster)
 	}
 	if a.broker.driver != nil {
-		c.remote = new(remote)
+		c.remote = &remote{reconciler: reconciler{acked: nothing}}
 		c.bare = name == controlName || strings.HasPrefix(name, watchPrefix)
 	}
 	return c
@@ -50,6 +50,19 @@ type lastEvent struct {
 	frame   protocol.Frame
 	data    []byte // JSON text of a string; nil in a cluster, which is asked for it
 	expires time.Time
+}
+
+// unlock is the end of every change: it starts what is due, forgets what is unused,
+// and delivers what is pending on shards that were idle. mu is held, and released.
+func (c *channel) unlock(idle []*shard) {
+	if c.remote != nil && c.due() {
+		c.remote.queued = true
+		c.app.broker.node.push(c)
+	}
+	c.removeIfUnused()
+	count := c.count
+	c.mu.Unlock()
+	c.start(idle, count)
 }
 
 // removeIfUnused ends the channel's life when nothing needs it. mu is held.
@@ -65,6 +78,7 @@ func (c *channel) removeIfUnused() {
 	s.mu.Lock()
 	delete(s.channels, c.name)
 	s.mu.Unlock()
+	c.app.removed()
 }
 
 // expire drops a last event that is too old. mu is held.
@@ -113,8 +127,7 @@ func (c *channel) subscribers(f func(*Subscription) bool) (found []Subscriber) {
 }
 
 // append adds a frame to what is pending on every shard and returns those that
-// were idle: the caller must give them to c.start once mu, which is held, is
-// released.
+// were idle: the caller must give them to c.unlock. mu is held.
 func (c *channel) append(p pending) (idle []*shard) {
 	for _, s := range c.shards {
 		if s == nil || len(s.subs) == 0 {

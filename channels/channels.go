@@ -19,12 +19,24 @@
 // Frames of one channel reach all its subscribers in one order. A subscription
 // receives what is published after it was made and before it ends, and nothing
 // else. No lock of this package is held while a subscriber writes.
+//
+// # The order of locks
+//
+// Whoever holds one of these may take those below it, and none above or beside it:
+//
+//  1. users.mu
+//  2. channel.mu
+//  3. departures.mu, outboxes.mu
+//  4. Broker.mu, stripe.mu, node.mu, and the listener's and a subscriber's own
+//  5. timers.mu and those of the queues
 package channels
 
 import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,6 +96,10 @@ type Broker struct {
 	seed     maphash.Seed
 	done     sync.WaitGroup
 
+	mu      sync.Mutex      // guards the following
+	apps    map[string]*App // by id: those that are not closed
+	leaving map[string]*App // by id: those that are closed and have channels left, the last of each id
+
 	driver cluster.Driver // nil on a single node
 	node   node
 	ctx    context.Context // of calls to the driver
@@ -105,9 +121,10 @@ func NewBroker(n int, driver cluster.Driver) *Broker {
 	return b
 }
 
-// Close ends the flushers once everything pending is delivered. Nothing may be
-// published afterwards.
+// Close tells of departures whose grace is not over, and ends the flushers once
+// everything pending is delivered. Nothing may be published afterwards.
 func (b *Broker) Close() {
+	b.EndGraces()
 	b.timers.close()
 	if b.driver != nil {
 		b.part()
@@ -133,6 +150,13 @@ type App struct {
 	stripes [stripes]stripe
 	users   users
 
+	departures departures
+
+	channels atomic.Int64    // of all names
+	closed   atomic.Bool     // by Close
+	gone     chan struct{}   // closed when it is closed and has no channels any more
+	before   <-chan struct{} // gone, of the application of the same id that was closed before; nil if there is none
+
 	// Changed under a channel's lock, read by anybody.
 	occupied      [protocol.NumKinds]atomic.Int64 // channels with subscribers, by protocol.Kind
 	subscriptions atomic.Int64
@@ -155,23 +179,110 @@ type stripe struct {
 // NewApp makes the channels of an application, which it is known by in the
 // cluster. listener may be nil. Close must be called.
 func (b *Broker) NewApp(id string, limits Limits, observer Observer, listener Listener) *App {
-	a := &App{id: id, broker: b, observer: observer, listener: listener}
+	a := &App{id: id, broker: b, observer: observer, listener: listener, gone: make(chan struct{})}
+	a.departures.app = a
 	a.users = users{timers: &b.timers, byID: make(map[string]*user), changed: make(map[string]*user)}
 	a.limits.Store(&limits)
 	for i := range a.stripes {
 		a.stripes[i].channels = make(map[string]*channel)
 	}
+	b.mu.Lock()
+	if b.apps == nil {
+		b.apps = make(map[string]*App)
+	}
+	b.apps[id] = a
+	if before := b.leaving[id]; before != nil {
+		a.before = before.gone
+	}
+	b.mu.Unlock()
 	if b.driver != nil {
-		b.node.add(a)
+		a.expect(controlName)
 	}
 	return a
 }
 
-// Close ends the application's part in the cluster once nobody is subscribed
-// any more.
+// Close tells of departures whose grace is not over, and ends the application's part
+// in the cluster once nobody is subscribed any more.
 func (a *App) Close() {
-	if a.broker.driver != nil {
-		a.broker.node.remove(a)
+	b := a.broker
+	b.mu.Lock()
+	if b.apps[a.id] == a {
+		delete(b.apps, a.id)
+	}
+	if b.leaving == nil {
+		b.leaving = make(map[string]*App)
+	}
+	b.leaving[a.id] = a
+	b.mu.Unlock()
+	a.departures.end()
+	if b.driver != nil {
+		a.dismiss(controlName)
+	}
+	a.closed.Store(true)
+	a.leave()
+}
+
+// removed notes that there is a channel less.
+func (a *App) removed() {
+	if a.channels.Add(-1) == 0 && a.closed.Load() {
+		a.leave()
+	}
+}
+
+// leave lets the application's successor have its channels if it has none any more.
+func (a *App) leave() {
+	b := a.broker
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-a.gone:
+		return
+	default:
+	}
+	if a.channels.Load() > 0 {
+		return
+	}
+	close(a.gone)
+	if b.leaving[a.id] == a {
+		delete(b.leaving, a.id)
+	}
+	if next := b.apps[a.id]; next != nil && b.driver != nil {
+		b.timers.after(0, func() { next.change("", func(*channel) []*shard { return nil }) })
+	}
+}
+
+// follows reports whether an application of the same id that was closed before has
+// channels left. The cluster knows one owner of a topic on each node.
+func (a *App) follows() bool {
+	if a.before == nil {
+		return false
+	}
+	select {
+	case <-a.before:
+		return false
+	default:
+		return true
+	}
+}
+
+// app returns the application of that id, or nil.
+func (b *Broker) app(id string) *App {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.apps[id]
+}
+
+func (b *Broker) all() []*App {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.apps))
+}
+
+// EndGraces tells the listeners of all departures. None waits for its grace from
+// here on: it is for a single node that stops, where nobody can come back.
+func (b *Broker) EndGraces() {
+	for _, a := range b.all() {
+		a.departures.end()
 	}
 }
 
@@ -201,6 +312,7 @@ func (a *App) lock(name string) *channel {
 			if c = s.channels[name]; c == nil {
 				c = newChannel(a, strings.Clone(name)) // not a part of a request's body
 				s.channels[c.name] = c
+				a.channels.Add(1)
 			}
 			s.mu.Unlock()
 		}
@@ -229,16 +341,26 @@ func (a *App) lockExisting(name string) *channel {
 
 // Expire forgets last events older than their time to live.
 func (a *App) Expire(now time.Time) {
-	a.each("", func(c *channel) {
+	a.change("", func(c *channel) []*shard {
 		if c.kind.IsCache() {
 			c.expire(now)
-			c.removeIfUnused()
 		}
+		return nil
 	})
 }
 
-// each calls f with every channel whose name has the prefix, locked.
+// each calls f with every channel whose name has the prefix, locked. f changes
+// nothing.
 func (a *App) each(prefix string, f func(*channel)) {
+	a.change(prefix, func(c *channel) []*shard {
+		f(c)
+		return nil
+	})
+}
+
+// change is each for functions that change something; they return the shards that
+// [channel.append] did.
+func (a *App) change(prefix string, f func(*channel) (idle []*shard)) {
 	for i := range a.stripes {
 		s := &a.stripes[i]
 		var found []*channel
@@ -251,8 +373,11 @@ func (a *App) each(prefix string, f func(*channel)) {
 		s.mu.RUnlock()
 		for _, c := range found {
 			c.mu.Lock()
-			f(c)
-			c.mu.Unlock()
+			if c.dead {
+				c.mu.Unlock()
+				continue
+			}
+			c.unlock(f(c))
 		}
 	}
 }

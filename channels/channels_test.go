@@ -455,6 +455,42 @@ func (b *blocking) Deliver(s *Subscription, frames []byte) (kept bool) {
 	return b.recorder.Deliver(s, frames)
 }
 
+// Whoever comes and goes on a presence channel has no more events wait than there is
+// room for.
+func TestMembersAreBounded(t *testing.T) {
+	const name = "presence-c"
+	a, _ := newApp(t, Limits{PresenceMembers: 10})
+	blocker := &blocking{recorder: newRecorder(), entered: make(chan struct{}), release: make(chan struct{})}
+	if _, _, err := a.Subscribe(blocker, name, &protocol.Member{UserID: "slow"}); err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() { a.publish(event(name, "first"), protocol.SocketID{}) })
+	<-blocker.entered
+	m := &protocol.Member{UserID: "churner", UserInfo: []byte(`"` + strings.Repeat("x", 1000) + `"`)}
+	joins := 0
+	for ; ; joins++ {
+		s, _, err := a.Subscribe(newRecorder(), name, m)
+		if errors.Is(err, ErrBusy) {
+			break
+		}
+		if err != nil || joins > maxPending/1000 {
+			t.Fatalf("join %d: %v", joins, err)
+		}
+		a.Unsubscribe(s)
+	}
+	if _, _, err := a.Subscribe(newRecorder(), name, &protocol.Member{UserID: "slow"}); err != nil {
+		t.Errorf("another connection of a member: %v", err)
+	}
+	close(blocker.release)
+	done.Wait()
+	eventually(t, "there is room again", func() bool {
+		_, _, err := a.Subscribe(newRecorder(), name, m)
+		return err == nil
+	})
+	eventually(t, "nothing is lost", func() bool { return len(blocker.recorder.data()) >= 2*joins })
+}
+
 // A publisher waits while too much is pending; a client is refused.
 func TestBackpressure(t *testing.T) {
 	a, _ := newApp(t, Limits{})

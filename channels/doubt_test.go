@@ -46,7 +46,7 @@ func TestClusterDoubtWhileTelling(t *testing.T) {
 
 	go join("2")
 	answer := <-d.answers // the cluster knows of 2, this node has not heard it
-	broker.Restored()
+	broker.Restored(func(cluster.Topic) bool { return true })
 	a.Unsubscribe(first)
 	close(answer)
 	go func() {

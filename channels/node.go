@@ -1,35 +1,37 @@
 package channels
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
-// node is a broker's part in a cluster: its applications, what is on its way to
-// the cluster, and what could not be told.
+// node is a broker's part in a cluster: what is on its way there, and what has to be
+// tried again.
 type node struct {
-	driver  cluster.Driver
-	calls   chan struct{}    // one for each channel that may be brought up to date at a time
-	lanes   [lanes]chan sent // client events, by channel
-	stop    chan struct{}
-	done    sync.WaitGroup // of the lanes and of retry
-	working sync.WaitGroup // of what brings the cluster up to date
+	lanes [lanes]chan sent // client events, by channel
+	stop  chan struct{}
+	done  sync.WaitGroup // of all goroutines
 
-	mu         sync.Mutex // guards the following
-	apps       map[string]*App
-	unfinished map[*channel]struct{} // to be tried again
+	queue    fifo[work]   // what waits for a worker
+	busy     atomic.Int64 // what is queued or worked on
+	outboxes outboxes
+
+	mu         sync.Mutex            // guards unfinished
+	unfinished map[*channel]struct{} // those that are held
 }
 
+// work is what calls the cluster, in the turn of whatever it is about.
+type work interface{ work() }
+
 const (
-	// maxCalls is how many channels are brought up to date at a time.
-	maxCalls = 256
+	// workers is how many calls to the cluster are made at once.
+	workers = 256
 	// lanes and laneLength bound the client events that are on their way to the
 	// cluster: those of one channel are in one lane, to keep their order.
 	lanes      = 4
@@ -42,105 +44,55 @@ const (
 	// retryInterval is how often it is tried to tell the cluster what it could
 	// not be told.
 	retryInterval = 500 * time.Millisecond
+	// retryAway is how many channels are tried again at a time while a part of the
+	// cluster is away.
+	retryAway = 1000
 )
-
-// sent is a client event on its way.
-type sent struct {
-	from        *Subscription
-	publication cluster.Publication
-}
 
 // join makes the broker a node.
 func (b *Broker) join() {
 	n := &b.node
-	n.driver = b.driver
-	n.calls = make(chan struct{}, maxCalls)
 	n.stop = make(chan struct{})
-	n.apps = make(map[string]*App)
 	n.unfinished = make(map[*channel]struct{})
+	n.queue.init()
+	n.outboxes.broker = b
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for i := range n.lanes {
 		n.lanes[i] = make(chan sent, laneLength)
 		n.done.Go(func() { b.sendLane(n.lanes[i]) })
 	}
-	n.done.Go(n.retry)
+	for range workers {
+		n.done.Go(n.run)
+	}
+	n.done.Go(b.retry)
 	b.driver.Start(b)
 }
 
-// part leaves the cluster.
+// part leaves the cluster, once that knows what is so.
 func (b *Broker) part() {
 	close(b.node.stop)
-	late := time.AfterFunc(partTimeout, b.cancel)
-	b.node.working.Wait() // its outcomes are the backend's to know
-	late.Stop()
+	ctx, cancel := context.WithTimeout(b.ctx, partTimeout)
+	b.await(ctx, func() bool { return b.node.busy.Load() == 0 })
+	cancel()
 	b.driver.Close()
 	b.cancel()
+	b.node.queue.close()
 	b.node.done.Wait()
-	b.node.working.Wait() // for what came in meanwhile
 }
 
-func (n *node) add(a *App) {
-	n.mu.Lock()
-	n.apps[a.id] = a
-	n.mu.Unlock()
-	a.listen(controlName)
+func (n *node) push(w work) {
+	n.busy.Add(1)
+	n.queue.push(w)
 }
 
-func (n *node) remove(a *App) {
-	n.mu.Lock()
-	if n.apps[a.id] == a {
-		delete(n.apps, a.id)
+func (n *node) run() {
+	for w, ok := n.queue.next(); ok; w, ok = n.queue.next() {
+		w.work()
+		n.busy.Add(-1)
 	}
-	n.mu.Unlock()
-	a.ignore(controlName)
 }
 
-func (n *node) app(id string) *App {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.apps[id]
-}
-
-func (n *node) all() (apps []*App) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, a := range n.apps {
-		apps = append(apps, a)
-	}
-	return apps
-}
-
-// controlName is the channel of what concerns the whole application, on which
-// nobody can be.
-const controlName = ""
-
-// listen has the node receive what is published on a channel, before long,
-// until as many calls of ignore.
-func (a *App) listen(name string) {
-	c := a.lock(name)
-	c.remote.entering++
-	c.kick()
-	c.mu.Unlock()
-}
-
-func (a *App) ignore(name string) {
-	c := a.lock(name)
-	c.remote.entering--
-	c.kick()
-	c.removeIfUnused()
-	c.mu.Unlock()
-}
-
-// work brings the cluster up to date about a channel, in a goroutine.
-func (b *Broker) work(c *channel) {
-	b.node.working.Go(func() {
-		b.node.calls <- struct{}{}
-		defer func() { <-b.node.calls }()
-		c.work()
-	})
-}
-
-// retryLater has a channel's work tried again.
+// retryLater has a channel that is held tried again.
 func (n *node) retryLater(c *channel) {
 	n.mu.Lock()
 	n.unfinished[c] = struct{}{}
@@ -154,41 +106,62 @@ func (n *node) forget(c *channel) {
 	n.mu.Unlock()
 }
 
-// retry tries again what could not be told, when the cluster can be reached.
-func (n *node) retry() {
+// takeUnfinished takes out some of those that are held, most of them at most.
+func (n *node) takeUnfinished(most int) (channels []*channel) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.unfinished {
+		if len(channels) == most {
+			break
+		}
+		channels = append(channels, c)
+		delete(n.unfinished, c)
+	}
+	return channels
+}
+
+// retry tries again what could not be told.
+func (b *Broker) retry() {
 	ticker := time.NewTicker(retryInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-n.stop:
+		case <-b.node.stop:
 			return
 		case <-ticker.C:
 		}
-		if n.driver.Ready() != nil {
-			continue
+		most := -1 // all
+		if b.driver.Ready() != nil {
+			most = retryAway
 		}
-		n.mu.Lock()
-		again := n.unfinished
-		n.unfinished = make(map[*channel]struct{})
-		n.mu.Unlock()
-		for c := range again {
+		for _, c := range b.node.takeUnfinished(most) {
 			c.mu.Lock()
-			if !c.dead {
-				c.kick()
-				c.removeIfUnused()
-			}
-			c.mu.Unlock()
+			c.remote.held = false
+			c.unlock(nil)
 		}
 	}
 }
 
-// send queues a client event.
-func (n *node) send(from *Subscription, p cluster.Publication) error {
-	if err := n.driver.Ready(); err != nil {
+// within bounds a call that somebody waits for.
+func (b *Broker) within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.ctx, d)
+}
+
+// sent is a client event on its way.
+type sent struct {
+	from        *Subscription
+	publication cluster.Publication
+	told        protocol.WebhookEvent // what the backend is told once it is published
+}
+
+// send queues a client event. told is not kept.
+func (b *Broker) send(from *Subscription, p cluster.Publication, told protocol.WebhookEvent) error {
+	if err := b.driver.Reaches(p.Topic); err != nil {
 		return err
 	}
+	told.Data = slices.Clone(told.Data)
 	select {
-	case n.lanes[int(from.channel.home)%lanes] <- sent{from, p}:
+	case b.node.lanes[int(from.channel.home)%lanes] <- sent{from, p, told}:
 		return nil
 	default:
 		return ErrBusy
@@ -220,92 +193,24 @@ func (b *Broker) sendLane(lane <-chan sent) {
 			publications = append(publications, s.publication)
 		}
 		ctx, cancel := b.within(publishTimeout)
-		if err := b.driver.Publish(ctx, publications...); err != nil {
-			for _, s := range batch {
+		err := b.driver.Publish(ctx, publications...)
+		cancel()
+		for _, s := range batch {
+			switch l := s.from.channel.app.listener; {
+			case err != nil:
 				s.from.subscriber.Dropped(s.from.channel.name, err)
+			case l != nil:
+				l.Happened(s.told, nil)
 			}
 		}
-		cancel()
 		clear(batch)
 		clear(publications)
 	}
 }
 
-func (a *App) publishToCluster(events []Publication) error {
-	publications := make([]cluster.Publication, len(events))
-	ttl := a.limits.Load().CacheTTL
-	for i, e := range events {
-		p := &publications[i]
-		p.Topic = cluster.Topic{App: a.id, Channel: e.Channel}
-		p.Payload = eventPayload(e.Event.Frame(), e.Except)
-		if protocol.KindOf(e.Channel).IsCache() {
-			p.Keep = ttl
-		}
-	}
-	ctx, cancel := a.broker.within(publishTimeout)
-	defer cancel()
-	return a.broker.driver.Publish(ctx, publications...)
-}
-
-func (c *channel) publication(p pending) cluster.Publication {
-	return cluster.Publication{Topic: c.topic(), Payload: eventPayload(p.frame, p.except)}
-}
-
-// What is published between nodes begins with a letter.
-const (
-	payloadEvent     = 'e' // who must not receive it, a space, the message
-	payloadTerminate = 't' // on a user's channel: its connections are to be closed; on the application's: those of the member that follows
-)
-
-func eventPayload(f protocol.Frame, except protocol.SocketID) []byte {
-	message := f.JSON()
-	b := append(make([]byte, 0, len(message)+24), payloadEvent)
-	if except != (protocol.SocketID{}) {
-		b = append(b, except.String()...)
-	}
-	b = append(b, ' ')
-	return append(b, message...)
-}
-
-// relayed is what another node has published.
-type relayed struct {
-	except protocol.SocketID
-	json   []byte
-}
-
-var errNoEvent = errors.New("payload is not an event")
-
-func parseEvent(payload []byte) (relayed, error) {
-	if len(payload) == 0 || payload[0] != payloadEvent {
-		return relayed{}, errNoEvent
-	}
-	id, message, ok := bytes.Cut(payload[1:], []byte{' '})
-	if !ok || len(message) == 0 || message[0] != '{' {
-		return relayed{}, errNoEvent
-	}
-	e := relayed{json: message}
-	if len(id) > 0 {
-		if e.except, ok = protocol.ParseSocketID(string(id)); !ok {
-			return relayed{}, errNoEvent
-		}
-	}
-	return e, nil
-}
-
-// data is the JSON text of the event's data.
-func (e relayed) data() []byte {
-	var m struct {
-		Data json.RawMessage `json:"data"`
-	}
-	if json.Unmarshal(e.json, &m) != nil {
-		return nil
-	}
-	return m.Data
-}
-
 // Receive implements cluster.Receiver.
 func (b *Broker) Receive(m cluster.Message) {
-	a := b.node.app(m.Topic.App)
+	a := b.app(m.Topic.App)
 	if a == nil {
 		return
 	}
@@ -321,95 +226,67 @@ func (b *Broker) Receive(m cluster.Message) {
 	if c == nil {
 		return // nobody is left
 	}
-	switch m.Kind {
-	case cluster.MemberAdded, cluster.MemberRemoved:
-		c.memberChanged(m)
-		c.mu.Unlock()
-	case cluster.Count:
-		c.remote.heard = m.Count
-		c.publish(pending{frame: protocol.SubscriptionCountFrame(c.name, m.Count), at: time.Now()})
-	case cluster.Published:
-		if e, err := parseEvent(m.Payload); err == nil {
-			c.receive(e, m.Version)
-			return
-		}
-		c.mu.Unlock()
-	default:
-		c.mu.Unlock()
-	}
-}
-
-// receive delivers what came from the cluster to this node's subscribers. mu is
-// held, and released.
-func (c *channel) receive(e relayed, version uint64) {
-	now := time.Now()
-	p := pending{frame: protocol.TextFrame(e.json), except: e.except, at: now}
-	for {
-		room := c.waitForRoom()
-		if room == nil {
-			break
-		}
+	for room := c.waitForRoom(); room != nil; room = c.waitForRoom() {
 		c.mu.Unlock()
 		<-room
 		c.mu.Lock()
 	}
-	if version > 0 {
-		if version <= c.remote.kept {
-			c.mu.Unlock()
-			return // those who are here have had it as the last event
-		}
-		c.last = &lastEvent{frame: p.frame, expires: now.Add(c.app.limits.Load().CacheTTL)}
+	c.unlock(c.receive(m, time.Now()))
+}
+
+// receive takes what came from the cluster. mu is held.
+func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
+	switch {
+	case m.Kind == cluster.Count:
+		c.remote.total = m.Count
+		return c.countChanged(0)
+	case m.Kind > cluster.Count || m.Kind == cluster.Members && !c.kind.IsPresence():
+		return nil
+	case m.Version.Epoch != "" && c.mirrored():
+		return c.apply(m, now)
 	}
-	c.publish(p)
+	e, err := parseEvent(m.Payload)
+	if err != nil {
+		return nil
+	}
+	return c.append(pending{frame: protocol.TextFrame(e.json), except: e.except, at: now})
 }
 
 // Restored implements cluster.Receiver.
-func (b *Broker) Restored() {
-	for _, a := range b.node.all() {
-		a.each("", func(c *channel) { c.uncertain() })
-	}
-	b.node.done.Go(func() {
-		for _, a := range b.node.all() {
-			if a.users.relocate(a) != nil {
-				return // gone once more: Restored will be called again
+func (b *Broker) Restored(lost func(cluster.Topic) bool) {
+	now := time.Now()
+	for _, a := range b.all() {
+		a.change("", func(c *channel) []*shard {
+			if !lost(c.topic()) {
+				return nil
 			}
-		}
-	})
-}
-
-// Departed implements cluster.Receiver.
-func (b *Broker) Departed(t cluster.Topic, o cluster.Outcome) {
-	if a := b.node.app(t.App); a != nil {
-		c := channel{app: a, name: t.Channel, kind: protocol.KindOf(t.Channel)}
-		c.tell(o)
+			return c.restored(now)
+		})
+		a.users.doubt(a, lost)
 	}
 }
 
-// Settle says of departures that an application's listener was told of whether
-// nobody has come back within its grace, on any node.
-func (b *Broker) Settle(app string, departures []protocol.WebhookEvent) ([]bool, error) {
-	settled := make([]cluster.Departure, len(departures))
-	for i, d := range departures {
-		settled[i] = cluster.Departure{Topic: cluster.Topic{App: app, Channel: d.Channel}, UserID: d.UserID}
-	}
-	ctx, cancel := b.within(queryTimeout)
-	defer cancel()
-	return b.driver.Settle(ctx, settled...)
-}
+// Due implements cluster.Receiver.
+func (b *Broker) Due(h cluster.Hint) { b.node.outboxes.hint(h) }
 
-// Flush waits until the cluster knows what is so here, or the context ends.
+// Flush waits until the cluster knows what is so here and no departure waits for its
+// grace any more, or the context ends. On a single node it does nothing.
 func (b *Broker) Flush(ctx context.Context) {
-	if b.driver == nil {
-		return
+	if b.driver != nil {
+		b.await(ctx, func() bool { return b.node.busy.Load() == 0 && !b.node.outboxes.waiting() })
 	}
-	told := make(chan struct{})
-	go func() {
-		b.node.working.Wait()
-		close(told)
-	}()
-	select {
-	case <-told:
-	case <-ctx.Done():
+}
+
+// await looks at a condition until it is true, or the context ends.
+func (b *Broker) await(ctx context.Context, condition func() bool) {
+	again := time.NewTicker(ripenStep)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

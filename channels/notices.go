@@ -3,29 +3,30 @@ package channels
 import (
 	"time"
 
-	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
 // Listener is told what an application's backend may want to know of its
-// channels. It is called while the channel is locked, so that it learns of one
-// channel's events in their order: it must not block, and must not keep the
-// event's data.
+// channels. It is called under locks, so that it learns of one channel's events in
+// their order: it must not block, and must not keep the event's data. Events are
+// final: who comes back within [Grace] is not told of at all.
 type Listener interface {
-	Happened(protocol.WebhookEvent)
-	// Grace is how long channel_vacated and member_removed wait before they
-	// count; 0 if nobody wants to know of them. In a cluster, the listener asks
-	// [Broker.Settle] then.
-	Grace() time.Duration
+	// Happened takes an event. In a cluster, done is called once the listener has
+	// nothing to do with the event any more: the cluster keeps it until then, and
+	// gives it to another node if this one ends before. Else done is nil.
+	Happened(e protocol.WebhookEvent, done func())
+	// Wants reports whether the backend wants to know when a channel of that name
+	// or its members come, or when they go. Nothing is kept of others.
+	Wants(channel string) bool
 }
 
 const (
 	// countedAlways is up to how many subscribers each change of a channel's
 	// subscription count is told: telling n subscribers of each of n joins
-	// costs n².
-	countedAlways = cluster.CountedAlways
+	// costs n². It is Pusher's figure, as is countInterval.
+	countedAlways = 100
 	// countInterval is how often a larger channel's count is told.
-	countInterval = cluster.CountInterval
+	countInterval = 5 * time.Second
 	// missInterval is for how long a cache miss speaks for all who miss the
 	// same event.
 	missInterval = time.Second
@@ -34,7 +35,7 @@ const (
 // notices are what was last told of a channel. The channel's lock guards them.
 type notices struct {
 	counted  time.Time // when the subscription count was told
-	count    int32     // which it was then
+	count    int       // which it was then
 	counting bool      // it will be looked at later
 	missed   time.Time // when a cache miss was told
 }
@@ -47,25 +48,29 @@ func (c *channel) ensureNotices() *notices {
 	return c.notices
 }
 
-// happened tells the application's backend of what no known client caused.
-// mu is held.
-func (c *channel) happened(name, userID string) {
-	c.happenedBy(0, name, userID)
-}
-
 // happenedBy tells the application's backend of what a client caused. mu is held.
 func (c *channel) happenedBy(by protocol.Source, name, userID string) {
-	if c.app.listener != nil && c.kind != protocol.User {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, Source: by})
+	if c.app.listener == nil || c.kind == protocol.User {
+		return
+	}
+	e := protocol.WebhookEvent{Name: name, Channel: c.name, UserID: userID, Source: by}
+	switch name {
+	case protocol.WebhookChannelOccupied, protocol.WebhookMemberAdded:
+		if c.watched() {
+			c.app.departures.arrived(e)
+		}
+	case protocol.WebhookChannelVacated, protocol.WebhookMemberRemoved:
+		if c.watched() {
+			c.app.departures.departed(e)
+		}
+	default:
+		c.app.listener.Happened(e, nil)
 	}
 }
 
-func (c *channel) happenedCount(n int) { c.happenedCountBy(0, n) }
-
-func (c *channel) happenedCountBy(by protocol.Source, n int) {
-	if c.app.listener != nil {
-		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: n, Source: by})
-	}
+// watched reports whether the backend wants to know who comes and goes.
+func (c *channel) watched() bool {
+	return c.app.listener != nil && c.kind != protocol.User && c.app.listener.Wants(c.name)
 }
 
 // missed tells the backend that a cache channel has no last event for the
@@ -77,6 +82,14 @@ func (c *channel) missed(by protocol.Source, now time.Time) {
 	}
 }
 
+// subscriptionCount is that of the whole cluster, if there is one. mu is held.
+func (c *channel) subscriptionCount() int {
+	if c.remote != nil {
+		return c.remote.total
+	}
+	return int(c.count)
+}
+
 // countChanged tells how many subscribers there are now, or later if there are
 // many and that was told a moment ago. by is the client that came or left,
 // if one is known. idle is as of [channel.append]. mu is held.
@@ -84,18 +97,20 @@ func (c *channel) countChanged(by protocol.Source) (idle []*shard) {
 	if c.kind.IsPresence() || c.kind == protocol.User || !c.app.limits.Load().SubscriptionCount {
 		return nil
 	}
-	now, n := time.Now(), c.ensureNotices()
+	now, n, count := time.Now(), c.ensureNotices(), c.subscriptionCount()
 	wait := countInterval - now.Sub(n.counted)
-	if c.count > countedAlways && wait > 0 {
+	if count > countedAlways && wait > 0 {
 		if !n.counting {
 			n.counting = true
 			c.app.broker.timers.after(wait, c.countLate)
 		}
 		return nil
 	}
-	n.counted, n.count = now, c.count
-	c.happenedCountBy(by, int(c.count))
-	return c.append(pending{frame: protocol.SubscriptionCountFrame(c.name, int(c.count)), at: now})
+	n.counted, n.count = now, count
+	if c.app.listener != nil && c.remote == nil { // in a cluster, it is a transition
+		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: count, Source: by}, nil)
+	}
+	return c.append(pending{frame: protocol.SubscriptionCountFrame(c.name, count), at: now})
 }
 
 // countLate is countChanged for what has changed since.
@@ -103,10 +118,18 @@ func (c *channel) countLate() {
 	c.mu.Lock()
 	c.notices.counting = false
 	var idle []*shard
-	if c.count != c.notices.count {
+	if c.subscriptionCount() != c.notices.count {
 		idle = c.countChanged(0)
 	}
-	count := c.count
-	c.mu.Unlock()
-	c.start(idle, count)
+	c.unlock(idle)
+}
+
+// countMissed is the subscription count for a subscriber that was let in after it
+// was told; 0 if it has yet to be told. mu is held.
+func (c *channel) countMissed() int {
+	r := c.remote
+	if !c.app.limits.Load().SubscriptionCount || r.acked.count != c.present() && r.total < countedAlways {
+		return 0
+	}
+	return r.total
 }

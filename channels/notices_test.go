@@ -13,21 +13,26 @@ import (
 
 // backend is a Listener that keeps what it is told.
 type backend struct {
-	grace time.Duration
+	unwanted string // a channel of which it wants to know nothing
 
-	mu  sync.Mutex
-	got []string
-	by  []protocol.Source // who caused each of all
+	mu     sync.Mutex
+	got    []string
+	events []protocol.WebhookEvent
+	by     []protocol.Source // who caused each of all
 }
 
-func (b *backend) Happened(e protocol.WebhookEvent) {
+func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
+	if done != nil {
+		defer done()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))
 	b.by = append(b.by, e.Source)
+	b.events = append(b.events, e)
 }
 
-func (b *backend) Grace() time.Duration { return b.grace }
+func (b *backend) Wants(channel string) bool { return channel != b.unwanted }
 
 func (b *backend) take() []string {
 	b.mu.Lock()
@@ -49,7 +54,9 @@ func newListened(t testing.TB, limits Limits) (*App, *backend) {
 	t.Cleanup(broker.Close)
 	b := new(backend)
 	limits.PresenceMembers, limits.CacheTTL = 100, time.Minute
-	return broker.NewApp("1", limits, new(counts), b), b
+	a := broker.NewApp("1", limits, new(counts), b)
+	broker.EndGraces() // so that departures are told at once
+	return a, b
 }
 
 func happened(name, channel string) string {

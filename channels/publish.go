@@ -11,8 +11,8 @@ import (
 // channel. It waits while the channel has too much pending, which the
 // flushers, who never block, soon change.
 //
-// On a node of a cluster it reaches those of all nodes. With an error it has
-// not, and will not, reach anybody.
+// On a node of a cluster it reaches those of all nodes. With an error it has reached
+// nobody, but if the error is ErrUnknown of package cluster: then it may have.
 func (a *App) Publish(events ...Publication) error {
 	if a.broker.driver != nil {
 		return a.publishToCluster(events)
@@ -71,7 +71,7 @@ func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (ro
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
-		c.publish(p)
+		c.unlock(c.append(p))
 		return room
 	}
 }
@@ -88,30 +88,18 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 		c.mu.Unlock()
 		return ErrBusy
 	}
+	told := protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
+		Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()}
 	if c.remote != nil {
-		if err := a.broker.node.send(s, c.publication(p)); err != nil {
-			c.mu.Unlock()
-			return err
-		}
-	}
-	if l := c.app.listener; l != nil {
-		l.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
-			Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()})
-	}
-	if c.remote != nil {
+		err := a.broker.send(s, c.publication(p), told)
 		c.mu.Unlock()
-		return nil
+		return err
 	}
-	c.publish(p)
+	if a.listener != nil {
+		a.listener.Happened(told, nil)
+	}
+	c.unlock(c.append(p))
 	return nil
-}
-
-// publish appends and starts; mu is held, and released.
-func (c *channel) publish(p pending) {
-	idle := c.append(p)
-	count := c.count
-	c.mu.Unlock()
-	c.start(idle, count)
 }
 
 // full reports that a shard has more pending than it may. mu is held.

@@ -40,8 +40,10 @@ const queryTimeout = 5 * time.Second
 
 func clusterState(s cluster.State) State {
 	state := State{Subscriptions: s.Count, Users: s.Users}
-	if e, err := parseEvent(s.Last.Payload); err == nil {
-		state.LastData, state.LastTTL = e.data(), s.Last.TTL
+	if s.Last != nil {
+		if e, err := parseEvent(s.Last.Payload); err == nil {
+			state.LastData, state.LastTTL = e.data(), s.Last.TTL
+		}
 	}
 	return state
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
@@ -124,7 +125,7 @@ func TestJoinsAndLeavesAtOnce(t *testing.T) {
 					for i := range rounds {
 						stay = append(stay, join(a, j*rounds+i))
 						if a.broker.driver != nil && i == rounds/2 {
-							a.broker.Restored()
+							a.broker.Restored(func(cluster.Topic) bool { return true })
 						}
 						if i%3 > 0 {
 							a.Unsubscribe(stay[i/2])
@@ -137,7 +138,7 @@ func TestJoinsAndLeavesAtOnce(t *testing.T) {
 			list := func(a *App) []string {
 				c := a.lockExisting(name)
 				defer c.mu.Unlock()
-				if c.remote != nil && len(c.remote.untold) > 0 {
+				if c.remote != nil && len(c.remote.changed) > 0 {
 					return nil
 				}
 				return ids(t, c.members.snapshot())

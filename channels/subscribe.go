@@ -19,8 +19,9 @@ type Joined struct {
 
 // Subscribe adds a subscriber to a channel, and holds it back: events published
 // from here on reach it once the caller has answered the client. member is nil
-// except on presence channels. The error is [ErrFull] or, on a node of a cluster
-// only, ErrUnavailable of package cluster; there, Subscribe may wait.
+// except on presence channels. The error is [ErrFull], [ErrBusy] for a new member of a
+// channel that has too much pending or, on a node of a cluster only, ErrUnavailable of
+// package cluster; there, Subscribe may wait.
 func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subscription, Joined, error) {
 	s := &Subscription{subscriber: sub, id: sub.ID()}
 	first := false // of the user
@@ -38,11 +39,14 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	} else {
 		c := a.lock(name)
 		s.channel = c
+		if m != nil && c.full() && c.members.byID[m.UserID] == nil {
+			c.unlock(nil) // or whoever comes and goes could have any number of events wait
+			return nil, Joined{}, ErrBusy
+		}
 		if m != nil {
 			s.member, first = c.members.join(*m, a.limits.Load().PresenceMembers)
 			if s.member == nil {
-				c.removeIfUnused()
-				c.mu.Unlock()
+				c.unlock(nil)
 				return nil, Joined{}, ErrFull
 			}
 		}
@@ -70,11 +74,9 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 		c.missed(s.subscriber.Source(), time.Now())
 	}
 	if c.remote != nil {
-		joined.Count = c.countHeard()
+		joined.Count = c.countMissed()
 	}
-	count := c.count
-	c.mu.Unlock()
-	c.start(idle, count)
+	c.unlock(idle)
 	return s, joined, nil
 }
 
@@ -114,7 +116,6 @@ func (a *App) Unsubscribe(s *Subscription) {
 		if s.member != nil {
 			c.remote.leave(s.member.userID)
 		}
-		c.kick()
 	case s.member == nil:
 		idle = c.countChanged(s.subscriber.Source())
 	case c.members.leave(s.member):
@@ -124,8 +125,5 @@ func (a *App) Unsubscribe(s *Subscription) {
 	if c.count == 0 && c.remote == nil {
 		c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelVacated, "")
 	}
-	c.removeIfUnused()
-	count := c.count
-	c.mu.Unlock()
-	c.start(idle, count)
+	c.unlock(idle)
 }

@@ -21,6 +21,9 @@ type users struct {
 	byID    map[string]*user
 	changed map[string]*user // those whose watchers may have to be told
 	telling bool             // a round is due, or going on
+
+	doubtful map[string]struct{} // those whose whereabouts are to be asked
+	asking   bool                // the application is in the run queue for that
 }
 
 // user is somebody signed in or watched.
@@ -114,7 +117,7 @@ func (a *App) unwatch(i *Identity) {
 		delete(watched.watchers, i)
 		a.users.forget(id, watched)
 		if a.broker.driver != nil {
-			a.ignore(watchName(id))
+			a.dismiss(watchName(id))
 		}
 	}
 }

@@ -18,14 +18,14 @@ func watchName(userID string) string { return watchPrefix + userID }
 // watchInCluster learns where users are, and goes on hearing of it.
 func (a *App) watchInCluster(ids []string) error {
 	for _, id := range ids {
-		a.listen(watchName(id)) // all at once; they are waited for below
+		a.expect(watchName(id)) // all at once; they are waited for below
 	}
 	for _, id := range ids {
 		c, err := a.enter(watchName(id), nil)
 		if err != nil {
 			return err
 		}
-		c.remote.entering-- // listen has counted it already
+		c.remote.entering-- // expect has counted it already
 		c.mu.Unlock()
 	}
 	return a.users.locate(a, ids)
@@ -81,17 +81,63 @@ func (s *users) occupancy(m cluster.Message) {
 	}
 }
 
-// relocate asks again, as something may have been missed.
-func (s *users) relocate(a *App) error {
-	var ids []string
+// doubt has the cluster asked again where users are, as something may have been
+// missed.
+func (s *users) doubt(a *App, lost func(cluster.Topic) bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doubtful == nil {
+		s.doubtful = make(map[string]struct{})
+	}
 	for id, u := range s.byID {
-		if len(u.watchers) > 0 {
-			ids = append(ids, id)
+		if len(u.watchers) > 0 && lost(cluster.Topic{App: a.id, Channel: watchName(id)}) {
+			s.doubtful[id] = struct{}{}
 		}
 	}
+	s.ask(a)
+}
+
+// maxLocated is how many users the cluster is asked for in one call.
+const maxLocated = 1000
+
+// ask puts the application into the run queue if that is due. mu is held.
+func (s *users) ask(a *App) {
+	if len(s.doubtful) > 0 && !s.asking {
+		s.asking = true
+		a.broker.node.push(a)
+	}
+}
+
+// work asks the cluster where some of the doubtful are, and has itself called for
+// the others.
+func (a *App) work() {
+	s := &a.users
+	var ids []string
+	s.mu.Lock()
+	for id := range s.doubtful {
+		if len(ids) == maxLocated {
+			break
+		}
+		ids = append(ids, id)
+		delete(s.doubtful, id)
+	}
 	s.mu.Unlock()
-	return s.locate(a, ids)
+	err := s.locate(a, ids)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asking = false
+	if err == nil {
+		s.ask(a)
+		return
+	}
+	for _, id := range ids {
+		s.doubtful[id] = struct{}{}
+	}
+	a.broker.timers.after(retryInterval, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ask(a)
+	})
 }
 
 func (a *App) terminateInCluster(userID string, members bool) error {

@@ -67,7 +67,11 @@ test('a failover by Sentinels', async (t) => {
   );
   await Promise.all(nodes.map(ready));
   await backends[0].trigger('after', 'posted', 'failover');
-  assert.deepEqual(await events.next(), ['posted', 'failover']);
+  const since = await events.until(([name]) => name === 'posted');
+  assert.deepEqual(since, [
+    ['pusher:subscription_succeeded', {}], // something may have been missed
+    ['posted', 'failover'],
+  ]);
   for (const client of clients) {
     assert.equal(client.connection.state, 'connected');
   }

@@ -146,9 +146,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Spool:     cfg.Webhooks.Spool,
 		UserAgent: "Belfry/" + build.Version,
 		Log:       log,
-	}
-	if driver != nil {
-		hooks.Settle = s.broker.Settle
+		Shared:    driver != nil,
 	}
 	if s.webhooks, err = webhooks.New(hooks); err != nil {
 		s.broker.Close()
@@ -301,23 +299,33 @@ func (s *Server) drain() {
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
 	if s.config.Cluster.Driver == config.ClusterLocal {
-		s.webhooks.FlushGraces() // nobody can come back here
+		s.broker.EndGraces() // nobody can come back here
 		s.drainClients(ctx)
 	} else {
 		s.drainClients(ctx)
-		s.broker.Flush(ctx)
-		s.webhooks.AwaitGraces(ctx) // but to another node
+		s.flush(ctx) // they can come back to another node
 	}
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
-	s.broker.Close()
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
 	s.webhooks.Close(ctx)
+	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
 	s.log.Info("stopped")
+}
+
+// flush waits for what the cluster is to be told and for departures that are not final.
+// Where there are webhooks, it leaves them half of what is left of the time.
+func (s *Server) flush(ctx context.Context) {
+	if end, ok := ctx.Deadline(); ok && s.webhooks.HasEndpoints() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(time.Until(end)/2, channels.Grace+time.Second))
+		defer cancel()
+	}
+	s.broker.Flush(ctx)
 }
 
 // drainClients ends connections and requests. It leaves a fifth of the time to

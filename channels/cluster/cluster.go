@@ -1,20 +1,42 @@
 // Package cluster is how channels span machines. A [Driver] connects one node
-// with the others: it carries what is published to the nodes that listen, and
-// keeps what all nodes together have of a channel.
+// with the others. It has two parts: the [Bus] carries what is published to the
+// nodes that listen, and the [Ledger] keeps what all nodes together have of a
+// channel.
 //
-// A node listens to just the channels that its own clients are subscribed to.
-// It tells the driver its share of each: how many subscriptions, and which
-// members. What follows from a change of a share for the whole cluster (the
-// channel is occupied now, the member is new) is decided in one place and told
-// to the node that made the change, and to nobody else: so webhooks are sent
-// once.
+// A node listens to just the channels that its own clients are subscribed to, and
+// tells the ledger its share of each: how many subscriptions, and which members.
+// A share says what is, not what changed.
 //
-// # What a driver promises
+// # What may be concurrent
+//
+// All methods of a driver may be called concurrently, with one exception: the node
+// calls [Ledger.Update] of one topic, and [Ledger.Take] of one bucket, only when
+// the call before has returned. The methods of a [Receiver] are called by one
+// goroutine at a time.
+//
+// # What an error means
+//
+// Every error but [ErrForgotten] wraps [ErrUnavailable]. If it wraps [ErrUnknown]
+// too, the call may have had its effect; else it had none. An Update has returned
+// when it can have no effect any more, so it may be repeated until it succeeds; a
+// message may still be sent later. A driver that knows the cluster to be away
+// returns an error at once, and sends nothing.
+//
+// # Versions, loads and messages
+//
+// Changes of a channel's members and its kept events have a [Version] each. The
+// number grows with each change, though not by one. The epoch is a new one when the
+// ledger has lost its data: versions of two epochs do not compare.
+//
+// Whoever listens to a topic, loads a [Snapshot] afterwards, and then applies the
+// messages of the snapshot's epoch with a higher number in their order, has what
+// the ledger has. Each message says which number the change before it had, so
+// that a message that is missing shows. A message may arrive ahead of the answer
+// that brings a snapshot in which it is, and behind it.
+//
+// # What else a driver promises
 //
 //   - Messages of one topic reach all listeners in one order, none twice.
-//   - A call that returns an error has had no effect, and will have none later,
-//     except Update, which may be repeated until it succeeds: it says what is,
-//     not what changed.
 //   - Of a node that has died, the others take away the share within
 //     [DeadAfter], as if it had said that it has nothing.
 //   - Nothing is promised of messages that were published while the connection
@@ -25,168 +47,251 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"belfry/protocol"
 )
 
-// DeadAfter is how long after its death the share of a node is gone at the
-// latest.
-const DeadAfter = 15 * time.Second
+const (
+	// DeadAfter is how long after its death the share of a node is gone at the
+	// latest.
+	DeadAfter = 15 * time.Second
+	// ToldAgain is how long after a loss of the ledger's data the nodes have told
+	// their shares once more.
+	ToldAgain = 5 * time.Second
+	// LentAgain is how often to see whether a bucket is still lent to another node.
+	LentAgain = 5 * time.Second
+)
 
-// ErrUnavailable is the error of everything that the cluster cannot do now.
-// Errors of a driver wrap it.
-var ErrUnavailable = errors.New("cluster is not reachable")
+var (
+	// ErrUnavailable is the error of everything that the cluster cannot do now.
+	ErrUnavailable = errors.New("cluster is not reachable")
+	// ErrUnknown is the error of a call whose answer was lost: the call may have had
+	// its effect.
+	ErrUnknown = fmt.Errorf("%w: the connection was lost before the answer, so it is not known whether it was done", ErrUnavailable)
+	// ErrForgotten is Update's error when the ledger has lost its data since the
+	// share's epoch: nothing was done, and the whole share is to be told.
+	ErrForgotten = errors.New("the ledger has lost what it knew")
+)
 
 // Topic is a channel of an application, or, with an empty Channel, what
 // concerns the whole application.
 type Topic struct{ App, Channel string }
 
-// Driver connects a node with the others. All methods may be called
-// concurrently. Those with a context return when it ends.
+// Watch is the topic on which a channel's occupancy is told.
+func (t Topic) Watch() Topic { return Topic{t.App, "@" + t.Channel} }
+
+// Driver connects a node with the others. Methods with a context return when it
+// ends.
 type Driver interface {
+	Bus
+	Ledger
 	// Start connects in the background, as often as it takes, and delivers to r
 	// until Close.
 	Start(r Receiver)
 	// Close says that this node has nothing any more, and disconnects.
 	Close()
-	// Ready is nil while the cluster can be reached.
+	// Ready is nil while the cluster can be reached, if not in all its parts.
 	Ready() error
+}
 
+// Bus carries messages to those who listen.
+type Bus interface {
 	// Listen makes messages reach this node: all that are published once it has
 	// returned.
 	Listen(context.Context, Topic) error
 	// Ignore ends that.
 	Ignore(Topic)
+	// Reaches is nil unless a topic is known to be in a part of the cluster that
+	// cannot be reached.
+	Reaches(Topic) error
 	// Publish sends messages to all nodes that listen to their topics, this
-	// node too if it does.
+	// node too if it does. With an error, some may have been sent and others not.
 	Publish(context.Context, ...Publication) error
-	// Update says what this node has of a channel from now on.
-	Update(context.Context, Topic, Share) (Outcome, error)
-	// Settle says of each departure whether nobody has come back since, and
-	// makes it final. It is asked once the Grace is over, by the node that was
-	// told of the departure.
-	Settle(context.Context, ...Departure) ([]bool, error)
-
-	// State of one channel, zero for one that nobody is subscribed to.
-	State(context.Context, Topic) (State, error)
-	// States are those of all occupied channels of an application whose name
-	// has the prefix, by name, without their last events.
-	States(ctx context.Context, app, prefix string) (map[string]State, error)
-	// Users are the ids of the members of a presence channel.
-	Users(context.Context, Topic) ([]string, error)
-	// Occupied says of each channel of an application whether anybody is
-	// subscribed to it.
-	Occupied(ctx context.Context, app string, channels []string) ([]bool, error)
 }
 
 // Publication is a message to be sent.
 type Publication struct {
 	Topic   Topic
 	Payload []byte
-	// Keep is how long the message is the channel's last event: 0 for not at
-	// all.
-	Keep time.Duration
+}
+
+// Ledger keeps what all nodes together have.
+type Ledger interface {
+	// Update says what this node has of a channel from now on. It is done as a
+	// whole or not at all, and sends the messages that follow from it.
+	Update(context.Context, Topic, Share) (Outcome, error)
+	// Keep is Publish for messages that are kept: each is one step with its
+	// sending.
+	Keep(context.Context, ...Kept) error
+	// Take returns the oldest transitions of a bucket, and lends the bucket to this
+	// node: no other one is given any of its transitions until this one has
+	// acknowledged all that there are, or has died or closed. It first removes
+	// those that were taken with the receipt; an empty one removes none, nor does
+	// one that was removed already. Of a node that was taken for dead, others
+	// deliver once more what it has not acknowledged before.
+	Take(ctx context.Context, b Bucket, receipt string) (Taken, error)
+
+	// State of one channel, zero for one that nobody is subscribed to.
+	State(context.Context, Topic) (State, error)
+	// States are those of all occupied channels of an application whose name
+	// has the prefix, by name, without their last events.
+	States(ctx context.Context, app, prefix string) (map[string]State, error)
+	// Users are the ids of the members of a presence channel, in the order they
+	// came.
+	Users(context.Context, Topic) ([]string, error)
+	// Occupied says of each channel of an application whether anybody is
+	// subscribed to it.
+	Occupied(ctx context.Context, app string, channels []string) ([]bool, error)
 }
 
 // Share is what a node has of a channel.
 type Share struct {
 	Count int // subscriptions; 0: nothing, and no members either
-	// Join and Leave are the users that have come to this node, and gone from
-	// it, since its last Update. With Reset, Join are all there are. A user
-	// keeps the info of the node where it came first.
+	// Epoch is that of the node's last confirmed Update of the channel; empty if
+	// there was none.
+	Epoch string
+	// Whole says that Join are all users of this node. Else, Join and Leave are
+	// those that have come and gone since the last confirmed Update, in which the
+	// count was Before.
+	Whole  bool
+	Before int
+	// A user keeps the info of the node where it came first.
 	Join  []protocol.Member
 	Leave []string
-	Reset bool
-	// MaxMembers is how many the whole cluster may have; 0: any number.
+	// Known is how many of Join, from the first, were confirmed in Epoch. With
+	// Whole, Leave are the users of this node that were, and Before the count.
+	// If the epoch is another one by now, there is no transition for those who
+	// are still here.
+	Known int
+	// MaxMembers is how many the whole cluster may have; 0: any number. It does
+	// not concern the known.
 	MaxMembers int
-	// TellCount has the subscription count of the whole cluster sent to the
-	// listeners when it has changed, as [Count] has it.
+	// TellCount has the listeners told the subscription count of the whole
+	// cluster when it has changed: a [Count] message.
 	TellCount bool
 	// Watched has the nodes that listen to [Topic.Watch] told there when the
-	// channel becomes occupied or vacant, this one too: an [Occupancy] message.
+	// channel becomes occupied or vacant: an [Occupancy] message.
 	Watched bool
-	// Grace is how long a departure may be taken back: a channel that is
-	// occupied again within it is not Occupied, a member that is back not Added,
-	// and [Driver.Settle] says of the departure that it has not lasted. 0: not
-	// at all.
-	Grace time.Duration
-	// Load asks for Roster and Last of the outcome.
+	// Record has transitions put into the outbox of the channel's bucket, of the
+	// count only with TellCount too. A Vacated or Removed waits there for Grace,
+	// and is gone if the channel or the member comes back meanwhile, which is
+	// then no transition either.
+	Record bool
+	Grace  time.Duration
+	// Load asks for a snapshot.
 	Load bool
 }
 
-// Departure is a Vacated or Removed that an Update or a Departed with a Grace
-// has told.
-type Departure struct {
-	Topic  Topic
-	UserID string // empty: of the channel
+// Version is a state of a channel's members and kept events. It is zero before the
+// first.
+type Version struct {
+	Epoch  string
+	Number uint64
 }
-
-// SettleWithin is how long after its Grace a departure can be settled. Later,
-// it counts as taken back.
-const SettleWithin = time.Minute
-
-// Watch is the topic on which a channel's occupancy is told.
-func (t Topic) Watch() Topic { return Topic{t.App, "@" + t.Channel} }
-
-// How often the subscription count is told: with each change up to
-// CountedAlways subscriptions, at most once in CountInterval above. Pusher's
-// figures.
-const (
-	CountedAlways = 100
-	CountInterval = 5 * time.Second
-)
 
 // Outcome is what an Update came to for the whole cluster.
 type Outcome struct {
-	Count             int // subscriptions on all nodes
-	Occupied, Vacated bool
-	Added, Removed    []string // users
-	Full              []string // users of Join that found no place, and are not members
-	CountTold         bool     // the count has changed, and was told
-	CountLater        bool     // it has changed, and is to be told by an Update a CountInterval later
-
-	Version uint64 // of the roster, with this change
-	Roster  []protocol.Member
-	Last    Last
+	Version  Version  // with this change
+	Count    int      // subscriptions on all nodes
+	Full     []string // users of Join that found no place, and are not members
+	Snapshot *Snapshot
+	Hint     *Hint // nil: the Update has put nothing into the outbox. It may come with [ErrUnknown] too
 }
 
-// Last is a cache channel's last event.
-type Last struct {
-	Payload []byte // nil for none
-	Version uint64 // counts the kept messages of a channel; 0 when it had none, or none for long
+// Snapshot is what the ledger has of a channel at the outcome's Version.
+type Snapshot struct {
+	Members []protocol.Member // in the order they came
+	Events  []Event           // oldest first
+}
+
+// Event is a kept message.
+type Event struct {
+	Payload []byte
+	Number  uint64
 	TTL     time.Duration
 }
+
+// Kept is a publication that the channel keeps.
+type Kept struct {
+	Publication
+	Events int           // how many of the last ones the channel keeps, this one included: 1 or more
+	For    time.Duration // how long this one is kept
+}
+
+// Bucket is a part of an application's channels, which share an outbox.
+type Bucket struct {
+	App    string
+	Number int
+}
+
+// Hint says that a bucket's outbox will have something to take.
+type Hint struct {
+	Bucket Bucket
+	In     time.Duration
+}
+
+// Taken is what an outbox has.
+type Taken struct {
+	// Transitions are the oldest: those of one channel in their order. There are
+	// none while the bucket is lent to another node.
+	Transitions []Transition
+	Receipt     string
+	// Next is when to take again if there are none, negative for not at all: when
+	// the next one is final, or to see whether the bucket is lent to nobody.
+	Next time.Duration
+}
+
+// Transition is what has happened to a channel, and is final.
+type Transition struct {
+	Kind    TransitionKind
+	Channel string
+	UserID  string // of Added and Removed
+	Count   int    // of Counted
+}
+
+// TransitionKind is what has happened.
+type TransitionKind byte
+
+// The kinds of transitions.
+const (
+	Occupied TransitionKind = 'o'
+	Vacated  TransitionKind = 'v'
+	Added    TransitionKind = '+'
+	Removed  TransitionKind = '-'
+	Counted  TransitionKind = 'c'
+)
 
 // State is what the whole cluster has of a channel.
 type State struct {
 	Count int // subscriptions
 	Users int // distinct, on presence channels
-	Last  Last
+	Last  *Event
 }
 
 // Kind is what a message is about.
 type Kind uint8
 
-// The kinds.
+// The kinds of messages.
 const (
-	Published     Kind = iota // Payload, and Version if it was kept
-	MemberAdded               // Member, Version
-	MemberRemoved             // Member.UserID, Version
-	Count                     // Count
-	Occupancy                 // Occupied
+	Published Kind = iota // Payload; with a Version and After if it is kept
+	Members               // Joined and Left, in this order, with a Version and After
+	Count                 // Count
+	Occupancy             // Occupied
 )
 
 // Message is what a node receives.
 type Message struct {
 	Topic   Topic
 	Kind    Kind
-	Payload []byte // not to be changed
-	Member  protocol.Member
-	// Version of the roster after the change, each one more than the one
-	// before; or of the kept message.
-	Version  uint64
-	Count    int
+	Version Version // zero if the message changes nothing that is kept
+	After   uint64  // the number before
+	Payload []byte  // not to be changed
+	Left    []string
+	Joined  []protocol.Member
+	Count   int
+	// Occupied is of the topic whose Watch the message's topic is.
 	Occupied bool
 }
 
@@ -195,12 +300,13 @@ type Receiver interface {
 	// Receive takes the next message. It may wait, which holds back what comes
 	// after.
 	Receive(Message)
-	// Restored says that the connection was lost and is there again: messages
-	// are missing, and what was told by Update may be. Listening goes on.
-	Restored()
-	// Departed says what it came to that this node took away the share of one
-	// that has died.
-	Departed(Topic, Outcome)
+	// Restored says that a connection was lost and is there again. Of the topics
+	// for which lost reports true, messages are missing and what was told by
+	// Update may be. Listening goes on.
+	Restored(lost func(Topic) bool)
+	// Due says that the outbox of a bucket may have something that no node knows
+	// of, as one has died.
+	Due(Hint)
 }
 
 // Info makes a message's user_info of text that may be empty.

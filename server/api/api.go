@@ -255,6 +255,8 @@ func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
 		status = failed.status
 	case errors.As(err, &invalid):
 		status = invalid.Status
+	case errors.Is(err, cluster.ErrUnknown):
+		status, err = http.StatusServiceUnavailable, cluster.ErrUnknown
 	case errors.Is(err, cluster.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 		err = cluster.ErrUnavailable // where the cluster is, is in the log

@@ -75,8 +75,8 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 	for id, a := range old.byID {
 		if next.byID[id] == nil {
 			a.removed.Store(true)
+			a.Channels.Close() // whose departures are the webhooks' to drop
 			a.Webhooks.Close()
-			a.Channels.Close()
 			r.metrics.Remove(id)
 			c.Removed = append(c.Removed, a)
 		}

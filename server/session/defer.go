@@ -26,8 +26,13 @@ const maxDeferred = config.DefaultMaxChannelsPerConnection
 
 // deferred is what waits behind a message that is being handled.
 type deferred struct {
-	messages []protocol.Message
+	messages []deferredMessage
 	bytes    int
+}
+
+type deferredMessage struct {
+	protocol.Message
+	dismiss func() // ends the expectation of a subscription; nil if there is none
 }
 
 // defers takes a message that has to wait, or another one behind it. mu is held.
@@ -40,7 +45,7 @@ func (s *Session) defers(m protocol.Message, size int) bool {
 			s.refuseMessage(m, 503, protocol.Errorf(protocol.CodeOverCapacity, "Message dropped: %d others of this connection wait for the cluster", n))
 			return true
 		}
-		s.deferred.messages = append(s.deferred.messages, m)
+		s.deferred.messages = append(s.deferred.messages, deferredMessage{m, s.expect(m)})
 		s.deferred.bytes += size
 		return true
 	case s.app.Channels.Waits() && (m.Event == protocol.EventSubscribe || m.Event == protocol.EventSignin):
@@ -63,15 +68,57 @@ func (s *Session) work(m protocol.Message) {
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	next := deferredMessage{Message: m}
+	defer func() {
+		next.end()
+		for _, m := range s.deferred.messages {
+			m.end()
+		}
+		s.deferred = nil
+	}()
 	for {
-		s.handle(m)
+		s.handle(next.Message)
 		if s.ended || len(s.deferred.messages) == 0 {
-			s.deferred = nil
 			return
 		}
-		m = s.deferred.messages[0]
+		next.end()
+		next = s.deferred.messages[0]
 		s.deferred.messages = s.deferred.messages[1:]
 	}
+}
+
+func (m deferredMessage) end() {
+	if m.dismiss != nil {
+		m.dismiss()
+	}
+}
+
+// expect has the cluster prepare a subscription whose turn comes later, so that many
+// of one connection take a few round trips together. It says nothing of those that
+// will be refused. mu is held.
+func (s *Session) expect(m protocol.Message) (dismiss func()) {
+	if m.Event != protocol.EventSubscribe {
+		return nil
+	}
+	req, err := protocol.ParseSubscribe(m.Data)
+	settings := s.app.Settings()
+	if most := settings.MaxChannelsPerConnection; most > 0 && s.subscriptions.len()+len(s.deferred.messages) >= most {
+		return nil
+	}
+	if err != nil || protocol.CheckChannel(req.Channel, settings.MaxChannelName) != nil || s.subscriptions.find(req.Channel) != nil {
+		return nil
+	}
+	kind := protocol.KindOf(req.Channel)
+	if kind == protocol.User || kind.Authorized() && settings.Credentials.VerifyChannel(req.Auth, s.id.String(), req.Channel, req.ChannelData) != nil {
+		return nil
+	}
+	var member *protocol.Member
+	if kind.IsPresence() {
+		if member, err = s.member(req.ChannelData); err != nil {
+			return nil
+		}
+	}
+	return s.app.Channels.Expect(req.Channel, member)
 }
 
 // unlocked runs what may wait, without mu, which is held before and after.

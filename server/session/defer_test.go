@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -25,10 +26,13 @@ import (
 type slow struct {
 	cluster.Driver
 	gate chan struct{} // closed: it may
+
+	waiting atomic.Int32 // channels
 }
 
 func (d *slow) Listen(ctx context.Context, t cluster.Topic) error {
 	if t.Channel != "" {
+		d.waiting.Add(1)
 		select {
 		case <-d.gate:
 		case <-ctx.Done():
@@ -42,7 +46,7 @@ func (d *slow) Listen(ctx context.Context, t cluster.Topic) error {
 func inCluster(t *testing.T, test func(t *testing.T, hub *local.Hub, d *slow, app *apps.App, s *session.Session, w *wire)) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := local.NewHub()
-		d := &slow{hub.Node(), make(chan struct{})}
+		d := &slow{Driver: hub.Node(), gate: make(chan struct{})}
 		broker := channels.NewBroker(1, d)
 		hooks, err := webhooks.New(webhooks.Options{Log: discard})
 		if err != nil {
@@ -136,6 +140,34 @@ func TestTooManyMessagesBehind(t *testing.T) {
 	})
 }
 
+// Subscriptions of one connection are prepared together, answered in their order, and
+// leave nothing behind.
+func TestManySubscriptionsAtOnce(t *testing.T) {
+	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, app *apps.App, s *session.Session, w *wire) {
+		const many = 200
+		for i := range many {
+			s.Handle(fmt.Appendf(nil, `{"event":"pusher:subscribe","data":{"channel":"c%d"}}`, i))
+		}
+		s.Handle([]byte(`{"event":"pusher:subscribe","data":{"channel":"private-c","auth":"wrong"}}`))
+		synctest.Wait()
+		if n := d.waiting.Load(); n != many {
+			t.Errorf("%d channels are prepared", n)
+		}
+		close(d.gate)
+		synctest.Wait()
+		if got := w.events(t); len(got) != many+2 || got[many-1] != "subscription_succeeded" || got[many] != "subscription_error" {
+			t.Errorf("%d answers", len(got))
+		}
+		for i := range many {
+			s.Handle(fmt.Appendf(nil, `{"event":"pusher:unsubscribe","data":{"channel":"c%d"}}`, i))
+		}
+		synctest.Wait()
+		if states, err := app.Channels.States(""); len(states) != 0 || err != nil {
+			t.Errorf("%d channels are left, %v", len(states), err)
+		}
+	})
+}
+
 // A subscription that is not taken is refused on its channel.
 func TestTooManySubscriptionsBehind(t *testing.T) {
 	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
@@ -200,6 +232,10 @@ func TestClusterAway(t *testing.T) {
 			t.Errorf("answered with %v, want %v", got, want)
 		}
 		hub.SetDown(false)
+		synctest.Wait()
+		if got := w.events(t); !slices.Equal(got, []string{"subscription_succeeded"}) {
+			t.Errorf("who is subscribed and may have missed events is told %v", got)
+		}
 		s.Handle([]byte(subscribeA))
 		synctest.Wait()
 		if got := w.events(t); !slices.Equal(got, []string{"subscription_succeeded"}) {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"belfry/auth"
 	"belfry/protocol"
@@ -28,8 +27,7 @@ type App struct {
 	configuring sync.Mutex // guards endpoints
 	endpoints   map[string]*endpoint
 
-	mu     sync.Mutex // guards the following, and the order in which events go to endpoints
-	grace  grace
+	mu     sync.Mutex // guards closed, and the order in which events go to endpoints
 	closed bool
 }
 
@@ -139,11 +137,6 @@ func (a *App) directory(w config.Webhook, webhooks []config.Webhook) *spoolDir {
 // is queued stays in the spool, or is dropped without one.
 func (a *App) Close() {
 	a.sender.forget(a)
-	a.mu.Lock()
-	for d, ok := a.grace.pop(); ok; d, ok = a.grace.pop() {
-		a.drop(metrics.DroppedRemoved, d.kind, d.event.Channel)
-	}
-	a.mu.Unlock()
 	a.Configure(auth.Credentials{}, nil)
 }
 
@@ -157,38 +150,57 @@ func (a *App) list() []target {
 
 // Happened delivers an event to the endpoints that want it, in a while. It does
 // not block; events of one channel are delivered in the order of its calls. The event's
-// data is not kept.
-func (a *App) Happened(e protocol.WebhookEvent) {
-	targets := a.list()
-	if len(targets) == 0 {
-		return
-	}
+// data is not kept. done, if it is not nil, is called once no endpoint has the event
+// any more: it is delivered or given up, or was not wanted. It is not called for what
+// is left when the process ends: then another node is to deliver the event.
+func (a *App) Happened(e protocol.WebhookEvent, done func()) {
 	k := kind(e.Name)
-	if !wanted(targets, k|k.counterpart(), e.Channel) {
+	if !wanted(a.list(), k, e.Channel) {
+		if done != nil {
+			done()
+		}
 		return
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case a.closed:
-		a.drop(metrics.DroppedShutdown, k, e.Channel)
-	case k&departures != 0:
-		a.wait(e)
-	case k&arrivals != 0 && a.grace.cancel(departureKey{k.counterpart(), e.Channel, e.UserID}):
-	default:
-		a.send(k, e)
+	if a.closed {
+		if done == nil {
+			a.drop(metrics.DroppedShutdown, k, e.Channel)
+		}
+		a.mu.Unlock()
+		return
+	}
+	var r *receipt
+	if done != nil {
+		r = &receipt{done: done}
+		r.left.Store(1) // this call
+	}
+	a.send(k, e, r)
+	a.mu.Unlock()
+	r.give()
+}
+
+// receipt is what an event's sender waits for. nil is one that nobody waits for.
+type receipt struct {
+	left atomic.Int32 // endpoints that have the event
+	done func()
+}
+
+// take notes that an endpoint has the event, and give that it has it no more.
+func (r *receipt) take() {
+	if r != nil {
+		r.left.Add(1)
 	}
 }
 
-// Grace is how long departures wait; 0 if no endpoint wants to know of them.
-func (a *App) Grace() time.Duration {
-	for _, t := range a.list() {
-		if t.kinds&departures != 0 {
-			return Grace
-		}
+func (r *receipt) give() {
+	if r != nil && r.left.Add(-1) == 0 {
+		r.done()
 	}
-	return 0
 }
+
+// Wants reports whether any endpoint wants to know when a channel or its members
+// come, or when they go.
+func (a *App) Wants(channel string) bool { return wanted(a.list(), arrivals|departures, channel) }
 
 // wanted says whether any endpoint wants to know one of these kinds.
 func wanted(targets []target, k kinds, channel string) bool {
@@ -204,7 +216,7 @@ func wanted(targets []target, k kinds, channel string) bool {
 const eventOverhead = 112
 
 // send queues an event at its endpoints. The caller holds a.mu.
-func (a *App) send(k kinds, e protocol.WebhookEvent) {
+func (a *App) send(k kinds, e protocol.WebhookEvent, r *receipt) {
 	targets := a.list()
 	var encoded []byte
 	for i := range targets {
@@ -212,7 +224,7 @@ func (a *App) send(k kinds, e protocol.WebhookEvent) {
 			if encoded == nil {
 				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
 			}
-			t.add(k, e, encoded)
+			t.add(k, e, encoded, r)
 		}
 	}
 }
@@ -226,15 +238,14 @@ func (a *App) drop(reason string, k kinds, channel string) {
 	}
 }
 
-// refuse lets no more events in, ends all graces, and returns the endpoints,
-// which do not change any more.
+// refuse lets no more events in, and returns the endpoints, which do not change any
+// more.
 func (a *App) refuse() []*endpoint {
 	a.configuring.Lock()
 	defer a.configuring.Unlock()
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
-	a.endGraces(time.Now())
 	return slices.Collect(maps.Values(a.endpoints))
 }
 

@@ -399,6 +399,9 @@ func (e *endpoint) done(events []*event) {
 			e.save(b)
 		}
 	}
+	for _, ev := range events {
+		ev.receipt.give()
+	}
 }
 
 // logFailure warns of the first failure, unless there was a warning just now.

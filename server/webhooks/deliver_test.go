@@ -58,7 +58,7 @@ func TestBatchBytes(t *testing.T) {
 		h := w.host("backend", nil)
 		a := w.application("1", to("http://backend"))
 		for _, size := range []int{batchBytes / 3, batchBytes / 2, batchBytes / 2, 2 * batchBytes, 1} {
-			a.Happened(protocol.WebhookEvent{Name: protocol.WebhookChannelOccupied, Channel: strings.Repeat("x", size)})
+			a.Happened(protocol.WebhookEvent{Name: protocol.WebhookChannelOccupied, Channel: strings.Repeat("x", size)}, nil)
 		}
 		pass(time.Second)
 		var sizes []int
@@ -221,7 +221,7 @@ func TestOrder(t *testing.T) {
 					fails.Store([]int32{0, 3, 2, 30}[i*4/events])
 					c := random.IntN(1 + int(seed)*4)
 					a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(i),
-						Source: protocol.Source(c % 3)})
+						Source: protocol.Source(c % 3)}, nil)
 					if random.IntN(10) == 0 {
 						pass(time.Duration(random.IntN(int(time.Second))))
 					}
@@ -323,14 +323,14 @@ func TestFullQueue(t *testing.T) {
 		a := w.application("1", to("http://backend"))
 		e := happening("channel_occupied:c")
 		for range maxQueued + 10 {
-			a.Happened(e)
+			a.Happened(e, nil)
 		}
 		pass(time.Second)
-		a.Happened(e)
+		a.Happened(e, nil)
 		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "11", `queue_length{app="1"}`, fmt.Sprint(maxQueued))
 		h.answers(nil)
 		pass(2 * time.Minute)
-		a.Happened(e)
+		a.Happened(e, nil)
 		pass(time.Second)
 		w.expect(t, `sent_total{app="1"}`, fmt.Sprint(maxQueued+1), `queue_length{app="1"}`, "0")
 		if w.log.lines("the queue is full") != 2 { // the second a minute after the first
@@ -344,7 +344,7 @@ func TestFullQueueOfBytes(t *testing.T) {
 		a := w.application("1", to("http://backend"))
 		large := protocol.WebhookEvent{Name: protocol.WebhookChannelOccupied, Channel: strings.Repeat("x", 1<<20)}
 		for range 28 {
-			a.Happened(large)
+			a.Happened(large, nil)
 		}
 		pass(time.Second)
 		for range 3 { // small ones still fit

@@ -3,6 +3,7 @@ package webhooks
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,20 +75,22 @@ func (e *endpoint) configure(w config.Webhook) {
 
 // add queues an event unless the queue is full: then it is lost, as what came
 // before has waited longer. An end is also lost if its beginning was.
-func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte) {
-	ev := &event{json: json, channel: w.Channel, source: w.Source, minor: k&minor != 0}
+func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte, r *receipt) {
+	ev := &event{json: json, channel: w.Channel, source: w.Source, minor: k&minor != 0, receipt: r}
+	r.take()
 	e.mu.Lock()
-	untold := k&departures != 0 && e.untold.take(departureKey{k, w.Channel, w.UserID})
+	untold := k&departures != 0 && e.untold.take(endKey{k, w.Channel, w.UserID})
 	added := !untold && e.queue.add(ev)
-	if end := (departureKey{k.counterpart(), w.Channel, w.UserID}); k&arrivals != 0 && added {
+	if end := (endKey{k.counterpart(), w.Channel, w.UserID}); k&arrivals != 0 && added {
 		e.untold.take(end) // of an earlier beginning, whose end the endpoint did not want
-	} else if k&arrivals != 0 && e.app.sender.settle == nil { // in a cluster, another node may tell the end
+	} else if k&arrivals != 0 && !e.app.sender.shared { // in a cluster, another node may tell the end
 		e.untold.add(end)
 	}
 	first, full := added && len(e.queue.lane(ev).events) == 1, e.queue.full()
 	e.mu.Unlock()
 	if !added {
 		e.lose(metrics.DroppedQueueFull, 1, nil)
+		r.give()
 	}
 	if first {
 		signal(e.arrived)
@@ -161,9 +164,16 @@ func (e *endpoint) cut(rest bool) {
 	}
 }
 
-// save writes a batch to the spool.
+// save writes a batch to the spool, without the events that the cluster keeps.
 func (e *endpoint) save(b *batch) {
-	if err := e.spool.write(b); err != nil {
+	kept := slices.DeleteFunc(slices.Clone(b.events), func(ev *event) bool { return ev.receipt != nil })
+	if len(kept) == 0 {
+		if b.file != "" {
+			e.unsave(b)
+		}
+		return
+	}
+	if err := e.spool.write(b, kept); err != nil {
 		e.logSpool("webhooks cannot be written to the spool; they are only in memory", err)
 	} else if e.spoolFailed.CompareAndSwap(true, false) {
 		e.log.Info("the spool of webhooks works again")
@@ -222,15 +232,19 @@ func (e *endpoint) remove() {
 }
 
 // end waits for the goroutines, whose end has begun. What was not delivered stays
-// in the spool, or is lost.
+// in the spool, or is lost. What the cluster keeps is another node's to deliver when
+// the process ends.
 func (e *endpoint) end(reason string) {
 	e.running.Wait()
 	kept, lost := 0, 0
 	for _, ev := range e.undelivered() {
-		if ev.batch.file != "" {
+		switch {
+		case ev.receipt != nil && reason == metrics.DroppedShutdown:
+		case ev.receipt == nil && ev.batch.file != "":
 			kept++
-		} else {
+		default:
 			lost++
+			ev.receipt.give()
 		}
 	}
 	e.lose(reason, lost, nil)

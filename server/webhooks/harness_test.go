@@ -321,7 +321,7 @@ func happening(s string) protocol.WebhookEvent {
 // happens makes events happen, name:channel:user each.
 func (a *App) happens(events ...string) {
 	for _, e := range events {
-		a.Happened(happening(e))
+		a.Happened(happening(e), nil)
 	}
 }
 

@@ -221,7 +221,7 @@ func TestNothingTellsSecrets(t *testing.T) {
 				}
 				a := w.application("1", hooks...)
 				a.Configure(auth.Credentials{Key: "key", Secret: "hunter2"}, hooks)
-				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: "c", Data: []byte(`"hunter2"`)})
+				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: "c", Data: []byte(`"hunter2"`)}, nil)
 				pass(time.Hour)
 				a.happens("cache_miss:c")
 				w.end()

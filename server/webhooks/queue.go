@@ -28,6 +28,7 @@ type event struct {
 	bulk    bool   // it has taken the bulk lane
 	done    bool   // delivered or given up
 	batch   *batch // nil: in none yet
+	receipt *receipt
 
 	ends time.Time // when it is given up, tried or not; zero: it is in no delivery that waits. Owned by deliver.
 }

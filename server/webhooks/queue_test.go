@@ -48,14 +48,14 @@ func TestFloodsDoNotDelayOthers(t *testing.T) {
 					if tt.sources == 0 {
 						e.Source = 0
 					}
-					a.Happened(e)
+					a.Happened(e, nil)
 				}
 				pass(time.Second)
 				requests := len(h.requests())
 				var want []string
 				for member := range 100 {
 					e := by(1_000_000+member, fmt.Sprint("member_added:presence-c:", member))
-					a.Happened(e)
+					a.Happened(e, nil)
 					want = append(want, "member_added:presence-c:"+e.UserID)
 				}
 				var got []string
@@ -87,11 +87,11 @@ func TestOneSourceHasAWholeQueue(t *testing.T) {
 		w.host("backend", status(503))
 		a := w.application("1", to("http://backend"))
 		for i := range maxBulk {
-			a.Happened(by(1, fmt.Sprint("member_added:presence-c:", i)))
+			a.Happened(by(1, fmt.Sprint("member_added:presence-c:", i)), nil)
 		}
 		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "0")
 		for i := range maxQueued - maxBulk {
-			a.Happened(by(2+i, fmt.Sprint("member_added:presence-d:", i)))
+			a.Happened(by(2+i, fmt.Sprint("member_added:presence-d:", i)), nil)
 		}
 		w.expect(t, `dropped_total{app="1",reason="queue_full"}`, "0")
 	})
@@ -103,12 +103,12 @@ func TestBulkLeavesRoom(t *testing.T) {
 		h := w.host("backend", stall)
 		a := w.application("1", to("http://backend"))
 		for i := range 2 * maxQueued {
-			a.Happened(by(1, fmt.Sprint("channel_occupied:", i)))
+			a.Happened(by(1, fmt.Sprint("channel_occupied:", i)), nil)
 			a.happens("client_event:d")
 		}
 		for i := range 1000 {
-			a.Happened(by(2+i, fmt.Sprint("member_added:presence-c:", i)))
-			a.Happened(by(2+i, fmt.Sprint("member_added:d:", i))) // behind the client events
+			a.Happened(by(2+i, fmt.Sprint("member_added:presence-c:", i)), nil)
+			a.Happened(by(2+i, fmt.Sprint("member_added:d:", i)), nil) // behind the client events
 		}
 		pass(time.Second)
 		if n := w.sum("queue_length"); n >= maxQueued {
@@ -147,7 +147,7 @@ func TestSpoolKeepsTheOrderOfLanes(t *testing.T) {
 					if source > 2 && random.IntN(20) > 0 {
 						source = 1 + source%2
 					}
-					a.Happened(by(source, fmt.Sprintf("member_added:%d:%d", random.IntN(200), i)))
+					a.Happened(by(source, fmt.Sprintf("member_added:%d:%d", random.IntN(200), i)), nil)
 					if random.IntN(40) == 0 {
 						pass(time.Duration(random.IntN(int(30 * time.Millisecond))))
 					}

@@ -237,9 +237,9 @@ func parseBatch(data []byte) (*batch, error) {
 	return b, nil
 }
 
-// write saves a batch in its file, in place of what is there. Without an error,
-// the batch has a file.
-func (s *spoolDir) write(b *batch) error {
+// write saves events of a batch in its file, in place of what is there. Without an
+// error, the batch has a file.
+func (s *spoolDir) write(b *batch, events []*event) error {
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		if info, statErr := os.Lstat(s.dir); statErr != nil {
 			return err
@@ -253,7 +253,7 @@ func (s *spoolDir) write(b *batch) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(body(b.events))
+	_, err = f.Write(body(events))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(half, path)
 	}

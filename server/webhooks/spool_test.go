@@ -238,7 +238,7 @@ func TestSpoolIsBounded(t *testing.T) {
 		for i := range 28 {
 			b := &batch{number: uint64(i + 1)}
 			b.events = []*event{{json: []byte(`{"data":"` + strings.Repeat("x", 1<<20) + `"}`), batch: b}}
-			if err := dir.write(b); err != nil {
+			if err := dir.write(b, b.events); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -79,7 +79,7 @@ func TestSpoolWithOtherKindsOfFiles(t *testing.T) {
 		if _, err := linked.load(func(b *batch) { t.Errorf("read %v", b.events) }); err == nil {
 			t.Error("no error for a directory that is a link")
 		}
-		if err := linked.write(&batch{number: 1}); err == nil {
+		if err := linked.write(&batch{number: 1}, nil); err == nil {
 			t.Error("wrote to a directory that is a link")
 		}
 	})

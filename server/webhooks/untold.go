@@ -14,9 +14,15 @@ type untold struct {
 	beginnings map[uint64]struct{} // hashes of the keys of the ends
 }
 
+// endKey is the end of a channel, or of a member.
+type endKey struct {
+	kind            kinds
+	channel, userID string
+}
+
 // add remembers a beginning, by the key of its end. Over the bound, another one
 // is forgotten, and its end will be told.
-func (u *untold) add(end departureKey) {
+func (u *untold) add(end endKey) {
 	if u.beginnings == nil {
 		u.seed, u.beginnings = maphash.MakeSeed(), make(map[uint64]struct{})
 	}
@@ -30,7 +36,7 @@ func (u *untold) add(end departureKey) {
 }
 
 // take forgets the beginning of an end, and reports whether it was there.
-func (u *untold) take(end departureKey) bool {
+func (u *untold) take(end endKey) bool {
 	if len(u.beginnings) == 0 {
 		return false
 	}

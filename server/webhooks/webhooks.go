@@ -4,10 +4,9 @@
 //
 // # The way of one event
 //
-// [App.Happened] never blocks. channel_vacated and member_removed wait for
-// [Grace] first, and vanish together with the channel_occupied or member_added
-// that comes meanwhile. An event is then encoded once and appended to the queue
-// of each endpoint that wants it.
+// [App.Happened] never blocks. What happened, and when it is final, is decided in
+// package channels. An event is encoded once and appended to the queue of each
+// endpoint that wants it.
 //
 // An endpoint has two goroutines. One collects events into batches: a batch is
 // closed 50 ms after its first event, or at 100 events or 512 KiB. The other
@@ -49,9 +48,9 @@
 //
 // It survives the end of the process, kill -9 included. Files are not synced,
 // which would cost a disk's round trip a batch: a power failure may take the
-// last seconds. It does not hold what is not in a batch yet: the last 50 ms, and
-// what waits for its grace. A batch whose answer did not come before a crash is
-// sent again: delivery is at least once.
+// last seconds. It does not hold what is not in a batch yet: the last 50 ms. A
+// batch whose answer did not come before a crash is sent again: delivery is at
+// least once.
 package webhooks
 
 import (
@@ -61,18 +60,12 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"belfry/protocol"
 	"belfry/server/metrics"
 )
 
-// Grace is how long channel_vacated and member_removed wait for the channel or
-// the member to come back (Pusher Channels, "Webhooks": up to three seconds).
-const Grace = 3 * time.Second
-
-// Bounds of one endpoint, but maxWaiting, which is an application's.
+// Bounds of one endpoint.
 const (
 	batchDelay  = 50 * time.Millisecond // from a batch's first event to its end
 	batchEvents = 100
@@ -80,7 +73,6 @@ const (
 
 	maxQueued      = maxBulk * 3 / 2 // events that are not delivered yet
 	maxQueuedBytes = maxBulkBytes * 3 / 2
-	maxWaiting     = 150_000 // events in their grace
 )
 
 // Options of a [Sender].
@@ -88,10 +80,8 @@ type Options struct {
 	Spool     string // directory for batches that are not delivered yet; empty: none
 	UserAgent string // of every request
 	Log       *slog.Logger
-	// Settle says of an application's departures whether nobody has come back,
-	// on any node of a cluster, where this one does not see it. nil: this is the
-	// only node.
-	Settle func(app string, departures []protocol.WebhookEvent) ([]bool, error)
+	// Shared says that other nodes of a cluster send webhooks of the same channels.
+	Shared bool
 }
 
 // Sender delivers the webhooks of all applications of a server. All methods may
@@ -100,16 +90,11 @@ type Sender struct {
 	log       *slog.Logger
 	userAgent string
 	transport *http.Transport
-	spool     *spool                                                               // nil: none
-	settle    func(app string, departures []protocol.WebhookEvent) ([]bool, error) // see Options
+	spool     *spool // nil: none
+	shared    bool   // see Options
 
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
-
-	flushed atomic.Bool   // nothing waits for its grace any more
-	waiting chan struct{} // an application has something that waits
-	stop    chan struct{}
-	running sync.WaitGroup
 
 	mu     sync.Mutex // guards the following
 	apps   map[string]*App
@@ -125,9 +110,7 @@ func newSender(o Options, transport *http.Transport) (*Sender, error) {
 		log:       o.Log,
 		userAgent: o.UserAgent,
 		transport: transport,
-		settle:    o.Settle,
-		waiting:   make(chan struct{}, 1),
-		stop:      make(chan struct{}),
+		shared:    o.Shared,
 		apps:      make(map[string]*App),
 	}
 	if o.Spool != "" {
@@ -137,7 +120,6 @@ func newSender(o Options, transport *http.Transport) (*Sender, error) {
 		}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.running.Go(s.endGraces)
 	return s, nil
 }
 
@@ -186,20 +168,11 @@ func (s *Sender) CheckSpool() {
 	}
 }
 
-// FlushGraces ends all graces: from here on nothing waits for its counterpart.
-func (s *Sender) FlushGraces() {
-	s.flushed.Store(true)
-	signal(s.waiting)
-}
-
-// Close delivers what there is, without any grace, until ctx ends, and returns
+// Close delivers what there is until ctx ends, and returns
 // when nothing runs any more. What is left then is in the spool, or dropped and
 // counted. Later events are dropped and counted, later configurations ignored.
 // It is to be called once.
 func (s *Sender) Close(ctx context.Context) {
-	s.FlushGraces()
-	close(s.stop)
-	s.running.Wait()
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()

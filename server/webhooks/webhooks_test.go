@@ -17,20 +17,19 @@ import (
 	"belfry/server/metrics"
 )
 
-// Close delivers what waits for anything: a grace, a batch, a request before,
-// another try.
+// Close delivers what waits for anything: a batch, a request before, another try.
 func TestCloseDelivers(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		h, failing := w.host("backend", nil), w.host("failing", status(500))
 		a := w.application("1", to("http://backend"), to("http://failing"))
-		for i := range 250 {
-			a.happens(fmt.Sprint("member_removed:c:", i))
-		}
-		pass(Grace - time.Second)
-		a.happens("channel_vacated:c", "cache_miss:d")
+		a.happens("cache_miss:d")
 		pass(time.Second / 2)
 		refused := len(failing.requests())
 		failing.answers(nil)
+		for i := range 250 {
+			a.happens(fmt.Sprint("member_removed:c:", i))
+		}
+		a.happens("channel_vacated:c")
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		w.ended = true
@@ -114,7 +113,7 @@ func TestConfigure(t *testing.T) {
 		}
 		a.happens("cache_miss:0")
 		a.Configure(credentials, []config.Webhook{to("http://stays"), to("http://goes")})
-		a.happens("member_added:c:1", "channel_vacated:c")
+		a.happens("member_added:c:1")
 		pass(time.Second)
 		a.happens("member_added:c:2")
 
@@ -124,7 +123,7 @@ func TestConfigure(t *testing.T) {
 		a.Configure(credentials, []config.Webhook{to("http://comes"), changed})
 		w.expect(t, `dropped_total{app="1",reason="removed"}`, "2")
 		stays.answers(nil)
-		a.happens("cache_miss:3")
+		a.happens("cache_miss:3", "channel_vacated:c")
 		pass(time.Minute)
 
 		got := stays.requests()
@@ -174,7 +173,7 @@ func TestUnwantedEventsAllocateNothing(t *testing.T) {
 		for _, hooks := range [][]config.Webhook{nil, {hook}} {
 			a := w.application("1", hooks...)
 			e := happening("client_event:c")
-			if n := testing.AllocsPerRun(100, func() { a.Happened(e) }); n != 0 {
+			if n := testing.AllocsPerRun(100, func() { a.Happened(e, nil) }); n != 0 {
 				t.Errorf("with %d endpoints: %v allocations", len(hooks), n)
 			}
 		}
@@ -223,7 +222,7 @@ func TestConcurrently(t *testing.T) {
 	for c := range channels {
 		running.Go(func() {
 			for n := range events {
-				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(n)})
+				a.Happened(protocol.WebhookEvent{Name: protocol.WebhookMemberAdded, Channel: fmt.Sprint(c), UserID: fmt.Sprint(n)}, nil)
 				if n%100 == 0 {
 					a.Configure(credentials, []config.Webhook{to(server.URL)})
 					a.Queued()
@@ -258,14 +257,14 @@ func BenchmarkHappened(b *testing.B) {
 	b.Run("none", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			a.Happened(e)
+			a.Happened(e, nil)
 		}
 	})
 	a.Configure(credentials, []config.Webhook{to(server.URL)})
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			a.Happened(e)
+			a.Happened(e, nil)
 		}
 	})
 }

@@ -30,6 +30,8 @@ type Cluster interface {
 	// that. It keeps what it knows.
 	Interrupt()
 	Restore()
+	// Forget has the cluster lose all that it knows.
+	Forget()
 }
 
 // Run tests the drivers of clusters that newCluster makes, one for each test.
@@ -47,20 +49,23 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 		{"Kept", testKept},
 		{"AnyText", testAnyText},
 		{"Contexts", testContexts},
-		{"Transitions", testTransitions},
+		{"Concurrent", testConcurrent},
 		{"Repeated", testRepeated},
-		{"Reset", testReset},
+		{"Whole", testWhole},
 		{"Roster", testRoster},
 		{"MaxMembers", testMaxMembers},
 		{"Counts", testCounts},
-		{"ManyCounts", testManyCounts},
 		{"Watched", testWatched},
-		{"Settle", testSettle},
+		{"Transitions", testTransitions},
+		{"Grace", testGrace},
+		{"Lending", testLending},
+		{"LentToTheDead", testLentToTheDead},
 		{"Queries", testQueries},
 		{"Apps", testApps},
 		{"Death", testDeath},
 		{"Close", testClose},
 		{"Interruption", testInterruption},
+		{"Loss", testLoss},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -149,6 +154,26 @@ func (n *node) update(t cluster.Topic, share cluster.Share) cluster.Outcome {
 	return o
 }
 
+// delivered takes transitions of a bucket until there are as many, and acknowledges
+// them.
+func (n *node) delivered(b cluster.Bucket, number int) (all []cluster.Transition) {
+	n.s.Helper()
+	receipt := ""
+	n.s.until(fmt.Sprintf("%d transitions", number), func() bool {
+		taken, err := n.Take(context.Background(), b, receipt)
+		if err != nil {
+			n.s.Fatal(err)
+		}
+		all = append(all, taken.Transitions...)
+		receipt = taken.Receipt
+		return len(all) >= number
+	})
+	if taken, err := n.Take(context.Background(), b, receipt); err != nil || len(taken.Transitions) > 0 {
+		n.s.Errorf("then there are %+v, error %v", taken, err)
+	}
+	return all
+}
+
 func (n *node) state(t cluster.Topic) cluster.State {
 	n.s.Helper()
 	state, err := n.State(context.Background(), t)
@@ -197,12 +222,6 @@ func (n *node) messages(number int, which func(cluster.Message) bool) (found []c
 	return found
 }
 
-// departure is what Departed was called with.
-type departure struct {
-	topic   cluster.Topic
-	outcome cluster.Outcome
-}
-
 // recorder is a receiver.
 type recorder struct {
 	block chan struct{} // Receive waits until it is closed; nil: not at all
@@ -210,7 +229,7 @@ type recorder struct {
 	mu       sync.Mutex // guards the following
 	received []cluster.Message
 	restored int
-	departed []departure
+	due      []cluster.Bucket
 	changed  chan struct{} // closed with each change
 }
 
@@ -221,11 +240,9 @@ func (r *recorder) Receive(m cluster.Message) {
 	}
 }
 
-func (r *recorder) Restored() { r.call(func() { r.restored++ }) }
+func (r *recorder) Restored(func(cluster.Topic) bool) { r.call(func() { r.restored++ }) }
 
-func (r *recorder) Departed(t cluster.Topic, o cluster.Outcome) {
-	r.call(func() { r.departed = append(r.departed, departure{t, o}) })
-}
+func (r *recorder) Due(h cluster.Hint) { r.call(func() { r.due = append(r.due, h.Bucket) }) }
 
 func (r *recorder) call(f func()) {
 	r.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"belfry/channels/cluster"
+	"belfry/protocol"
 )
 
 func testOrder(s *suite) {
@@ -152,41 +153,68 @@ func testKept(s *suite) {
 	a, b := s.node(), s.node()
 	t := topic("cache-c")
 	a.listen(t)
-	if state := b.state(t); state.Last.Payload != nil || state.Last.Version != 0 {
+	a.update(t, cluster.Share{Count: 1})
+	if state := b.state(t); state.Last != nil {
 		s.Errorf("before: %+v", state.Last)
 	}
-	keep := func(payload string, ttl time.Duration) {
-		b.publish(cluster.Publication{Topic: t, Payload: []byte(payload), Keep: ttl})
-	}
-	keep("one", time.Hour)
-	keep("two", time.Hour)
-	b.say(t, "three")
-	for i, m := range a.messages(3, func(m cluster.Message) bool { return m.Kind == cluster.Published }) {
-		if want := uint64([]int{1, 2, 0}[i]); m.Version != want {
-			s.Errorf("message %d has version %d, want %d", i, m.Version, want)
+	keep := func(payload string, events int, life time.Duration) {
+		s.Helper()
+		if err := b.Keep(context.Background(), cluster.Kept{Publication: cluster.Publication{Topic: t, Payload: []byte(payload)}, Events: events, For: life}); err != nil {
+			s.Fatal(err)
 		}
 	}
+	load := func() (payloads []string) {
+		for _, e := range a.update(t, cluster.Share{Count: 1, Before: 1, Load: true}).Snapshot.Events {
+			payloads = append(payloads, string(e.Payload))
+		}
+		return payloads
+	}
+	before := a.update(t, cluster.Share{Count: 1, Before: 1}).Version
+	keep("one", 1, time.Hour)
+	keep("two", 1, time.Hour)
+	b.say(t, "three")
+	for i, m := range a.messages(3, func(m cluster.Message) bool { return m.Kind == cluster.Published }) {
+		if i == 2 {
+			before = cluster.Version{}
+		}
+		if kept := i < 2; kept && (m.Version.Epoch != before.Epoch || m.After != before.Number || m.Version.Number <= m.After) || !kept && m.Version != before {
+			s.Errorf("message %d has version %v after %d, the one before %v", i, m.Version, m.After, before)
+		}
+		before = m.Version
+	}
 	last := b.state(t).Last
-	if string(last.Payload) != "two" || last.Version != 2 || last.TTL <= 0 || last.TTL > time.Hour {
+	if string(last.Payload) != "two" || last.TTL <= 0 || last.TTL > time.Hour {
 		s.Errorf("last event: %+v", last)
 	}
-	if o := a.update(t, cluster.Share{Count: 1, Load: true}); string(o.Last.Payload) != "two" || o.Last.Version != 2 {
-		s.Errorf("loaded with it: %+v", o.Last)
+	o := a.update(t, cluster.Share{Count: 1, Before: 1, Load: true})
+	if e := o.Snapshot.Events; len(e) != 1 || string(e[0].Payload) != "two" || e[0].Number != o.Version.Number {
+		s.Errorf("loaded: %+v", e)
 	}
-	if o := a.update(t, cluster.Share{}); o.Last.Payload != nil {
+	if o := a.update(t, cluster.Share{Count: 1, Before: 1}); o.Snapshot != nil {
 		s.Error("it was loaded without being asked for")
 	}
-	if last := a.state(t).Last; string(last.Payload) != "two" {
+	keep("three", 3, time.Hour)
+	keep("four", 3, time.Hour)
+	keep("five", 3, time.Hour)
+	if got := load(); !slices.Equal(got, []string{"three", "four", "five"}) {
+		s.Errorf("of three, %q are kept", got)
+	}
+	a.update(t, cluster.Share{Before: 1})
+	if last := a.state(t).Last; string(last.Payload) != "five" {
 		s.Error("it is gone with the last subscriber")
 	}
-	keep("three", time.Nanosecond)
-	s.until("the end of a last event", func() bool { return b.state(t).Last.Payload == nil })
-	if last := b.state(t).Last; last.Version != 3 {
-		s.Errorf("after its end: %+v", last)
+	o = a.update(t, cluster.Share{Count: 1, Load: true})
+	if e := o.Snapshot.Events; len(e) != 3 || e[2].Number > o.Version.Number {
+		s.Errorf("coming back: %+v at %v", e, o.Version)
 	}
-	keep("", time.Hour)
-	if last := b.state(t).Last; last.Payload == nil || len(last.Payload) > 0 || last.Version != 4 {
+	keep("", 1, time.Hour)
+	if last := b.state(t).Last; last == nil || len(last.Payload) > 0 {
 		s.Errorf("an empty one: %+v", last)
+	}
+	keep("short", 1, time.Nanosecond)
+	s.until("the end of a last event", func() bool { return b.state(t).Last == nil })
+	if got := load(); len(got) > 0 {
+		s.Errorf("after its end: %q", got)
 	}
 }
 
@@ -203,24 +231,33 @@ func testAnyText(s *suite) {
 				s.Errorf("%+v: the payload has changed", t)
 			}
 		}
-		t := cluster.Topic{App: app, Channel: "presence-c"}
+		t := cluster.Topic{App: app, Channel: "presence-c 1"}
 		a.listen(t)
-		join := members("1 2", ":", "a\nb", "é", `"`, "{}", "=", "1:2", " ")
+		join := members("1 2", ":", "a\nb", "é", `"`, "{}", "=", "1:2", " ", "+1 ")
 		join[1].UserInfo = nil
-		o := b.update(t, cluster.Share{Count: 9, Join: join, Load: true})
-		if len(o.Added) != len(join) || len(o.Roster) != len(join) {
-			s.Fatalf("%d added, roster of %d", len(o.Added), len(o.Roster))
+		o := b.update(t, cluster.Share{Count: 9, Join: join, Load: true, Record: true})
+		if len(o.Snapshot.Members) != len(join) {
+			s.Fatalf("roster of %d", len(o.Snapshot.Members))
 		}
-		for i, m := range a.told(t, len(join)) {
-			for _, got := range []struct{ UserID, UserInfo string }{
-				{m.Member.UserID, string(m.Member.UserInfo)}, {o.Roster[i].UserID, string(o.Roster[i].UserInfo)}} {
-				if got.UserID != join[i].UserID || got.UserInfo != string(join[i].UserInfo) {
+		for i, m := range a.told(t, 1)[0].Joined {
+			for _, got := range []protocol.Member{m, o.Snapshot.Members[i]} {
+				if got.UserID != join[i].UserID || string(got.UserInfo) != string(join[i].UserInfo) {
 					s.Errorf("member %q %q, want %q %q", got.UserID, got.UserInfo, join[i].UserID, join[i].UserInfo)
 				}
 			}
 		}
 		if got := b.users(t); len(got) != len(join) {
 			s.Errorf("users %q", got)
+		}
+		transitions := b.delivered(o.Hint.Bucket, len(join)+1)
+		for i, got := range transitions {
+			want := cluster.Transition{Kind: cluster.Occupied, Channel: t.Channel}
+			if i > 0 {
+				want = cluster.Transition{Kind: cluster.Added, Channel: t.Channel, UserID: join[i-1].UserID}
+			}
+			if got != want {
+				s.Errorf("transition %+v, want %+v", got, want)
+			}
 		}
 	}
 }
@@ -235,7 +272,7 @@ func testContexts(s *suite) {
 	_, states := n.States(ctx, "1", "")
 	_, users := n.Users(ctx, topic("c"))
 	_, occupied := n.Occupied(ctx, "1", []string{"c"})
-	for i, err := range []error{n.Listen(ctx, topic("d")), n.Publish(ctx, cluster.Publication{Topic: topic("c")}), updated, state, states, users, occupied} {
+	for i, err := range []error{n.Listen(ctx, topic("d")), n.Publish(ctx, cluster.Publication{Topic: topic("c")}), n.Keep(ctx, cluster.Kept{Events: 1, For: time.Hour}), updated, state, states, users, occupied} {
 		if !errors.Is(err, cluster.ErrUnavailable) {
 			s.Errorf("call %d: error %v", i, err)
 		}

@@ -1,9 +1,11 @@
 package local
 
 import (
+	"fmt"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"belfry/channels/cluster"
@@ -29,9 +31,12 @@ func (h *Hub) SetSeed(seed uint64) {
 	h.seed = seed
 }
 
-// LoseAnswers has the answers to updates get lost that are on their way when a
-// node is cut off.
-func (h *Hub) LoseAnswers() { h.lossy.Store(true) }
+// LoseAnswers has the answers get lost that are on their way when a node is cut off.
+func (h *Hub) LoseAnswers() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lossy = true
+}
 
 // Slow has each call of a node wait up to as long before the hub has it, and up
 // to as long again before the answer is there; messages wait as long.
@@ -78,31 +83,23 @@ func (h *Hub) bury(n *node, cuts int) {
 	if !n.dead && (!n.cut || n.cuts != cuts) {
 		return
 	}
-	for _, other := range h.nodes {
-		if other != n && !other.cut && !h.down {
-			h.takeShare(n, func(t cluster.Topic, o cluster.Outcome) {
-				other.push(item{kind: departed, topic: t, outcome: o})
-			})
-			return
-		}
-	}
-	if h.lease > 0 {
+	if heir := h.reaching(n); heir != nil {
+		h.takeShare(n, heir)
+	} else if h.lease > 0 {
 		time.AfterFunc(time.Second, func() { h.bury(n, cuts) })
 	}
 }
 
-// Flush loses all data. The nodes hear of it a while later.
-func (h *Hub) Flush() {
+// FlushUnnoticed is Flush of which the nodes hear a while later.
+func (h *Hub) FlushUnnoticed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lose()
+	h.clear()
 	time.AfterFunc(flushNoticed, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		for _, n := range h.nodes {
-			if !n.cut && !h.down {
-				n.push(item{kind: restored})
-			}
+		if !h.down {
+			h.restored()
 		}
 	})
 }
@@ -111,7 +108,7 @@ func (h *Hub) Flush() {
 // It takes as long as down says.
 func (h *Hub) Restart(down time.Duration) {
 	h.mu.Lock()
-	h.lose()
+	h.clear()
 	h.down = true
 	for _, n := range h.nodes {
 		n.lose()
@@ -121,28 +118,32 @@ func (h *Hub) Restart(down time.Duration) {
 	h.SetDown(false)
 }
 
-// lose loses all data. mu is held.
-func (h *Hub) lose() {
-	clear(h.channels)
-	clear(h.departed)
-}
-
 // lose loses what is on its way to the node. mu is held.
 func (n *node) lose() {
 	n.queue = nil
 	n.lost++
 }
 
-// Left is how many nodes there are, and channels that somebody is subscribed to.
-func (h *Hub) Left() (nodes, channels int) {
+// Left is what there is still: nodes, channels that somebody is subscribed to, and
+// outboxes that are lent or have something in them.
+func (h *Hub) Left() (left []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, c := range h.channels {
+	if len(h.nodes) > 0 {
+		left = append(left, fmt.Sprint(len(h.nodes), " nodes"))
+	}
+	for t, c := range h.channels {
 		if c.count > 0 || len(c.shares) > 0 || len(c.members) > 0 {
-			channels++
+			left = append(left, "channel "+t.Channel)
 		}
 	}
-	return len(h.nodes), channels
+	for app, o := range h.outboxes {
+		if o.owner != nil || len(o.ready)+len(o.waiting) > 0 {
+			left = append(left, fmt.Sprintf("outbox of application %s: %v and %v", app, o.ready, o.waiting))
+		}
+	}
+	slices.Sort(left)
+	return left
 }
 
 // delay waits for a part of slow, which follows from the seed, the node, what is

@@ -1,7 +1,6 @@
 package local_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -16,10 +15,6 @@ const (
 
 	usual = 5 * time.Millisecond   // most of a node's delays
 	late  = 400 * time.Millisecond // and of a slow one's
-
-	// loseAnswers has the answers to updates get lost when a node is cut off. Off,
-	// as the transitions that are in them would be, too.
-	loseAnswers = false
 )
 
 func TestHistories(t *testing.T) {
@@ -47,9 +42,7 @@ func newStore(_ *testing.T, seed uint64) histories.Store {
 	hub := local.NewHub()
 	hub.SetLease(lease)
 	hub.SetSeed(seed)
-	if loseAnswers {
-		hub.LoseAnswers()
-	}
+	hub.LoseAnswers()
 	return store{hub}
 }
 
@@ -63,16 +56,7 @@ func (s store) Restart() { s.Hub.Restart(300 * time.Millisecond) }
 
 func (s store) Close() {}
 
-func (s store) Left() (left []string) {
-	nodes, channels := s.Hub.Left()
-	if nodes > 0 {
-		left = append(left, fmt.Sprint(nodes, " nodes"))
-	}
-	if channels > 0 {
-		left = append(left, fmt.Sprint(channels, " channels"))
-	}
-	return left
-}
+func (s store) Flush() { s.Hub.FlushUnnoticed() }
 
 // node is one of a hub's.
 type node struct {

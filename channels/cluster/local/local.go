@@ -4,12 +4,12 @@ package local
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"belfry/channels/cluster"
@@ -25,19 +25,22 @@ type Hub struct {
 	mu       sync.Mutex // guards the following, and what belongs to the nodes
 	down     bool
 	nodes    []*node
+	epoch    int
+	number   uint64 // of the last change of any channel
 	channels map[cluster.Topic]*channel
-	departed map[cluster.Departure]time.Time // and until when they can be taken back
-	swept    int                             // channels that were left by the last sweep
-	made     int                             // nodes that ever were
-	lease    time.Duration                   // see SetLease
-	seed     uint64                          // see SetSeed
-
-	lossy atomic.Bool // see LoseAnswers
+	outboxes map[string]*outbox // by application
+	swept    int                // channels that were left by the last sweep
+	made     int                // nodes that ever were
+	lease    time.Duration      // see SetLease
+	seed     uint64             // see SetSeed
+	lossy    bool               // see LoseAnswers
 }
 
 // NewHub returns a cluster without nodes.
 func NewHub() *Hub {
-	return &Hub{channels: make(map[cluster.Topic]*channel), departed: make(map[cluster.Departure]time.Time)}
+	h := new(Hub)
+	h.clear()
+	return h
 }
 
 // Node returns a new node.
@@ -56,48 +59,90 @@ func (h *Hub) SetDown(down bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.down && !down {
-		for _, n := range h.nodes {
-			if !n.cut {
-				n.push(item{kind: restored})
-			}
-		}
+		h.restored()
 	}
 	h.down = down
 }
 
-// Kill lets a node die: it is cut off for good, and the longest living of the
-// others takes its share away once its lease has ended.
-func (h *Hub) Kill(d cluster.Driver) {
-	n := d.(*node)
-	h.mu.Lock()
-	n.dead = true
-	n.lose()
-	n.signal()
-	h.remove(n)
-	lease := h.lease
-	h.mu.Unlock()
-	if lease == 0 {
-		h.bury(n, 0)
-	} else {
-		time.AfterFunc(lease, func() { h.bury(n, 0) })
+// restored tells all nodes that are not cut off. mu is held.
+func (h *Hub) restored() {
+	for _, n := range h.nodes {
+		if !n.cut {
+			n.push(item{kind: restored})
+		}
 	}
 }
 
-// remove forgets a node, but not its share. mu is held.
-func (h *Hub) remove(n *node) {
+// Flush loses all that the nodes have together, and lets them know.
+func (h *Hub) Flush() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.clear()
+	h.restored()
+}
+
+// clear begins an epoch. mu is held, or nobody else has the hub yet.
+func (h *Hub) clear() {
+	h.epoch++
+	h.number, h.swept = 0, 0
+	h.channels = make(map[cluster.Topic]*channel)
+	h.outboxes = make(map[string]*outbox)
+}
+
+// Kill lets a node die: it is cut off for good, and its share is taken away once its
+// lease has ended.
+func (h *Hub) Kill(d cluster.Driver) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remove(d.(*node), true)
+}
+
+// remove ends a node, and takes its share away: at the end of its lease, if there is
+// one and it died. mu is held.
+func (h *Hub) remove(n *node, died bool) {
+	n.dead = true
+	n.signal()
+	n.lose()
 	clear(n.topics)
 	if i := slices.Index(h.nodes, n); i >= 0 {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
 	}
+	if died && h.lease > 0 {
+		time.AfterFunc(h.lease, func() { h.bury(n, 0) })
+	} else {
+		h.takeShare(n, h.reaching(n))
+	}
 }
 
-// takeShare takes a node's share away. mu is held.
-func (h *Hub) takeShare(n *node, tell func(cluster.Topic, cluster.Outcome)) {
+// takeShare takes the share of a node away. One of the others, if there is any, has a
+// look at what that was lent. mu is held.
+func (h *Hub) takeShare(n, heir *node) {
 	for t, c := range h.channels {
 		if s := c.shares[n]; s != nil {
-			tell(t, h.update(n, t, cluster.Share{TellCount: s.tellCount, Watched: s.watched, Grace: s.grace}))
+			last := s.Share
+			last.Count, last.Whole, last.Join, last.Leave, last.Known, last.Load, last.Epoch = 0, false, nil, nil, 0, false, ""
+			h.update(n, t, last)
 		}
 	}
+	for app, o := range h.outboxes {
+		if o.owner == n {
+			o.owner = nil
+		}
+		if heir != nil {
+			heir.push(item{kind: due, hint: cluster.Hint{Bucket: cluster.Bucket{App: app}}})
+		}
+	}
+}
+
+// reaching returns the one of the other nodes that has lived for longest, of those that
+// reach the hub; nil if none does. mu is held.
+func (h *Hub) reaching(but *node) *node {
+	for _, n := range h.nodes {
+		if n != but && !n.cut && !h.down {
+			return n
+		}
+	}
+	return nil
 }
 
 // send queues a message for all that listen to its topic. mu is held.
@@ -114,7 +159,7 @@ func (h *Hub) channel(t cluster.Topic) *channel {
 	c := h.channels[t]
 	if c == nil {
 		h.sweep()
-		c = &channel{shares: make(map[*node]*share), members: make(map[string]*member)}
+		c = &channel{shares: make(map[*node]*share), members: make(map[string]*member), version: h.number}
 		h.channels[t] = c
 	}
 	return c
@@ -132,7 +177,7 @@ func (h *Hub) sweep() {
 	}
 	maps.DeleteFunc(h.channels, func(t cluster.Topic, c *channel) bool {
 		_, kept := listened[t]
-		return !kept && len(c.shares) == 0 && c.lastEvent().Payload == nil
+		return !kept && len(c.shares) == 0 && len(c.kept(time.Now())) == 0
 	})
 	h.swept = len(h.channels)
 }
@@ -149,45 +194,74 @@ func (n *node) Ignore(t cluster.Topic) {
 
 func (n *node) Ready() error { return n.reach(context.Background(), func(*Hub) {}) }
 
+func (n *node) Reaches(cluster.Topic) error { return n.Ready() }
+
 func (n *node) Publish(ctx context.Context, publications ...cluster.Publication) error {
 	if len(publications) == 0 {
 		return nil
 	}
 	return n.do(ctx, publications[0].Topic.Channel, func(h *Hub) {
 		for _, p := range publications {
-			m := cluster.Message{Topic: p.Topic, Kind: cluster.Published, Payload: slices.Clone(p.Payload)}
-			if p.Keep > 0 {
-				m.Version = h.channel(p.Topic).keep(m.Payload, p.Keep)
-			}
+			h.send(cluster.Message{Topic: p.Topic, Kind: cluster.Published, Payload: slices.Clone(p.Payload)})
+		}
+	})
+}
+
+func (n *node) Keep(ctx context.Context, events ...cluster.Kept) error {
+	if len(events) == 0 {
+		return nil
+	}
+	return n.do(ctx, events[0].Topic.Channel, func(h *Hub) {
+		for _, e := range events {
+			c := h.channel(e.Topic)
+			m := cluster.Message{Topic: e.Topic, Kind: cluster.Published, Payload: slices.Clone(e.Payload)}
+			m.After, m.Version = h.change(c)
+			now := time.Now()
+			c.events = append(c.kept(now), keptEvent{m.Payload, m.Version.Number, now.Add(e.For)})
+			c.events = c.events[max(len(c.events)-e.Events, 0):]
 			h.send(m)
 		}
 	})
 }
 
-func (n *node) Update(ctx context.Context, t cluster.Topic, s cluster.Share) (o cluster.Outcome, err error) {
-	before := 0
-	err = n.do(ctx, t.Channel, func(h *Hub) { o, before = h.update(n, t, s), n.lost })
-	if err == nil && n.hub.lossy.Load() && n.isLost(before) {
-		return cluster.Outcome{}, fmt.Errorf("local: the answer is lost: %w", cluster.ErrUnavailable)
-	}
-	return o, err
+// change gives a channel another version. mu is held.
+func (h *Hub) change(c *channel) (before uint64, v cluster.Version) {
+	before = c.version
+	h.number++
+	c.version = h.number
+	return before, h.version(c)
 }
 
-func (n *node) Settle(ctx context.Context, departures ...cluster.Departure) ([]bool, error) {
-	lasted := make([]bool, len(departures))
-	err := n.do(ctx, "", func(h *Hub) {
-		for i, d := range departures {
-			_, lasted[i] = h.departed[d]
-			delete(h.departed, d)
+func (h *Hub) version(c *channel) cluster.Version {
+	return cluster.Version{Epoch: strconv.Itoa(h.epoch), Number: c.version}
+}
+
+func (n *node) Update(ctx context.Context, t cluster.Topic, s cluster.Share) (o cluster.Outcome, err error) {
+	forgotten := false
+	err = n.do(ctx, t.Channel, func(h *Hub) {
+		if forgotten = !s.Whole && s.Epoch != "" && s.Epoch != strconv.Itoa(h.epoch); !forgotten {
+			o = h.update(n, t, s)
 		}
 	})
-	return lasted, err
+	switch {
+	case errors.Is(err, cluster.ErrUnknown):
+		o = cluster.Outcome{}
+		if s.Record {
+			o.Hint = &cluster.Hint{Bucket: cluster.Bucket{App: t.App}}
+		}
+	case forgotten:
+		err = cluster.ErrForgotten
+	}
+	return o, err
 }
 
 func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err error) {
 	err = n.do(ctx, "", func(h *Hub) {
 		if c := h.channels[t]; c != nil {
-			s = cluster.State{Count: c.count, Users: len(c.members), Last: c.lastEvent()}
+			s = cluster.State{Count: c.count, Users: len(c.members)}
+			if events := c.snapshotEvents(); len(events) > 0 {
+				s.Last = &events[len(events)-1]
+			}
 		}
 	})
 	return s, err
@@ -233,22 +307,20 @@ type channel struct {
 	count   int // of all shares
 	members map[string]*member
 	joined  uint64 // members that ever were
-	version uint64 // of the roster
-
-	told   *int // the count that was, nil for none
-	toldAt time.Time
-
-	last        []byte
-	lastVersion uint64
-	expires     time.Time
+	version uint64
+	events  []keptEvent
 }
 
-// share is what one node has of a channel.
+// share is what one node has of a channel: its last one, and the users.
 type share struct {
-	count              int
-	users              map[string]struct{}
-	tellCount, watched bool
-	grace              time.Duration
+	cluster.Share
+	users map[string]struct{}
+}
+
+type keptEvent struct {
+	payload []byte
+	number  uint64
+	expires time.Time
 }
 
 // member is a user through one node or several.
@@ -258,26 +330,15 @@ type member struct {
 	number uint64 // in the order of joining
 }
 
-func (c *channel) roster() []protocol.Member {
-	members := slices.SortedFunc(maps.Values(c.members), func(a, b *member) int { return int(a.number) - int(b.number) })
-	list := make([]protocol.Member, len(members))
-	for i, m := range members {
-		list[i] = m.Member
-	}
-	return list
+// kept are the events that are not too old.
+func (c *channel) kept(now time.Time) []keptEvent {
+	return slices.DeleteFunc(slices.Clone(c.events), func(e keptEvent) bool { return !now.Before(e.expires) })
 }
 
-func (c *channel) keep(payload []byte, ttl time.Duration) (version uint64) {
-	c.last, c.expires = payload, time.Now().Add(ttl)
-	c.lastVersion++
-	return c.lastVersion
-}
-
-func (c *channel) lastEvent() cluster.Last {
-	ttl := time.Until(c.expires)
-	if ttl <= 0 {
-		c.last = nil
-		return cluster.Last{Version: c.lastVersion}
+func (c *channel) snapshotEvents() (events []cluster.Event) {
+	now := time.Now()
+	for _, e := range c.kept(now) {
+		events = append(events, cluster.Event{Payload: e.payload, Number: e.number, TTL: e.expires.Sub(now)})
 	}
-	return cluster.Last{Payload: c.last, Version: c.lastVersion, TTL: ttl}
+	return events
 }

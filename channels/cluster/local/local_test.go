@@ -20,4 +20,5 @@ type hub struct{ *local.Hub }
 
 func (h hub) Kill(d cluster.Driver) { h.Hub.Kill(d) }
 func (h hub) Interrupt()            { h.SetDown(true) }
+func (h hub) Forget()               { h.Flush() }
 func (h hub) Restore()              { h.SetDown(false) }

@@ -31,8 +31,7 @@ type node struct {
 type item struct {
 	kind    itemKind
 	message cluster.Message
-	topic   cluster.Topic
-	outcome cluster.Outcome
+	hint    cluster.Hint
 }
 
 type itemKind uint8
@@ -40,17 +39,23 @@ type itemKind uint8
 const (
 	received itemKind = iota
 	restored
-	departed
+	due
 )
 
-// do is reach for a call, which takes a while if the node is slow. what is
-// delayed by itself.
+// do is reach for a call, which takes a while if the node is slow. What is delayed by
+// itself. The answer may get lost, see LoseAnswers.
 func (n *node) do(ctx context.Context, what string, f func(*Hub)) error {
 	n.delay(what)
-	if err := n.reach(ctx, f); err != nil {
+	before := 0
+	if err := n.reach(ctx, func(h *Hub) { f(h); before = n.lost }); err != nil {
 		return err
 	}
 	n.delay(what)
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	if n.hub.lossy && n.lost != before {
+		return fmt.Errorf("local: %w", cluster.ErrUnknown)
+	}
 	return nil
 }
 
@@ -85,8 +90,7 @@ func (n *node) signal() {
 	}
 }
 
-// take returns what is queued, and how often that was lost; dead: and will be no
-// more.
+// take returns what is queued, and how often that was lost; dead: and will be no more.
 func (n *node) take() (queue []item, lost int, dead bool) {
 	n.hub.mu.Lock()
 	defer n.hub.mu.Unlock()
@@ -113,16 +117,16 @@ func (n *node) Start(r cluster.Receiver) {
 				return
 			}
 			for _, i := range queue {
-				if n.delay("messages"); n.isLost(lost) {
+				if n.delay("@messages"); n.isLost(lost) {
 					break
 				}
 				switch i.kind {
 				case received:
 					r.Receive(i.message)
 				case restored:
-					r.Restored()
-				case departed:
-					r.Departed(i.topic, i.outcome)
+					r.Restored(func(cluster.Topic) bool { return true })
+				case due:
+					r.Due(i.hint)
 				}
 			}
 			if len(queue) == 0 {
@@ -135,15 +139,8 @@ func (n *node) Start(r cluster.Receiver) {
 func (n *node) Close() {
 	n.hub.mu.Lock()
 	if !n.dead {
-		n.dead = true
-		n.hub.remove(n)
-		if !n.cut && !n.hub.down {
-			n.hub.takeShare(n, func(cluster.Topic, cluster.Outcome) {})
-		} else if n.hub.lease > 0 {
-			time.AfterFunc(n.hub.lease, func() { n.hub.bury(n, 0) })
-		}
+		n.hub.remove(n, n.cut || n.hub.down)
 	}
-	n.signal()
 	n.hub.mu.Unlock()
 	n.running.Wait()
 }

@@ -3,7 +3,6 @@ package local
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
@@ -12,91 +11,88 @@ import (
 // update makes s a node's share of a channel, sends what is to be told, and
 // returns what it came to. mu is held.
 func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outcome) {
-	c := h.channel(t)
+	c, out := h.channel(t), h.recorder(t, s)
+	out.again = s.Epoch != "" && s.Epoch != h.version(c).Epoch
 	mine := c.shares[n]
 	if mine == nil {
 		mine = &share{users: make(map[string]struct{})}
 		c.shares[n] = mine
 	}
 	before := c.count
-	c.count += s.Count - mine.count
-	mine.count, mine.tellCount, mine.watched, mine.grace = s.Count, s.TellCount, s.Watched, s.Grace
-	o.Count, o.Occupied, o.Vacated = c.count, before == 0 && c.count > 0, before > 0 && c.count == 0
-	if s.Watched && (o.Occupied || o.Vacated) {
-		h.send(cluster.Message{Topic: t.Watch(), Kind: cluster.Occupancy, Occupied: o.Occupied})
+	c.count += s.Count - mine.Count
+	mine.Share = s
+	if s.Watched && (before > 0) != (c.count > 0) {
+		h.send(cluster.Message{Topic: t.Watch(), Kind: cluster.Occupancy, Occupied: c.count > 0})
 	}
-
-	switch {
-	case o.Vacated:
-		h.depart(cluster.Departure{Topic: t}, s.Grace)
-	case o.Occupied:
-		o.Occupied = !h.back(cluster.Departure{Topic: t})
+	known := out.again && s.Before > 0
+	if c.count > 0 && (before == 0 || known) {
+		out.arrive("", known)
 	}
 
 	join, leave := s.Join, s.Leave
 	if s.Count == 0 {
 		join = nil
 	}
-	if s.Reset || s.Count == 0 {
+	if s.Whole || s.Count == 0 {
 		stay := make(map[string]struct{})
 		for _, m := range join {
 			stay[m.UserID] = struct{}{}
 		}
-		leave = slices.DeleteFunc(slices.Collect(maps.Keys(mine.users)), func(id string) bool {
-			_, ok := stay[id]
-			return ok
-		})
-	}
-	for _, id := range leave {
-		if c.leave(mine, id) {
-			o.Removed = append(o.Removed, id)
-			h.depart(cluster.Departure{Topic: t, UserID: id}, s.Grace)
-			h.send(cluster.Message{Topic: t, Kind: cluster.MemberRemoved, Member: protocol.Member{UserID: id}, Version: c.version})
-		}
-	}
-	for _, m := range join {
-		switch added, full := c.join(mine, m, s.MaxMembers); {
-		case full:
-			o.Full = append(o.Full, m.UserID)
-		case added:
-			if !h.back(cluster.Departure{Topic: t, UserID: m.UserID}) {
-				o.Added = append(o.Added, m.UserID)
+		for id := range mine.users {
+			if _, ok := stay[id]; !ok && !slices.Contains(leave, id) {
+				leave = append(leave, id)
 			}
-			h.send(cluster.Message{Topic: t, Kind: cluster.MemberAdded, Member: m, Version: c.version})
 		}
+	}
+	m := cluster.Message{Topic: t, Kind: cluster.Members}
+	for _, id := range leave {
+		removed := c.leave(mine, id)
+		if removed {
+			m.Left = append(m.Left, id)
+		}
+		if removed || out.again && c.members[id] == nil {
+			out.depart(id)
+		}
+	}
+	for i, one := range join {
+		known := i < s.Known
+		most := s.MaxMembers
+		if known {
+			most = 0
+		}
+		added, full := c.join(mine, one, most)
+		switch {
+		case full:
+			o.Full = append(o.Full, one.UserID)
+		case added:
+			m.Joined = append(m.Joined, one)
+		}
+		if added || out.again && known {
+			out.arrive(one.UserID, out.again && known)
+		}
+	}
+	if len(m.Left)+len(m.Joined) > 0 {
+		m.After, m.Version = h.change(c)
+		h.send(m)
 	}
 	if s.Count == 0 {
 		delete(c.shares, n)
 	}
-
-	if s.TellCount {
-		o.CountTold, o.CountLater = c.tell(before, time.Now())
-		if o.CountTold {
-			h.send(cluster.Message{Topic: t, Kind: cluster.Count, Count: c.count})
-		}
+	if s.TellCount && c.count != before {
+		h.send(cluster.Message{Topic: t, Kind: cluster.Count, Count: c.count})
+		out.record(cluster.Transition{Kind: cluster.Counted, Channel: t.Channel, Count: c.count})
 	}
-	if c.count == 0 {
-		c.told = nil
-	}
-	o.Version = c.version
+	o.Count, o.Version = c.count, h.version(c)
 	if s.Load {
-		o.Roster, o.Last = c.roster(), c.lastEvent()
+		o.Snapshot = &cluster.Snapshot{Members: c.roster(), Events: c.snapshotEvents()}
+	}
+	if c.count == 0 && (before > 0 || known) {
+		out.depart("") // after its members
+	}
+	if out.hint >= 0 {
+		o.Hint = &cluster.Hint{Bucket: cluster.Bucket{App: t.App}, In: out.hint}
 	}
 	return o
-}
-
-// depart notes what may be taken back. mu is held.
-func (h *Hub) depart(d cluster.Departure, grace time.Duration) {
-	if grace > 0 {
-		h.departed[d] = time.Now().Add(grace)
-	}
-}
-
-// back takes a departure back, if it still may be. mu is held.
-func (h *Hub) back(d cluster.Departure) bool {
-	until, ok := h.departed[d]
-	delete(h.departed, d)
-	return ok && time.Now().Before(until)
 }
 
 // leave takes a user of a node away; removed: it was on no other.
@@ -111,7 +107,6 @@ func (c *channel) leave(mine *share, id string) (removed bool) {
 		return false
 	}
 	delete(c.members, id)
-	c.version++
 	return true
 }
 
@@ -126,7 +121,6 @@ func (c *channel) join(mine *share, user protocol.Member, most int) (added, full
 			return false, true
 		}
 		c.joined++
-		c.version++
 		m = &member{Member: user, number: c.joined}
 		c.members[user.UserID] = m
 		added = true
@@ -136,19 +130,11 @@ func (c *channel) join(mine *share, user protocol.Member, most int) (added, full
 	return added, false
 }
 
-// tell decides whether the count is to be told, which was before this change.
-func (c *channel) tell(before int, now time.Time) (told, later bool) {
-	known := before
-	if c.told != nil {
-		known = *c.told
+func (c *channel) roster() []protocol.Member {
+	members := slices.SortedFunc(maps.Values(c.members), func(a, b *member) int { return int(a.number) - int(b.number) })
+	list := make([]protocol.Member, len(members))
+	for i, m := range members {
+		list[i] = m.Member
 	}
-	if c.count == known {
-		return false, false
-	}
-	if c.told != nil && c.count > cluster.CountedAlways && now.Sub(c.toldAt) < cluster.CountInterval {
-		return false, true
-	}
-	count := c.count
-	c.told, c.toldAt = &count, now
-	return true, false
+	return list
 }

@@ -97,7 +97,7 @@ func TestDatabases(t *testing.T) {
 		n.must(n.Listen(context.Background(), presence))
 	}
 	for i, n := range nodes {
-		if o := n.share("a"); !o.Occupied {
+		if o := n.share("a"); o.Count != 1 {
 			t.Errorf("node %d: %+v", i, o)
 		}
 		working(t, n)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"belfry/channels"
 	"belfry/channels/cluster/clustertest/histories"
 	"belfry/channels/cluster/redis/redistest"
 )
@@ -17,16 +18,16 @@ func TestHistories(t *testing.T) {
 		Histories: 50,
 		Parallel:  50,
 		Times: histories.Times{
-			Grace:     time.Second,
+			Grace:     channels.Grace,
 			Buried:    testLease - 2*testRenew,
 			InFlight:  2 * time.Second,
 			Notice:    2 * testRenew,
 			FlushCuts: 3 * testRenew,
-			Quiet:     testLease + 2*testRenew + 3*time.Second,
+			Quiet:     testLease + 2*testRenew + channels.Grace + 3*time.Second,
 			Patience:  patience / 3,
 			Pause:     5 * pause,
 			Waits: []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
-				300 * time.Millisecond, 900 * time.Millisecond, 1100 * time.Millisecond, testLease + 2*testRenew},
+				300 * time.Millisecond, 900 * time.Millisecond, channels.Grace - 100*time.Millisecond, channels.Grace + 100*time.Millisecond, testLease + 2*testRenew},
 		},
 	})
 }

@@ -18,24 +18,24 @@ const buckets = 64
 //	{prefix}leases          nodes by when their leases end
 //	{prefix}claims          dead nodes by when the claim of who takes their shares away ends
 //	{prefix}b:NODE          set of the buckets where the node may have shares
-//	{prefix}p:NUMBER        a call to publish was done, or given up
 //
 // and with the tag of a bucket, {prefix:app/number}:
 //
-//	counts                  channel -> subscriptions: the occupied channels
-//	users                   channel -> members
-//	n:NODE                  set of channels of which the node has a share
-//	d:NODE                  the node is dead
-//	s:CHANNEL               node -> its count, and how it wants to be told
-//	m:CHANNEL               user -> number of nodes, info
-//	o:CHANNEL               users in the order they came
-//	v:CHANNEL               version of the roster
-//	l:CHANNEL, k:CHANNEL    last event, its version
-//	t:CHANNEL               the count that was told, and when
-//	g:CHANNEL               user, or empty for the channel -> until when its departure may be taken back
+//	b                       epoch: of the bucket's data, new when they were lost
+//	                        number: of the last change of any channel
+//	                        dead: nodes that are, and since when
+//	                        r:NODE: the node may have shares here, and others will
+//	                        take them away when it dies
+//	                        owner: the node to which the outbox is lent
+//	                        position: how many transitions were acknowledged
+//	                        c:CHANNEL: subscriptions, members, number of the last
+//	                        change; of the occupied channels
+//	n:NODE                  channel -> the node's count, and how it wants to be told
 //	u:NODE:CHANNEL          set of the node's users
-//	a:NODE:CHANNEL          what the node's last updates came to
-//	p:NUMBER                as above
+//	m:CHANNEL               user -> number of nodes, two numbers for the order, info
+//	l:CHANNEL               list of the kept events: number, end, payload
+//	q                       list of the transitions that are final
+//	w                       those that are not, by when they will be
 //
 // The Pub/Sub channel of a topic is the tag and the topic's channel. As the
 // numbers of databases do not keep these apart, a number other than 0 is a part
@@ -58,27 +58,34 @@ func (k keys) bucketsOf(id string) string { return k.whole() + "b:" + id }
 
 // tag is that of the topic's bucket.
 func (k keys) tag(t cluster.Topic) string {
+	b := k.bucketOf(t)
+	return k.bucket(b.App, b.Number)
+}
+
+// bucketOf is the topic's bucket.
+func (k keys) bucketOf(t cluster.Topic) cluster.Bucket {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(strings.TrimPrefix(t.Channel, "@"))) // a channel and its watch topic are in one
-	return k.bucket(t.App, int(h.Sum32()%buckets))
+	return cluster.Bucket{App: t.App, Number: int(h.Sum32() % buckets)}
 }
 
 func (k keys) bucket(app string, number int) string {
 	return "{" + k.prefix + ":" + url.QueryEscape(app) + "/" + strconv.Itoa(number) + "}"
 }
 
-// app is that of a bucket's tag.
-func (k keys) app(tag string) (app string, ok bool) {
-	inner, ok := strings.CutPrefix(tag, "{"+k.prefix+":")
+// parse is the reverse of bucket.
+func (k keys) parse(tag string) (b cluster.Bucket, ok bool) {
+	inner, ok := strings.CutPrefix(strings.TrimSuffix(tag, "}"), "{"+k.prefix+":")
 	if !ok {
-		return "", false
+		return b, false
 	}
-	escaped, _, ok := strings.Cut(inner, "/")
+	escaped, number, ok := strings.Cut(inner, "/")
 	if !ok {
-		return "", false
+		return b, false
 	}
-	app, err := url.QueryUnescape(escaped)
-	return app, err == nil
+	app, err1 := url.QueryUnescape(escaped)
+	n, err2 := strconv.Atoi(number)
+	return cluster.Bucket{App: app, Number: n}, err1 == nil && err2 == nil
 }
 
 // name is the Pub/Sub channel of a topic.

@@ -74,14 +74,7 @@ func (d *Driver) removeDead(s *session, dead []string) {
 		defer d.removing.Store(false)
 		for _, id := range dead {
 			d.log.Info("a node of the cluster has died: its share is taken away", "node", id)
-			err := d.take(d.ctx, s, id, func(t cluster.Topic, o cluster.Outcome) error {
-				select {
-				case d.queue <- item{kind: departed, topic: t, outcome: o}:
-					return nil
-				case <-d.ctx.Done():
-					return d.ctx.Err()
-				}
-			})
+			_, err := d.take(d.ctx, s, id)
 			if err != nil && d.ctx.Err() == nil {
 				d.log.Warn("the share of a dead node could not be taken away: it will be tried again", "node", id, "error", d.failed(s, err))
 			}
@@ -93,18 +86,24 @@ func (d *Driver) removeDead(s *session, dead []string) {
 }
 
 // take takes a node's whole share away, channel by channel: it may be repeated,
-// and it may be begun by one node and finished by another.
-func (d *Driver) take(ctx context.Context, s *session, id string, tell func(cluster.Topic, cluster.Outcome) error) error {
+// and it may be begun by one node and finished by another. left: an outbox where
+// the node had shares has transitions, of which the receiver is told.
+func (d *Driver) take(ctx context.Context, s *session, id string) (left bool, err error) {
 	tags, err := s.strings(ctx, d, func(b rueidis.Builder) rueidis.Completed {
 		return b.Smembers().Key(d.keys.bucketsOf(id)).Build()
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, tag := range tags {
-		if err := d.takeBucket(ctx, s, id, tag, tell); err != nil {
-			return err
+		some, err := d.takeBucket(ctx, s, id, tag)
+		if err != nil {
+			return false, err
 		}
+		left = left || some
+	}
+	if left && id == s.node {
+		return true, nil // a claim and the buckets are left for others to look at
 	}
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
@@ -112,55 +111,70 @@ func (d *Driver) take(ctx context.Context, s *session, id string, tell func(clus
 		s.client.B().Del().Key(d.keys.bucketsOf(id)).Build(),
 		s.client.B().Zrem().Key(d.keys.claims()).Member(id).Build()) {
 		if err := r.Error(); err != nil {
-			return err
+			return left, err
 		}
 	}
-	return nil
+	return left, nil
 }
 
-func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string, tell func(cluster.Topic, cluster.Outcome) error) error {
-	app, ok := d.keys.app(tag)
+func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string) (left bool, err error) {
+	bucket, ok := d.keys.parse(tag)
 	if !ok {
-		return nil
+		return false, nil
 	}
 	// From here on, nothing of the node counts any more in this bucket.
 	one, cancel := d.timeout(ctx)
-	err := s.do(one, s.client.B().Set().Key(tag+"d:"+id).Value("1").Px(deadFor).Build()).Error()
+	err = s.run(one, call{buryScript, []string{tag + "b"}, []string{id, itoa(int64(deadFor.Seconds()))}})[0].Error()
 	cancel()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for {
-		channels, err := s.strings(ctx, d, func(b rueidis.Builder) rueidis.Completed {
-			return b.Srandmember().Key(tag + "n:" + id).Count(buriedAtOnce).Build()
+		fields, err := s.strings(ctx, d, func(b rueidis.Builder) rueidis.Completed {
+			return b.Hrandfield().Key(tag + "n:" + id).Count(buriedAtOnce).Build()
 		})
-		if err != nil || len(channels) == 0 {
-			return err
+		if err != nil {
+			return false, err
 		}
-		calls := make([]call, len(channels))
-		for i, channel := range channels {
-			t := cluster.Topic{App: app, Channel: channel}
-			calls[i] = d.update(s, id, t, cluster.Share{}, flagBury, 0, 0)
+		if len(fields) == 0 {
+			return d.leftIn(ctx, s, id, tag, bucket)
+		}
+		calls := make([]call, len(fields))
+		for i, channel := range fields {
+			calls[i] = d.update(s, id, cluster.Topic{App: bucket.App, Channel: channel}, cluster.Share{}, flagBury)
 			calls[i].args[0] = never
 		}
 		one, cancel := d.timeout(ctx)
 		results := s.run(one, calls...)
 		cancel()
-		var failed error
-		for i, r := range results {
-			u, err := readUpdate(r)
-			if err != nil {
-				failed = err
-				continue
+		for _, r := range results {
+			if err := r.Error(); err != nil {
+				return false, err
 			}
-			if err := tell(cluster.Topic{App: app, Channel: channels[i]}, u.outcome()); err != nil {
-				return err
-			}
-		}
-		if failed != nil {
-			return failed
 		}
 	}
+}
+
+// leftIn reports whether a bucket's outbox has anything, of which the receiver is told
+// unless it is this node that goes.
+func (d *Driver) leftIn(ctx context.Context, s *session, id, tag string, bucket cluster.Bucket) (left bool, err error) {
+	ctx, cancel := d.timeout(ctx)
+	defer cancel()
+	for _, r := range s.doAll(ctx, s.client.B().Llen().Key(tag+"q").Build(), s.client.B().Zcard().Key(tag+"w").Build()) {
+		n, err := r.AsInt64()
+		if err != nil {
+			return false, err
+		}
+		left = left || n > 0
+	}
+	if left && id != s.node {
+		select {
+		case d.queue <- item{kind: due, hint: cluster.Hint{Bucket: bucket}}:
+		case <-d.ctx.Done():
+			return left, d.ctx.Err()
+		}
+	}
+	return left, nil
 }
 
 // never is a deadline that does not come.
@@ -190,7 +204,8 @@ func (d *Driver) resign(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	return d.take(ctx, s, s.node, func(cluster.Topic, cluster.Outcome) error { return nil })
+	_, err = d.take(ctx, s, s.node)
+	return err
 }
 
 // strings runs a command that returns some.
@@ -201,7 +216,7 @@ func (s *session) strings(ctx context.Context, d *Driver, command func(rueidis.B
 }
 
 // register has Redis know that the node will have shares in a bucket, before it
-// has.
+// has: by what is in the bucket, an update knows that nothing of this was lost.
 func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	s.mu.Lock()
 	_, ok := s.registered[tag]
@@ -216,10 +231,22 @@ func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	if !known {
 		return errLost
 	}
+	if err := s.do(ctx, s.client.B().Hset().Key(tag+"b").FieldValue().FieldValue("r:"+s.node, "1").Build()).Error(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.registered[tag] = struct{}{}
 	s.mu.Unlock()
 	return nil
+}
+
+// unregistered is the error of a node that a bucket does not know, or not any more. If
+// the node has its lease all the same, it will register anew.
+func (d *Driver) unregistered(s *session, tag string) error {
+	s.mu.Lock()
+	delete(s.registered, tag)
+	s.mu.Unlock()
+	return d.failed(s, errLost)
 }
 
 // clock is whose time a tag goes by: there is one for all but in a Redis Cluster.

@@ -13,10 +13,10 @@ import (
 // topics are what this node listens to, and where it is subscribed. What is to
 // be and what is are brought together by the loop, in rounds.
 type topics struct {
-	mu      sync.Mutex // guards the following, and the fields of topics
-	byName  map[string]*topic
-	dirty   map[*topic]struct{} // where the two may differ
-	failure error               // why a connection is missing
+	mu       sync.Mutex // guards the following, and the fields of topics
+	byName   map[string]*topic
+	dirty    map[*topic]struct{} // where the two may differ
+	failures map[string]error    // why connections are missing, by address; "" but in a Redis Cluster
 }
 
 // topic is one that is listened to, or was until the next round.
@@ -37,9 +37,10 @@ func (t *topic) wanted() bool { return t.held || t.waiting > 0 }
 func (l *topics) init() {
 	l.byName = make(map[string]*topic)
 	l.dirty = make(map[*topic]struct{})
+	l.failures = make(map[string]error)
 }
 
-// Listen implements [cluster.Driver].
+// Listen implements [cluster.Bus].
 func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
@@ -92,7 +93,7 @@ func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 	return d.note(err)
 }
 
-// Ignore implements [cluster.Driver].
+// Ignore implements [cluster.Bus].
 func (d *Driver) Ignore(t cluster.Topic) {
 	l := &d.listening
 	l.mu.Lock()
@@ -134,11 +135,30 @@ func (l *topics) confirmed(name string, c *subscriber) {
 	}
 }
 
-// broken is why a connection is missing.
-func (l *topics) broken() error {
+// broken is why the connection to a server is missing, nil if it is not.
+func (l *topics) broken(addr string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failure
+	return l.failures[addr]
+}
+
+// subscribed are those of some topics that are, and those that are not wanted any more.
+func (l *topics) subscribed(some map[cluster.Topic]struct{}) map[cluster.Topic]struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waiting := make(map[cluster.Topic]struct{})
+	for _, e := range l.byName {
+		if e.wanted() && e.on == nil {
+			waiting[e.topic] = struct{}{}
+		}
+	}
+	found := make(map[cluster.Topic]struct{})
+	for t := range some {
+		if _, ok := waiting[t]; !ok {
+			found[t] = struct{}{}
+		}
+	}
+	return found
 }
 
 // dirtyAll has the next round look at all topics.
@@ -170,7 +190,7 @@ func (t *topic) tried(err error) {
 
 // drop ends a connection: what was subscribed there is nowhere now. When it
 // returns, no message of it comes any more.
-func (l *topics) drop(c *subscriber) {
+func (l *topics) drop(c *subscriber) (lost []cluster.Topic) {
 	c.end()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,8 +198,10 @@ func (l *topics) drop(c *subscriber) {
 		if e.on == c || e.was == c || e.live == c {
 			e.on, e.was, e.live = nil, nil, nil
 			l.dirty[e] = struct{}{}
+			lost = append(lost, e.topic)
 		}
 	}
+	return lost
 }
 
 // due takes what differs: what is to be subscribed, be it again, and the names to
@@ -230,15 +252,19 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 	for addr, c := range s.servers {
 		if c.over() {
 			d.missed.Store(true)
-			l.drop(c)
+			for _, t := range l.drop(c) {
+				if d.lost != nil {
+					d.lost[t] = struct{}{}
+				}
+			}
 			delete(s.servers, addr)
 		}
 	}
 	subscribe, unsubscribe := l.due()
-	var failure error
+	failures := make(map[string]error)
 	for c, names := range unsubscribe {
 		if err := d.unsubscribe(s, c, names); err != nil {
-			failure = err
+			failures[c.addr] = err
 			c.end()
 			d.look()
 		}
@@ -257,18 +283,20 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 			}
 		}
 		if err != nil {
-			failure = err
+			failures[addr] = err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if failure == nil {
-		l.failure = nil
+	for addr, err := range failures {
+		failures[addr] = d.note(err)
+		if l.failures[addr] == nil {
+			d.log.Warn("channels of the cluster cannot be subscribed to", "server", addr, "error", failures[addr])
+		}
+	}
+	l.failures = failures
+	if len(failures) == 0 {
 		return nil
 	}
-	if l.failure == nil {
-		d.log.Warn("channels of the cluster cannot be subscribed to", "error", d.note(failure))
-	}
-	l.failure = d.note(failure)
 	return time.After(s.nextRetry())
 }

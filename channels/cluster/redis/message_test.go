@@ -14,17 +14,19 @@ import (
 
 func TestParseMessage(t *testing.T) {
 	at := cluster.Topic{App: "1", Channel: "c"}
+	v := cluster.Version{Epoch: "E", Number: 7}
 	for text, want := range map[string]cluster.Message{
-		"p0 ":                     {Kind: cluster.Published, Payload: []byte{}},
-		"p7 a b\x00":              {Kind: cluster.Published, Version: 7, Payload: []byte("a b\x00")},
-		"p18446744073709551615 x": {Kind: cluster.Published, Version: 1<<64 - 1, Payload: []byte("x")},
-		"a3 1 u":                  {Kind: cluster.MemberAdded, Version: 3, Member: protocol.Member{UserID: "u"}},
-		`a3 4 é 1{"a":1}`:         {Kind: cluster.MemberAdded, Version: 3, Member: protocol.Member{UserID: "é 1", UserInfo: json.RawMessage(`{"a":1}`)}},
-		"r4 a b":                  {Kind: cluster.MemberRemoved, Version: 4, Member: protocol.Member{UserID: "a b"}},
-		"c0":                      {Kind: cluster.Count},
-		"c12":                     {Kind: cluster.Count, Count: 12},
-		"o1":                      {Kind: cluster.Occupancy, Occupied: true},
-		"o0":                      {Kind: cluster.Occupancy},
+		"p":             {Kind: cluster.Published, Payload: []byte{}},
+		"p a b\x00":     {Kind: cluster.Published, Payload: []byte(" a b\x00")},
+		"k7 3 E a b":    {Kind: cluster.Published, Version: v, After: 3, Payload: []byte("a b")},
+		"k7 0 E ":       {Kind: cluster.Published, Version: v, Payload: []byte{}},
+		"m7 3 E +1 u0 ": {Kind: cluster.Members, Version: v, After: 3, Joined: []protocol.Member{{UserID: "u"}}},
+		"m7 3 E -3 a b+4 é 17 {\"a\":1}+0 0 ": {Kind: cluster.Members, Version: v, After: 3, Left: []string{"a b"}, Joined: []protocol.Member{
+			{UserID: "é 1", UserInfo: json.RawMessage(`{"a":1}`)}, {UserID: ""}}},
+		"c0":  {Kind: cluster.Count},
+		"c12": {Kind: cluster.Count, Count: 12},
+		"o1":  {Kind: cluster.Occupancy, Occupied: true},
+		"o0":  {Kind: cluster.Occupancy},
 	} {
 		want.Topic = at
 		got, err := parseMessage(at, text)
@@ -32,8 +34,9 @@ func TestParseMessage(t *testing.T) {
 			t.Errorf("%q: error %v\n%s", text, err, diff)
 		}
 	}
-	for _, text := range []string{"", "x", "p", "p1", "px y", "p-1 y", "p18446744073709551616 x", "a1 u", "a1 2 u", "a1 -1 u", "a1 99999999999999999999 u",
-		"r", "r1", "c", "c-1", "c1 ", "c2147483648", "o", "o2", "o01", "z1 x"} {
+	for _, text := range []string{"", "x", "k", "k1", "k1 2", "k1 2 E", "k1 2  x", "kx 2 E y", "k-1 2 E y", "k18446744073709551616 2 E x",
+		"m7 3 E x1 u", "m7 3 E +2 u", "m7 3 E +1 u", "m7 3 E +1 u1 ", "m7 3 E -", "m7 3 E -1", "m7 3 E -99999999999999999999 u",
+		"c", "c-1", "c1 ", "c2147483648", "o", "o2", "o01", "z1 x"} {
 		if got, err := parseMessage(at, text); err == nil {
 			t.Errorf("%q: %+v", text, got)
 		}
@@ -41,7 +44,7 @@ func TestParseMessage(t *testing.T) {
 }
 
 func FuzzParseMessage(f *testing.F) {
-	for _, seed := range []string{"", "p0 payload", "p12 ", "a1 1 u{}", "a1 3 u", "r2 u", "c5", "o1"} {
+	for _, seed := range []string{"", "p payload", "k12 2 E ", "m1 0 E +1 u2 {}", "m1 0 E -3 a u", "c5", "o1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -50,14 +53,25 @@ func FuzzParseMessage(f *testing.F) {
 			return
 		}
 		// What was read is what was there.
+		version := fmt.Sprint(m.Version.Number, " ", m.After, " ", m.Version.Epoch, " ")
 		var again string
 		switch m.Kind {
 		case cluster.Published:
-			again = fmt.Sprint("p", m.Version, " ", string(m.Payload))
-		case cluster.MemberAdded:
-			again = fmt.Sprint("a", m.Version, " ", len(m.Member.UserID), " ", m.Member.UserID, string(m.Member.UserInfo))
-		case cluster.MemberRemoved:
-			again = fmt.Sprint("r", m.Version, " ", m.Member.UserID)
+			again = "p" + string(m.Payload)
+			if m.Version.Epoch != "" {
+				again = "k" + version + string(m.Payload)
+			}
+		case cluster.Members:
+			again = "m" + version
+			for _, id := range m.Left {
+				again += fmt.Sprint("-", len(id), " ", id)
+			}
+			for _, one := range m.Joined {
+				again += fmt.Sprint("+", len(one.UserID), " ", one.UserID, len(one.UserInfo), " ", string(one.UserInfo))
+			}
+			if len(m.Left) > 0 && len(m.Joined) > 0 {
+				return // in whatever order
+			}
 		case cluster.Count:
 			again = fmt.Sprint("c", m.Count)
 		case cluster.Occupancy:

@@ -38,7 +38,8 @@ type testNode struct {
 	payloads []string
 	members  int // messages about them
 	restored int
-	departed []cluster.Topic
+	lost     func(cluster.Topic) bool // of the last call of Restored
+	due      []cluster.Bucket
 	log      bytes.Buffer
 }
 
@@ -63,20 +64,21 @@ func (n *testNode) Receive(m cluster.Message) {
 	if m.Kind == cluster.Published {
 		n.payloads = append(n.payloads, string(m.Payload))
 	} else {
-		n.members++
+		n.members += len(m.Joined) + len(m.Left)
 	}
 }
 
-func (n *testNode) Restored() {
+func (n *testNode) Restored(lost func(cluster.Topic) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.lost = lost
 	n.restored++
 }
 
-func (n *testNode) Departed(t cluster.Topic, _ cluster.Outcome) {
+func (n *testNode) Due(h cluster.Hint) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.departed = append(n.departed, t)
+	n.due = append(n.due, h.Bucket)
 }
 
 func (n *testNode) Write(p []byte) (int, error) {
@@ -95,12 +97,6 @@ func (n *testNode) timesRestored() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.restored
-}
-
-func (n *testNode) gone() []cluster.Topic {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.departed)
 }
 
 func (n *testNode) heard() []string {
@@ -136,7 +132,7 @@ func (n *testNode) share(ids ...string) cluster.Outcome {
 }
 
 func shareOf(ids ...string) cluster.Share {
-	s := cluster.Share{Count: len(ids), Reset: true}
+	s := cluster.Share{Count: len(ids), Whole: true}
 	for _, id := range ids {
 		s.Join = append(s.Join, protocol.Member{UserID: id})
 	}

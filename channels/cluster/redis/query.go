@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -9,30 +10,47 @@ import (
 	"belfry/channels/cluster"
 )
 
-// State implements [cluster.Driver].
+// State implements [cluster.Ledger].
 func (d *Driver) State(ctx context.Context, t cluster.Topic) (state cluster.State, err error) {
 	tag, c := d.keys.tag(t), t.Channel
 	err = d.read(ctx, func(ctx context.Context, s *session) error {
-		array, err := s.run(ctx, call{stateScript, []string{tag + "counts", tag + "users", tag + "l:" + c, tag + "k:" + c}, []string{c}})[0].ToArray()
+		b := s.client.B
+		results := s.doAll(ctx, b().Hget().Key(tag+"b").Field("c:"+c).Build(), b().Lrange().Key(tag+"l:"+c).Start(-1).Stop(-1).Build(), b().Pttl().Key(tag+"l:"+c).Build())
+		text, err := results[0].ToString()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return err
+		}
+		if err == nil {
+			if _, err := fmt.Sscan(text, &state.Count, &state.Users); err != nil {
+				return errAnswer
+			}
+		}
+		message, err := results[1].ToMessage()
 		if err != nil {
 			return err
 		}
-		r := reader{rest: array}
-		state.Count, state.Users = int(r.int()), int(r.int())
-		state.Last = r.last()
+		ttl, err := results[2].AsInt64()
+		if err != nil {
+			return err
+		}
+		r := reader{rest: []rueidis.RedisMessage{message}}
+		if events := r.events(0); len(events) > 0 && ttl > 0 { // the key ends with its last event
+			state.Last = &events[0]
+			state.Last.TTL = time.Duration(ttl) * time.Millisecond
+		}
 		return r.err()
 	})
 	return state, err
 }
 
-// States implements [cluster.Driver].
+// States implements [cluster.Ledger].
 func (d *Driver) States(ctx context.Context, app, prefix string) (map[string]cluster.State, error) {
 	states := make(map[string]cluster.State)
 	err := d.read(ctx, func(ctx context.Context, s *session) error {
 		calls := make([]call, buckets)
 		for i := range calls {
 			tag := d.keys.bucket(app, i)
-			calls[i] = call{statesScript, []string{tag + "counts", tag + "users"}, []string{prefix}}
+			calls[i] = call{statesScript, []string{tag + "b"}, []string{prefix}}
 		}
 		for _, result := range s.run(ctx, calls...) {
 			array, err := result.ToArray()
@@ -52,16 +70,28 @@ func (d *Driver) States(ctx context.Context, app, prefix string) (map[string]clu
 	return states, err
 }
 
-// Users implements [cluster.Driver].
+// Users implements [cluster.Ledger].
 func (d *Driver) Users(ctx context.Context, t cluster.Topic) (ids []string, err error) {
 	err = d.read(ctx, func(ctx context.Context, s *session) error {
-		ids, err = s.do(ctx, s.client.B().Zrange().Key(d.keys.tag(t)+"o:"+t.Channel).Min("0").Max("-1").Build()).AsStrSlice()
+		fields, err := s.do(ctx, s.client.B().Hgetall().Key(d.keys.tag(t)+"m:"+t.Channel).Build()).AsStrMap()
+		if err != nil {
+			return err
+		}
+		var flat []string
+		for user, member := range fields {
+			flat = append(flat, user, member)
+		}
+		members, err := parseMembers(flat)
+		ids = nil
+		for _, m := range members {
+			ids = append(ids, m.UserID)
+		}
 		return err
 	})
 	return ids, err
 }
 
-// Occupied implements [cluster.Driver].
+// Occupied implements [cluster.Ledger].
 func (d *Driver) Occupied(ctx context.Context, app string, channels []string) ([]bool, error) {
 	occupied := make([]bool, len(channels))
 	if len(channels) == 0 {
@@ -70,7 +100,7 @@ func (d *Driver) Occupied(ctx context.Context, app string, channels []string) ([
 	err := d.read(ctx, func(ctx context.Context, s *session) error {
 		commands := make([]rueidis.Completed, len(channels))
 		for i, c := range channels {
-			commands[i] = s.client.B().Hexists().Key(d.keys.tag(cluster.Topic{App: app, Channel: c}) + "counts").Field(c).Build()
+			commands[i] = s.client.B().Hexists().Key(d.keys.tag(cluster.Topic{App: app, Channel: c}) + "b").Field("c:" + c).Build()
 		}
 		for i, r := range s.doAll(ctx, commands...) {
 			yes, err := r.AsBool()
@@ -142,20 +172,6 @@ func (r *reader) strings() []string {
 	list, err := m.AsStrSlice()
 	r.bad = err != nil
 	return list
-}
-
-// last reads payload or nil, time to live, version.
-func (r *reader) last() (l cluster.Last) {
-	m := r.next()
-	ttl := r.int()
-	l.Version = uint64(r.int())
-	if r.bad || m.IsNil() || ttl <= 0 {
-		return l
-	}
-	text, err := m.ToString()
-	r.bad = err != nil
-	l.Payload, l.TTL = []byte(text), time.Duration(ttl)*time.Millisecond
-	return l
 }
 
 func (r *reader) err() error {

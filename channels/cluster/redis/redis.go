@@ -11,14 +11,11 @@
 //
 // # What a failure may leave open
 //
-// A call is sent with a deadline in Redis' own time, so that one that waited in
-// a server which stood still does nothing when it wakes up. A publication whose
-// answer got lost with the connection is looked for, or cancelled, over a new
-// one. Only if Redis itself is gone until the call times out, or has forgotten
-// what it did (a failover loses what was not replicated), a publication may have
-// been delivered and be reported as failed all the same. In a Redis Cluster,
-// publications of one call to several channels are one change per bucket: some
-// may succeed and others fail.
+// A message that is not kept is published by one plain command. If the connection ends
+// before the answer, nobody knows whether it was published: the error says so. Updates
+// are sent with a deadline in Redis' own time, so that one that waited in a server which
+// stood still does nothing when it wakes up. Publications of one call are one command
+// each: some may succeed and others fail.
 package redis
 
 import (
@@ -83,19 +80,19 @@ type Driver struct {
 	started atomic.Bool
 	queue   chan item
 	check   chan struct{} // has the loop see what is to be done
-	numbers atomic.Uint64 // of publications and updates
 
 	listening topics
 
-	mu         sync.Mutex // guards the following
-	session    *session   // nil: there is no connection
-	down       error      // why not; nil at the beginning
-	unanswered map[cluster.Topic]uint64
+	mu      sync.Mutex // guards the following
+	session *session   // nil: there is no connection
+	down    error      // why not; nil at the beginning
 
 	node string // id, new after each lost lease; owned by the loop
 
-	missed   atomic.Bool // messages or shares may be lost: Restored is due
-	removing atomic.Bool
+	missed    atomic.Bool                // messages or shares may be lost: Restored is due
+	missedAll atomic.Bool                // those of all topics
+	lost      map[cluster.Topic]struct{} // those of which topics; nil: of all. Owned by the loop
+	removing  atomic.Bool
 }
 
 // New reads the options. It does not connect.
@@ -123,14 +120,14 @@ func New(o Options) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{
-		options:    o,
-		client:     client,
-		keys:       newKeys(o.Prefix, client.SelectDB),
-		log:        o.Log,
-		queue:      make(chan item, maxQueued),
-		check:      make(chan struct{}, 1),
-		unanswered: make(map[cluster.Topic]uint64),
-		node:       newID(),
+		options: o,
+		client:  client,
+		keys:    newKeys(o.Prefix, client.SelectDB),
+		log:     o.Log,
+		queue:   make(chan item, maxQueued),
+		check:   make(chan struct{}, 1),
+		lost:    make(map[cluster.Topic]struct{}),
+		node:    newID(),
 	}
 	d.listening.init()
 	d.ctx, d.cancel = context.WithCancel(context.Background())
@@ -160,14 +157,36 @@ func (d *Driver) Ready() error {
 		return unavailable(errors.New("not connected yet"))
 	case d.session == nil:
 		return d.down
+	case !d.session.cluster:
+		if err := d.listening.broken(""); err != nil {
+			return err
+		}
 	}
-	if err := d.listening.broken(); err != nil {
-		return err
-	}
-	if d.missed.Load() {
+	if d.missedAll.Load() || d.missed.Load() && !d.session.cluster {
 		return unavailable(errors.New("not all channels are subscribed to again yet"))
 	}
 	return nil
+}
+
+// Reaches implements [cluster.Bus]. In a Redis Cluster, it tells one server that is away
+// from the others.
+func (d *Driver) Reaches(t cluster.Topic) error {
+	if err := d.Ready(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	s := d.session
+	d.mu.Unlock()
+	return d.away(s, t)
+}
+
+// away is why the server of a topic is known to be away, nil if it is not.
+func (d *Driver) away(s *session, t cluster.Topic) error {
+	if s == nil || !s.cluster {
+		return nil
+	}
+	name := d.keys.name(t)
+	return d.listening.broken(s.slots.Load().owner(s.slot(name)))
 }
 
 // connected returns the session, or waits for the first one.
@@ -206,8 +225,8 @@ type item struct {
 	kind    itemKind
 	message cluster.Message
 	from    *topic // of the message
-	topic   cluster.Topic
-	outcome cluster.Outcome
+	hint    cluster.Hint
+	lost    map[cluster.Topic]struct{} // nil: all topics
 }
 
 type itemKind uint8
@@ -215,7 +234,7 @@ type itemKind uint8
 const (
 	received itemKind = iota
 	restored
-	departed
+	due
 )
 
 // deliver calls the receiver.
@@ -231,13 +250,22 @@ func (d *Driver) deliver(r cluster.Receiver) {
 					r.Receive(i.message)
 				}
 			case restored:
-				r.Restored()
-			case departed:
-				r.Departed(i.topic, i.outcome)
+				r.Restored(i.isLost)
+			case due:
+				r.Due(i.hint)
 			}
 		}
 	}
 }
+
+// isLost is for the receiver of Restored.
+func (i item) isLost(t cluster.Topic) bool {
+	_, ok := i.lost[t]
+	return ok || i.lost == nil
+}
+
+// unclear makes an error one of a call that may have had its effect.
+func unclear(err error) error { return fmt.Errorf("%w: %w", cluster.ErrUnknown, err) }
 
 // unavailable makes an error of the cluster.
 func unavailable(err error) error {

@@ -17,8 +17,14 @@ import (
 //go:embed lua/update.lua
 var updateText string
 
-//go:embed lua/publish.lua
-var publishText string
+//go:embed lua/keep.lua
+var keepText string
+
+//go:embed lua/take.lua
+var takeText string
+
+//go:embed lua/bury.lua
+var buryText string
 
 //go:embed lua/lease.lua
 var leaseText string
@@ -26,22 +32,16 @@ var leaseText string
 //go:embed lua/register.lua
 var registerText string
 
-//go:embed lua/settle.lua
-var settleText string
-
-//go:embed lua/state.lua
-var stateText string
-
 //go:embed lua/states.lua
 var statesText string
 
 var (
 	updateScript   = newScript(updateText)
-	publishScript  = newScript(publishText)
+	keepScript     = newScript(keepText)
+	takeScript     = newScript(takeText)
+	buryScript     = newScript(buryText)
 	leaseScript    = newScript(leaseText)
 	registerScript = newScript(registerText)
-	settleScript   = newScript(settleText)
-	stateScript    = newScript(stateText)
 	statesScript   = newScript(statesText)
 )
 
@@ -114,6 +114,7 @@ var (
 // answer is what a script with a deadline returned, after its status and time.
 type answer struct {
 	status string
+	clock  string // in µs
 	rest   []rueidis.RedisMessage
 }
 
@@ -144,7 +145,7 @@ func (s *session) before(ctx context.Context, deadline time.Time, clock string, 
 		}
 		s.clocks.set(clock, now, back)
 		if status != "late" {
-			return answer{status, array[2:]}, nil
+			return answer{status, text, array[2:]}, nil
 		}
 		if !back.Before(deadline) {
 			return answer{}, errLate

@@ -3,12 +3,15 @@ package redis
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"belfry/channels/cluster"
 )
 
 // After a failure the next attempt comes after a random part of a time that
@@ -43,7 +46,8 @@ type session struct {
 	renewed time.Time
 	servers map[string]*subscriber // Pub/Sub connections by address; "" but in a Redis Cluster
 	failed  map[string]*failure    // those that could not be connected to
-	slots   slots                  // of a Redis Cluster
+
+	slots atomic.Pointer[slots] // of a Redis Cluster
 }
 
 // loop keeps up a session until Close.
@@ -56,6 +60,8 @@ func (d *Driver) loop() {
 			err = d.live(s)
 		}
 		d.missed.Store(true)
+		d.missedAll.Store(true)
+		d.lost = nil
 		d.setDown(err)
 		if s != nil {
 			for _, c := range s.servers {
@@ -75,10 +81,31 @@ func (d *Driver) live(s *session) error {
 	d.listening.dirtyAll()
 	tick := time.NewTicker(d.options.Renew)
 	defer tick.Stop()
+	renewed, renewing := make(chan error, 1), false
+	renew := func() {
+		if renewing {
+			return
+		}
+		renewing, s.renewed = true, time.Now()
+		s.suspect.Store(false)
+		if s.cluster { // where one server that does not answer must not keep the others waiting
+			d.running.Go(func() { renewed <- d.renew(s) })
+		} else {
+			renewed <- d.renew(s)
+		}
+	}
 	for {
+		select {
+		case err := <-renewed:
+			if renewing = false; err != nil {
+				return err
+			}
+		default:
+		}
 		again := d.listen(s)
 		var queue chan item
-		if again == nil && d.missed.Load() {
+		restored, ok := d.restored(again == nil)
+		if ok {
 			queue = d.queue
 		}
 		select {
@@ -86,21 +113,44 @@ func (d *Driver) live(s *session) error {
 			d.leave(s)
 			return errClosed
 		case <-tick.C:
-			if err := d.renew(s); err != nil {
+			renew()
+			d.tend(s)
+		case err := <-renewed:
+			if renewing = false; err != nil {
 				return err
 			}
-			d.tend(s)
 		case <-d.check:
 			if s.suspect.Load() && time.Since(s.renewed) > firstRetry { // else, the next tick sees
-				if err := d.renew(s); err != nil {
-					return err
-				}
+				renew()
 			}
 		case <-again:
-		case queue <- item{kind: restored}:
-			d.missed.Store(false)
+		case queue <- restored:
+			d.told(restored)
 		}
 	}
+}
+
+// restored is what the receiver is to be told of lost messages, if it can be told now:
+// of all topics when all are subscribed to again, else of those that are.
+func (d *Driver) restored(all bool) (i item, ok bool) {
+	if !d.missed.Load() || d.lost == nil && !all {
+		return i, false
+	}
+	i = item{kind: restored}
+	if d.lost != nil {
+		i.lost = d.listening.subscribed(d.lost)
+	}
+	return i, d.lost == nil || len(i.lost) > 0
+}
+
+// told notes that the receiver was.
+func (d *Driver) told(i item) {
+	if i.lost == nil {
+		d.lost = make(map[cluster.Topic]struct{})
+	}
+	maps.DeleteFunc(d.lost, func(t cluster.Topic, _ struct{}) bool { return i.isLost(t) })
+	d.missed.Store(len(d.lost) > 0)
+	d.missedAll.Store(false)
 }
 
 // connect begins a session.
@@ -127,13 +177,10 @@ func (d *Driver) connect() (*session, error) {
 	}
 	// Redis may have forgotten the lease, or others may have taken it away:
 	// both are the end of this node, and the beginning of another.
-	err = d.lease(s, !d.missed.Load())
+	err = d.lease(s, !d.missedAll.Load())
 	if errors.Is(err, errLost) {
 		d.node = newID()
 		s.node = d.node
-		d.mu.Lock()
-		clear(d.unanswered)
-		d.mu.Unlock()
 		err = d.lease(s, true)
 	}
 	if err == nil && s.cluster {
@@ -146,15 +193,31 @@ func (d *Driver) connect() (*session, error) {
 	return s, nil
 }
 
-// renew keeps the lease. An error ends the session.
+// renew keeps the lease. An error ends the session. While only the server that has the
+// leases is away, of several, the session goes on: nobody can take a node for dead then.
 func (d *Driver) renew(s *session) error {
-	s.renewed = time.Now()
-	s.suspect.Store(false)
 	err := d.lease(s, false)
-	if err != nil {
-		return d.note(err)
+	if err == nil || s.cluster && !errors.Is(err, errLost) && d.answers(s) {
+		return nil
 	}
-	return nil
+	return d.note(err)
+}
+
+// answers reports whether any server does.
+func (d *Driver) answers(s *session) bool {
+	ctx, cancel := d.timeout(d.ctx)
+	defer cancel()
+	nodes := s.client.Nodes()
+	answers := make(chan error, len(nodes))
+	for _, node := range nodes {
+		d.running.Go(func() { answers <- node.Do(ctx, node.B().Ping().Build()).Error() })
+	}
+	for range nodes {
+		if <-answers == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // failed notes that a call has, and returns the error for its caller.
@@ -164,6 +227,15 @@ func (d *Driver) failed(s *session, err error) error {
 		d.look()
 	}
 	return d.note(err)
+}
+
+// unknown is failed for a call that changes something.
+func (d *Driver) unknown(s *session, err error) error {
+	failed := d.failed(s, err)
+	if unknown(err) {
+		return unclear(failed)
+	}
+	return failed
 }
 
 func (d *Driver) setUp(s *session) {

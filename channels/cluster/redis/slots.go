@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"strconv"
+
+	"github.com/redis/rueidis"
 )
 
 // slots are which servers of a Redis Cluster have which slots, in their order.
@@ -36,7 +38,13 @@ func (s slots) of(addr string) []slotRange {
 func (d *Driver) loadSlots(s *session) error {
 	ctx, cancel := d.timeout(d.ctx)
 	defer cancel()
-	list, err := s.do(ctx, s.client.B().ClusterSlots().Build()).ToArray()
+	var list []rueidis.RedisMessage
+	err := error(errAnswer)
+	for _, node := range s.client.Nodes() { // one of them may be away
+		if list, err = node.Do(ctx, node.B().ClusterSlots().Build()).ToArray(); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -63,6 +71,6 @@ func (d *Driver) loadSlots(s *session) error {
 		loaded = append(loaded, slotRange{uint16(from), uint16(to), net.JoinHostPort(host, strconv.FormatInt(port, 10))})
 	}
 	slices.SortFunc(loaded, func(a, b slotRange) int { return cmp.Compare(a.from, b.from) })
-	s.slots = loaded
+	s.slots.Store(&loaded)
 	return nil
 }

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,12 +21,15 @@ const (
 // subscriber is a connection for Pub/Sub. The client's reading goroutine puts
 // the messages into the queue, and waits when that is full.
 type subscriber struct {
+	addr    string // "" but in a Redis Cluster
 	client  rueidis.DedicatedClient
 	closed  <-chan error  // by the client, when the connection ends
 	done    chan struct{} // by end
 	closing func(func())  // runs what may wait
 	once    sync.Once
 	moved   atomic.Bool // Redis has unsubscribed something by itself
+	behind  atomic.Bool // a message waits for the receiver
+	waited  atomic.Bool // one has, since a command was last looked at
 
 	mu    sync.Mutex // held while a message is put into the queue
 	ended bool
@@ -39,7 +43,7 @@ func (d *Driver) dial(s *session, addr string) (*subscriber, error) {
 			return nil, fmt.Errorf("server %s is not known yet", addr)
 		}
 	}
-	c := &subscriber{done: make(chan struct{}), closing: func(f func()) { d.running.Go(f) }}
+	c := &subscriber{addr: addr, done: make(chan struct{}), closing: func(f func()) { d.running.Go(f) }}
 	c.client, _ = client.Dedicate()
 	c.closed = c.client.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) { d.receive(c, m) },
@@ -90,8 +94,17 @@ func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
 	if c.ended {
 		return
 	}
+	one := item{kind: received, message: message, from: e}
 	select {
-	case d.queue <- item{kind: received, message: message, from: e}:
+	case d.queue <- one:
+		return
+	default:
+	}
+	c.behind.Store(true)
+	defer c.behind.Store(false)
+	select {
+	case d.queue <- one:
+		c.waited.Store(true)
 	case <-c.done:
 	case <-d.ctx.Done():
 	}
@@ -146,7 +159,7 @@ func (s *session) groups(list []*topic) map[string][][]*topic {
 		var p place
 		if s.cluster {
 			p.slot = s.slot(t.name)
-			p.addr = s.slots.owner(p.slot)
+			p.addr = s.slots.Load().owner(p.slot)
 		}
 		places[p] = append(places[p], t)
 	}
@@ -246,10 +259,22 @@ func (d *Driver) unsubscribe(s *session, c *subscriber, names []string) error {
 	return nil
 }
 
-// command runs some on a connection for Pub/Sub.
+// command runs some on a connection for Pub/Sub. Answers come behind the messages that
+// wait for the receiver: they are late only if none of those has moved meanwhile.
 func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
-	ctx, cancel := d.timeout(d.ctx)
+	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
+	c.waited.Store(false)
+	var late func()
+	late = func() {
+		if c.waited.Swap(false) || c.behind.Load() {
+			time.AfterFunc(d.options.Timeout, late)
+			return
+		}
+		cancel()
+	}
+	timer := time.AfterFunc(d.options.Timeout, late)
+	defer timer.Stop()
 	for _, r := range c.client.DoMulti(ctx, commands...) {
 		if err := r.Error(); err != nil {
 			return err
@@ -263,20 +288,20 @@ func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
 // alone.
 func (d *Driver) tend(s *session) {
 	for _, c := range s.servers {
-		if len(d.queue) < cap(d.queue) && !c.over() && d.ping(c) != nil {
+		if !c.behind.Load() && !c.over() && d.ping(c) != nil && !c.behind.Load() {
 			c.end()
 		}
 	}
 	if !s.cluster {
 		return
 	}
-	before := s.slots
+	before := *s.slots.Load()
 	if err := d.loadSlots(s); err != nil {
 		_ = d.failed(s, err)
 		return
 	}
 	for addr, c := range s.servers {
-		if !slices.Equal(before.of(addr), s.slots.of(addr)) {
+		if !slices.Equal(before.of(addr), s.slots.Load().of(addr)) {
 			c.end()
 		}
 	}

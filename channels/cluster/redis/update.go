@@ -1,37 +1,38 @@
 package redis
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
+	"crypto/rand"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
 const (
-	// versionsLinger is how long versions are remembered of a channel that is
-	// vacant, or has no last event.
-	versionsLinger = time.Hour
-	// transitionsLinger is how long what an update came to is remembered for a
-	// node that did not get the answer.
-	transitionsLinger = 5 * time.Minute
+	// maxWaiting is how many departures of a bucket may wait for their grace. Over
+	// it, the oldest are final before their time.
+	maxWaiting = 10_000
+	// maxOutbox is how many transitions of a bucket wait for delivery. Over it, new
+	// ones are lost.
+	maxOutbox = 100_000
 )
 
 // Flags of update.lua.
 const (
-	flagReset = 1 << iota
+	flagWhole = 1 << iota
 	flagTell
 	flagWatched
 	flagLoad
 	flagBury
+	flagRecord
 )
 
-// Update implements [cluster.Driver]. If the answer is lost, what it would have
-// said of transitions is in the outcome of the next Update of the topic.
+// Update implements [cluster.Ledger].
 func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Share) (cluster.Outcome, error) {
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
@@ -39,46 +40,41 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 	if err != nil {
 		return cluster.Outcome{}, err
 	}
+	if err := d.away(s, t); err != nil {
+		return cluster.Outcome{}, err
+	}
 	tag := d.keys.tag(t)
 	if err := d.register(ctx, s, tag); err != nil {
 		return cluster.Outcome{}, d.failed(s, err)
 	}
 	flags := 0
-	for flag, on := range map[int]bool{flagReset: share.Reset, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load} {
+	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record} {
 		if on {
 			flags |= flag
 		}
 	}
-	number := d.numbers.Add(1)
-	d.mu.Lock()
-	unanswered := d.unanswered[t]
-	d.mu.Unlock()
 	deadline := lastMoment(ctx)
-	a, err := s.before(ctx, deadline, d.keys.clock(s, tag), d.update(s, s.node, t, share, flags, number, unanswered))
+	a, err := s.before(ctx, deadline, d.keys.clock(s, tag), d.update(s, s.node, t, share, flags))
 	if err != nil {
-		err = d.failed(s, err)
-		if unanswered == 0 {
-			d.mu.Lock()
-			d.unanswered[t] = number
-			d.mu.Unlock()
-		}
 		// It may be under way. When it cannot come any more, another may be sent.
 		_ = wait(ctx, time.Until(deadline))
-		return cluster.Outcome{}, err
+		o := cluster.Outcome{}
+		if share.Record {
+			o.Hint = &cluster.Hint{Bucket: d.keys.bucketOf(t)}
+		}
+		return o, d.unknown(s, err)
 	}
-	if a.status == "lost" {
-		return cluster.Outcome{}, d.failed(s, errLost)
+	switch a.status {
+	case "lost":
+		return cluster.Outcome{}, d.unregistered(s, tag)
+	case "forgotten":
+		return cluster.Outcome{}, cluster.ErrForgotten
 	}
-	u, err := decodeUpdate(a)
+	o, err := d.outcome(t, a, share.Load)
 	if err != nil {
-		return cluster.Outcome{}, d.failed(s, err)
+		return o, d.unknown(s, err)
 	}
-	if unanswered != 0 {
-		d.mu.Lock()
-		delete(d.unanswered, t)
-		d.mu.Unlock()
-	}
-	return u.outcome(), nil
+	return o, nil
 }
 
 // lastMoment is until when Redis may do what the context is for: a quarter of the
@@ -88,115 +84,154 @@ func lastMoment(ctx context.Context) time.Time {
 	return end.Add(-time.Until(end) / 4)
 }
 
-// update is the call of the script.
-func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.Share, flags int, number, unanswered uint64) call {
-	tag := d.keys.tag(t)
-	args := []string{"", node, t.Channel, s.publish, d.keys.name(t), d.keys.name(t.Watch()), itoa(share.Count), itoa(flags), itoa(share.MaxMembers),
-		itoa(int64(number)), itoa(int64(unanswered)), itoa(versionsLinger.Milliseconds()), itoa(transitionsLinger.Milliseconds()),
-		itoa(cluster.CountedAlways), itoa(cluster.CountInterval.Microseconds()),
-		itoa(share.Grace.Microseconds()), itoa(cluster.SettleWithin.Milliseconds()), itoa(len(share.Leave))}
+// update is the call of the script. Its deadline is not set yet.
+func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.Share, flags int) call {
+	tag, c := d.keys.tag(t), t.Channel
+	args := []string{"", node, c, s.publish, d.keys.name(t), d.keys.name(t.Watch()), itoa(share.Count), itoa(flags), itoa(share.MaxMembers),
+		itoa(share.Grace.Microseconds()), itoa(share.Before), share.Epoch, rand.Text(), itoa(share.Known), itoa(cluster.ToldAgain.Microseconds()),
+		itoa(maxWaiting), itoa(maxOutbox), itoa(len(share.Leave))}
 	args = append(args, share.Leave...)
 	for _, m := range share.Join {
 		args = append(args, m.UserID, string(m.UserInfo))
 	}
-	c := t.Channel
-	return call{updateScript, []string{tag + "counts", tag + "users", tag + "s:" + c, tag + "m:" + c, tag + "o:" + c, tag + "v:" + c, tag + "l:" + c, tag + "k:" + c,
-		tag + "t:" + c, tag + "n:" + node, tag + "d:" + node, tag + "u:" + node + ":" + c, tag + "a:" + node + ":" + c, tag + "g:" + c}, args}
+	return call{updateScript, []string{tag + "b", tag + "n:" + node, tag + "u:" + node + ":" + c, tag + "m:" + c, tag + "l:" + c, tag + "q", tag + "w"}, args}
 }
 
-// updated is what the script returned.
-type updated struct {
-	cluster.Outcome
-	happened []string   // in its order: o, v; and with a user id, + - =
-	missed   [][]string // likewise of updates whose answers were lost
-}
-
-func readUpdate(r rueidis.RedisResult) (updated, error) {
-	array, err := r.ToArray()
-	if err != nil {
-		return updated{}, err
-	}
-	if len(array) < 2 {
-		return updated{}, errAnswer
-	}
-	return decodeUpdate(answer{rest: array[2:]})
-}
-
-func decodeUpdate(a answer) (u updated, err error) {
-	if len(a.rest) < 5 {
-		return u, errAnswer
-	}
-	var counted int64
-	var missed []string
+// outcome reads what the script returned.
+func (d *Driver) outcome(t cluster.Topic, a answer, load bool) (o cluster.Outcome, err error) {
 	r := reader{rest: a.rest}
-	u.Count = int(r.int())
-	counted = r.int()
-	u.happened = r.strings()
-	missed = r.strings()
-	u.Version = uint64(r.int())
-	u.CountTold, u.CountLater = counted == 1, counted == 2
-	for _, text := range missed {
-		var list []string
-		if err := json.Unmarshal([]byte(text), &list); err != nil {
-			return u, errAnswer
+	o.Version.Epoch, o.Version.Number = r.string(), uint64(r.int())
+	o.Count, o.Full = int(r.int()), r.strings()
+	if in := r.int(); in >= 0 {
+		o.Hint = &cluster.Hint{Bucket: d.keys.bucketOf(t), In: time.Duration(in) * time.Microsecond}
+	}
+	if load {
+		members, err := parseMembers(r.strings())
+		if err != nil {
+			return o, err
 		}
-		u.missed = append(u.missed, list)
-	}
-	if len(r.rest) > 0 {
-		roster := r.strings()
-		for i := 0; i+1 < len(roster); i += 2 {
-			u.Roster = append(u.Roster, protocol.Member{UserID: roster[i], UserInfo: cluster.Info(roster[i+1])})
+		o.Snapshot = &cluster.Snapshot{Members: members}
+		now, err := strconv.ParseInt(a.clock, 10, 64)
+		if err != nil {
+			return o, errAnswer
 		}
-		u.Last = r.last()
+		o.Snapshot.Events = r.events(now / 1000)
 	}
-	if r.bad {
-		return u, errAnswer
-	}
-	return u, nil
+	return o, r.err()
 }
 
-// outcome adds what happened, and what did before unnoticed: what came and went
-// again meanwhile is left out.
-func (u updated) outcome() cluster.Outcome {
-	o := u.Outcome
-	for _, list := range append(u.missed, u.happened) {
-		for _, what := range list {
-			if what == "" {
-				continue
-			}
-			kind, user := what[0], what[1:]
-			switch kind {
-			case 'o':
-				o.Occupied, o.Vacated = !o.Vacated, false
-			case 'v':
-				o.Vacated, o.Occupied = !o.Occupied, false
-			case '+':
-				settle(&o.Added, &o.Removed, user)
-			case '-':
-				settle(&o.Removed, &o.Added, user)
-			}
-		}
+// parseMembers reads users and what is kept of them, in turns, and puts them into the
+// order they came.
+func parseMembers(flat []string) (members []protocol.Member, err error) {
+	type ordered struct {
+		protocol.Member
+		number, index uint64
 	}
-	for _, what := range u.happened {
-		if user, ok := cutFull(what); ok {
-			o.Full = append(o.Full, user)
+	list := make([]ordered, 0, len(flat)/2)
+	for i := 0; i+1 < len(flat); i += 2 {
+		parts := strings.SplitN(flat[i+1], " ", 4) // nodes, number, index, info
+		if len(parts) < 4 {
+			return nil, errAnswer
 		}
+		number, err1 := strconv.ParseUint(parts[1], 10, 64)
+		index, err2 := strconv.ParseUint(parts[2], 10, 64)
+		if err1 != nil || err2 != nil {
+			return nil, errAnswer
+		}
+		list = append(list, ordered{protocol.Member{UserID: flat[i], UserInfo: cluster.Info(parts[3])}, number, index})
 	}
-	return o
+	slices.SortFunc(list, func(a, b ordered) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.index, b.index)) })
+	for _, m := range list {
+		members = append(members, m.Member)
+	}
+	return members, nil
 }
 
-// settle adds a user to one list, or takes it from the opposite one.
-func settle(to, opposite *[]string, user string) {
-	if i := slices.Index(*opposite, user); i >= 0 {
-		*opposite = slices.Delete(*opposite, i, i+1)
-		return
+// events reads kept events, without those that are too old. now is the time there, in
+// ms.
+func (r *reader) events(now int64) (events []cluster.Event) {
+	for _, text := range r.strings() {
+		number, rest, ok1 := strings.Cut(text, " ")
+		expires, payload, ok2 := strings.Cut(rest, " ")
+		n, err1 := strconv.ParseUint(number, 10, 64)
+		at, err2 := strconv.ParseInt(expires, 10, 64)
+		if !ok1 || !ok2 || err1 != nil || err2 != nil {
+			r.bad = true
+			return nil
+		}
+		if ttl := at - now; ttl > 0 {
+			events = append(events, cluster.Event{Payload: []byte(payload), Number: n, TTL: time.Duration(ttl) * time.Millisecond})
+		}
 	}
-	*to = append(*to, user)
+	return events
 }
 
-func cutFull(what string) (user string, ok bool) {
-	if what == "" || what[0] != '=' {
-		return "", false
+// maxTaken is how many transitions are taken at a time.
+const maxTaken = 500
+
+// Take implements [cluster.Ledger].
+func (d *Driver) Take(ctx context.Context, b cluster.Bucket, receipt string) (taken cluster.Taken, err error) {
+	tag := d.keys.bucket(b.App, b.Number)
+	epoch, position, _ := strings.Cut(receipt, "/")
+	ctx, cancel := d.timeout(ctx)
+	defer cancel()
+	s, err := d.connected(ctx)
+	if err != nil {
+		return taken, err
 	}
-	return what[1:], true
+	if err := d.register(ctx, s, tag); err != nil { // so that whoever buries this node finds the bucket
+		return taken, d.failed(s, err)
+	}
+	result := s.run(ctx, call{takeScript, []string{tag + "b", tag + "q", tag + "w"}, []string{s.node, epoch, cmp.Or(position, "0"), itoa(maxTaken)}})[0]
+	array, err := result.ToArray()
+	if err != nil {
+		return taken, d.unknown(s, err)
+	}
+	r := reader{rest: array}
+	switch status := r.string(); status {
+	case "lost":
+		return taken, d.unregistered(s, tag)
+	case "held":
+		return cluster.Taken{Next: cluster.LentAgain}, nil
+	}
+	taken.Receipt = r.string() + "/" + r.string()
+	taken.Next = time.Duration(r.int()) * time.Microsecond
+	for _, text := range r.strings() {
+		if t, ok := parseTransition(text); ok {
+			taken.Transitions = append(taken.Transitions, t)
+		}
+	}
+	if err := r.err(); err != nil {
+		return cluster.Taken{}, d.unknown(s, err)
+	}
+	return taken, nil
+}
+
+// parseTransition reads what update.lua puts into an outbox.
+func parseTransition(text string) (t cluster.Transition, ok bool) {
+	if text == "" {
+		return t, false
+	}
+	t.Kind = cluster.TransitionKind(text[0])
+	var rest string
+	if t.Channel, rest, ok = cutSized(text[1:]); !ok {
+		return t, false
+	}
+	if t.Kind == cluster.Counted {
+		n, err := strconv.ParseUint(rest, 10, 31)
+		t.Count = int(n)
+		return t, err == nil
+	}
+	t.UserID = rest
+	return t, true
+}
+
+// cutSized reads a length in bytes, a space, and as many bytes.
+func cutSized(text string) (part, rest string, ok bool) {
+	length, text, ok := strings.Cut(text, " ")
+	n, err := strconv.ParseUint(length, 10, 31)
+	if !ok || err != nil || n > uint64(len(text)) {
+		return "", "", false
+	}
+	return text[:n], text[n:], true
 }

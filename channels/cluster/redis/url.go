@@ -72,6 +72,10 @@ func clientOption(o Options) (rueidis.ClientOption, error) {
 	c.AlwaysPipelining = true // else a context that is cancelled is not heeded
 	c.PipelineMultiplex = -1  // one connection: more goes into one write
 	c.Dialer.Timeout = o.Timeout
+	// The client's own pings would cut a connection whose messages wait for the
+	// receiver. Those of the kernel do not, and the loop sees whether servers answer.
+	c.Dialer.KeepAlive = -1
+	c.Dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: o.Renew, Interval: o.Renew}
 	c.Sentinel.Dialer = c.Dialer
 	c.ConnWriteTimeout = 2 * o.Timeout
 	c.ClusterOption.ShardsRefreshInterval = o.Renew

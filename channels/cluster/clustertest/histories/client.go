@@ -3,6 +3,7 @@ package histories
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -39,7 +40,7 @@ type seat struct {
 	s        *channels.Subscription
 
 	got     []receipt
-	warned  time.Time // when it was told last that it may have missed events: nothing tells that yet
+	warned  time.Time // when it was told last that it may have missed events
 	roster  map[string]bool
 	removed map[string]int // how often it was told that each has left
 	count   int            // the subscription count that it was told last
@@ -176,7 +177,7 @@ func (c *client) answer(s *seat, joined channels.Joined) {
 	s.count = joined.Count
 	if s.user != "" {
 		s.roster, s.removed = make(map[string]bool), make(map[string]int)
-		for _, id := range ids(protocol.PresenceSucceededFrame(s.channel, joined.Members)) {
+		for _, id := range ids(protocol.PresenceSucceededFrame(s.channel, joined.Members).JSON()) {
 			s.roster[id] = true
 		}
 		if !s.roster[s.user] {
@@ -278,7 +279,12 @@ func (s *seat) take(text []byte, replay bool) {
 		User  string `json:"user_id"`
 		Count int    `json:"subscription_count"`
 	}
-	if m.Event != eventName {
+	switch m.Event {
+	case eventName:
+	case protocol.EventSubscriptionSucceeded:
+		s.warn(text)
+		return
+	default:
 		if err := json.Unmarshal([]byte(m.Data), &about); err != nil {
 			w.fault("deliveries", "a subscriber of %s received %s", s.channel, text)
 		}
@@ -310,11 +316,25 @@ func (s *seat) take(text []byte, replay bool) {
 	}
 }
 
+// warn takes that the subscription has succeeded once more: messages may have been
+// lost. It tells of members just those that the seat knows. The world's lock is held.
+func (s *seat) warn(text []byte) {
+	s.warned = time.Now()
+	if s.user == "" {
+		return
+	}
+	told := ids(text)
+	slices.Sort(told)
+	if known := slices.Sorted(maps.Keys(s.roster)); !slices.Equal(told, known) {
+		s.client.world.fault("rosters", "%s is told once more that %v are on %s, of whom it knew %v", s.user, told, s.channel, known)
+	}
+}
+
 // ids are those of the members in an answer.
-func ids(f protocol.Frame) []string {
+func ids(text []byte) []string {
 	var m struct{ Data string }
 	var data struct{ Presence struct{ IDs []string } }
-	if json.Unmarshal(f.JSON(), &m) != nil || json.Unmarshal([]byte(m.Data), &data) != nil {
+	if json.Unmarshal(text, &m) != nil || json.Unmarshal([]byte(m.Data), &data) != nil {
 		return nil
 	}
 	return data.Presence.IDs

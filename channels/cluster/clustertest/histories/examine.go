@@ -160,6 +160,9 @@ func (w *world) examineHooks(there map[subject]int) (all []finding) {
 	for _, of := range slices.SortedFunc(maps.Keys(told), func(a, b subject) int {
 		return strings.Compare(a.channel+" "+a.user, b.channel+" "+b.user)
 	}) {
+		if count, told := w.counted[of.channel]; of.user == "" && !protocol.KindOf(of.channel).IsPresence() && told && count != there[of] {
+			all = append(all, found("webhooks", "%s: told a count of %d, true are %d", of.channel, count, there[of]))
+		}
 		if check, text := w.examineSubject(of, told[of], there[of] > 0); text != "" {
 			all = append(all, found(check, "%s: %s: %s", name(of), text, w.list(told[of])))
 		}

@@ -11,7 +11,7 @@ import (
 // play plays a history, and returns what was not as it should be.
 func play(h History, store Store, times Times, check checks) error {
 	w := &world{store: store, times: times, check: check, begun: time.Now(),
-		gone: make(map[subject][]time.Time), first: make(map[place]time.Time)}
+		gone: make(map[subject][]time.Time), counted: make(map[string]int), first: make(map[place]time.Time)}
 	w.mu.Lock()
 	for i := range w.nodes {
 		w.start(i)
@@ -159,7 +159,7 @@ func (w *world) kill(n *node) {
 	}
 	orphans := w.clientsOf(n)
 	w.busy.Go(func() {
-		n.hooks.close(true)
+		n.hooks.die()
 		n.calls.Wait()
 		w.idle(orphans)
 		n.broker.Close()
@@ -181,6 +181,9 @@ func (w *world) clientsOf(n *node) (all []*client) {
 // world's lock is held.
 func (w *world) stop(n *node, hurried bool) {
 	n.state = ending
+	if n.cut {
+		w.kills = append(w.kills, time.Now())
+	}
 	w.disconnect(n)
 	var leaving []*client
 	if !hurried {

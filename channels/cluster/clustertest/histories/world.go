@@ -31,8 +31,9 @@ type world struct {
 	events  []*event
 	hooks   []hook
 	gone    map[subject][]time.Time // when one may have left all channels, or the channel everybody
+	counted map[string]int          // by channel, the subscription count that was told last
 	lost    []time.Time             // when the store lost its data
-	kills   []time.Time
+	kills   []time.Time             // when a node ended that may have delivered webhooks that it could not acknowledge
 	first   map[place]time.Time // when a node delivered an event first
 	faults  []string
 }
@@ -151,7 +152,7 @@ func (w *world) fault(check string, format string, args ...any) {
 func (w *world) start(number int) {
 	way := w.store.Node()
 	n := &node{world: w, number: number, way: way, broker: broker(way.Driver()), closed: make(chan struct{})}
-	n.hooks = newBackend(n.broker, w.times.Grace, func(e protocol.WebhookEvent) { w.happened(n, e) })
+	n.hooks = newBackend(func(e protocol.WebhookEvent) { w.happened(n, e) })
 	n.app = n.broker.NewApp(app, n.limits(), observer{}, n.hooks)
 	w.nodes[number] = n
 	n.trouble()
@@ -168,11 +169,16 @@ func (observer) Delay(time.Duration) {}
 func (w *world) happened(n *node, e protocol.WebhookEvent) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if n.state == dead {
+		return
+	}
 	switch e.Name {
 	case protocol.WebhookChannelOccupied, protocol.WebhookMemberAdded:
 		w.hooks = append(w.hooks, hook{subject{e.Channel, e.UserID}, true, time.Now(), n.number})
 	case protocol.WebhookChannelVacated, protocol.WebhookMemberRemoved:
 		w.hooks = append(w.hooks, hook{subject{e.Channel, e.UserID}, false, time.Now(), n.number})
+	case protocol.WebhookSubscriptionCount:
+		w.counted[e.Channel] = e.Count
 	}
 }
 
@@ -221,6 +227,7 @@ func (n *node) known() bool { return !n.cut && !n.retold.After(time.Now()) }
 // its share away. The world's lock is held.
 func (w *world) bury(n *node) {
 	n.buried = true
+	w.kills = append(w.kills, time.Now())
 	for _, s := range w.seats {
 		if s.client.node == n && s.left.IsZero() {
 			w.departed(s)

@@ -1,211 +1,287 @@
--- Makes a share what a node has of a channel, tells the listeners what follows,
--- and returns what it came to.
+-- Makes a share what a node has of a channel, tells the listeners what follows, puts
+-- transitions into the outbox, and returns what it came to.
 --
--- KEYS of the bucket: counts, users; of the channel: shares, members, order,
--- version, last event, its version, told count; of the node: its channels, its
--- tombstone; of both: its users there, transitions; of the channel: departures.
--- ARGV: deadline, node, channel, command to publish with, topic, watch topic,
--- count, flags, most members, number of this update, number of the first one
--- whose answer is missing (0: none), life of versions and of transitions in ms,
--- how many subscriptions are always told, interval of telling in µs, how long a
--- departure may be taken back in µs, how much longer it may be settled in ms,
--- number of users that leave, these, users that join with their info.
-local counts, users, shares, members, order, version, last, lastversion, told, mine, tomb, present, transitions, departures = unpack(KEYS)
+-- KEYS: the bucket; the shares of the node; its users on the channel; the channel's
+-- members; its kept events; the outbox; what waits for it.
+-- ARGV: deadline; node; channel; command to publish with; topic; watch topic; count;
+-- flags; most members; grace in µs; count before; epoch of the share; an epoch to
+-- begin; how many of those that join are known; for how long an arrival waits after a
+-- loss in µs; most that waits; most in the outbox; number of users that leave; these;
+-- users that join with their info.
+local bucket, shares, present, members, kept, outbox, waiting = unpack(KEYS)
 local deadline, node, channel, publish, topic, watch = unpack(ARGV, 1, 6)
-local count, flags, most, number, unanswered = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
-local linger, remember, always, interval = ARGV[12], ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
-local grace, settle, leaving = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+local count, flags, most, grace, had = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local epoch, known, settle, leaving = ARGV[12], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[18])
+local maxwaiting, maxoutbox = tonumber(ARGV[16]), tonumber(ARGV[17])
+local call = redis.call
 
 local function flag(n) return flags % (2 * n) >= n end
-local reset, tell, watched, load, bury = flag(1), flag(2), flag(4), flag(8), flag(16)
+local whole, tell, watched, load, bury, record = flag(1), flag(2), flag(4), flag(8), flag(16), flag(32)
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local clock = string.format('%.0f', now)
+local function text(n) return string.format('%.0f', n) end
 if now > tonumber(deadline) then
-  return {'late', clock}
+  return {'late', text(now)}
 end
-if not bury and redis.call('EXISTS', tomb) == 1 then
-  return {'lost', clock}
+local state = call('HMGET', bucket, 'epoch', 'number', 'dead', 'c:' .. channel, 'r:' .. node)
+if not bury and (not state[5] or state[3] and string.find(state[3], node, 1, true)) then
+  return {'lost', text(now)}
 end
-
-local missed = {}
-if unanswered > 0 then
-  for _, entry in ipairs(redis.call('LRANGE', transitions, 0, -1)) do
-    local of, what = string.match(entry, '^(%d+) (.*)$')
-    if tonumber(of) >= unanswered then
-      missed[#missed + 1] = what
+local current, number = state[1] or ARGV[13], tonumber(state[2] or '0')
+local again = epoch ~= '' and epoch ~= current
+if again and not whole then
+  return {'forgotten', text(now)}
+end
+local total, users, version = 0, 0, number
+if state[4] then
+  local t, u, v = string.match(state[4], '^(%d+) (%d+) (%d+)$')
+  total, users, version = tonumber(t), tonumber(u), tonumber(v)
+end
+local confirmed = had -- in the epoch of the share
+if whole or bury then
+  local share = call('HGET', shares, channel)
+  had = 0
+  if share then
+    local c, f, g = string.match(share, '^(%d+) (%d+) (%d+)$')
+    had = tonumber(c)
+    if bury then
+      flags, grace = tonumber(f), tonumber(g)
+      tell, watched, record = flag(2), flag(4), flag(32)
     end
   end
 end
 
-local happened = {}
-local function happen(what) happened[#happened + 1] = what end
-local function send(to, message) redis.call(publish, to, message) end
+-- slice returns a part of a list, every step-th element. unpack has a limit.
+local function slice(list, from, to, step)
+  local part = {}
+  for i = from, to, step do part[#part + 1] = list[i] end
+  return part
+end
 
--- A departure, of a user or with '' of the channel, may be taken back.
-local function depart(what)
-  if grace > 0 then
-    redis.call('HSET', departures, what, string.format('%.0f', now + grace))
-    redis.call('PEXPIRE', departures, grace / 1000 + settle)
+-- chunks calls f with parts of a list, none longer than what a command takes.
+local function chunks(list, f)
+  for i = 1, #list, 500 do
+    f({unpack(list, i, math.min(i + 499, #list))})
   end
 end
-local function back(what)
-  local till = redis.call('HGET', departures, what)
-  if not till then return false end
-  redis.call('HDEL', departures, what)
-  return now < tonumber(till)
+
+-- The outbox. A transition is its kind, the length of the channel's name, a space, the
+-- name, and a user or a count.
+local hint = -1
+local function due(after) if hint < 0 or after < hint then hint = after end end
+local function transitions(kind, list)
+  local all = {}
+  for i, what in ipairs(list) do all[i] = kind .. #channel .. ' ' .. channel .. what end
+  return all
+end
+local function append(list)
+  chunks(list, function(part)
+    if call('RPUSH', outbox, unpack(part)) > maxoutbox then
+      call('LTRIM', outbox, 0, maxoutbox - 1)
+    end
+  end)
+  if #list > 0 then due(0) end
+end
+local function wait(list, after)
+  chunks(list, function(part)
+    local scored = {}
+    for i, what in ipairs(part) do
+      scored[2 * i - 1], scored[2 * i] = text(now + after), what
+    end
+    call('ZADD', waiting, unpack(scored))
+  end)
+  if #list == 0 then return end
+  due(after)
+  local over = call('ZCARD', waiting) - maxwaiting
+  if over > 0 then
+    local early, oldest = {}, call('ZPOPMIN', waiting, over)
+    for i = 1, #oldest, 2 do early[#early + 1] = oldest[i] end
+    append(early)
+  end
+end
+-- without takes those out of what waits that are there, and returns the others, which
+-- are of another kind.
+local function without(kind, list, other)
+  local rest = {}
+  chunks(list, function(part)
+    local found, names = {}, transitions(kind, part)
+    for i, score in ipairs(call('ZMSCORE', waiting, unpack(names))) do
+      if score then found[#found + 1] = names[i] else rest[#rest + 1] = part[i] end
+    end
+    if #found > 0 then call('ZREM', waiting, unpack(found)) end
+  end)
+  return transitions(other, rest)
+end
+local function arrive(list, arrival, departure)
+  if not record or #list == 0 then return end
+  local new = without(departure, list, arrival)
+  if again then
+    wait(new, arrival == 'o' and settle or settle + 1) -- the channel first
+  else
+    append(new)
+  end
+end
+-- stay is arrive for those who were there before the data was lost.
+local function stay(list, arrival, departure)
+  if not record then return end
+  without(departure, list, arrival)
+  without(arrival, list, departure)
+end
+local function depart(list, arrival, departure)
+  if not record or #list == 0 then return end
+  local gone = without(arrival, list, departure)
+  if grace > 0 then wait(gone, grace) else append(gone) end
+end
+if record then
+  local ripe = call('ZRANGEBYSCORE', waiting, '-inf', text(now))
+  append(ripe)
+  chunks(ripe, function(part) call('ZREM', waiting, unpack(part)) end)
 end
 
 -- The count.
-local before = tonumber(redis.call('HGET', counts, channel) or '0')
-local had = redis.call('HGET', shares, node)
-local mycount = 0
-if had then
-  local c, f, g = string.match(had, '^(%d+) (%d+) (%d+)$')
-  mycount = tonumber(c)
-  if bury then
-    flags, grace = tonumber(f), tonumber(g)
-    tell, watched = flag(2), flag(4)
-  end
+local before = total
+total = before - had + count
+local stays = again and confirmed > 0
+if total > 0 and stays then
+  stay({''}, 'o', 'v')
+elseif total > 0 and before == 0 then
+  arrive({''}, 'o', 'v')
 end
-local total = before - mycount + count
-if count > 0 then
-  local share = count .. ' ' .. flags .. ' ' .. ARGV[16]
-  if share ~= had then
-    redis.call('HSET', shares, node, share)
-  end
-  if not had then
-    redis.call('SADD', mine, channel)
-  end
-elseif had or bury then
-  redis.call('HDEL', shares, node)
-  redis.call('SREM', mine, channel)
-end
-if total == 0 then
-  redis.call('HDEL', counts, channel)
-elseif total ~= before then
-  redis.call('HSET', counts, channel, total)
-end
-if before == 0 and total > 0 then
-  if not back('') then happen('o') end
-  if watched then send(watch, 'o1') end
-elseif before > 0 and total == 0 then
-  happen('v')
-  depart('')
-  if watched then send(watch, 'o0') end
+if watched and (before == 0) ~= (total == 0) then
+  call(publish, watch, total > 0 and 'o1' or 'o0')
 end
 
--- The members. Each is kept as the number of nodes it is on, and its info.
-local changed = false
-local function leave(user)
-  if redis.call('SREM', present, user) == 0 then return end
-  local nodes, info = string.match(redis.call('HGET', members, user) or '1:', '^(%d+):(.*)$')
-  nodes = tonumber(nodes) - 1
-  if nodes > 0 then
-    redis.call('HSET', members, user, nodes .. ':' .. info)
-    return
-  end
-  redis.call('HDEL', members, user)
-  redis.call('ZREM', order, user)
-  changed = true
-  send(topic, 'r' .. redis.call('INCR', version) .. ' ' .. user)
-  happen('-' .. user)
-  depart(user)
-end
-
-local function join(user, info)
-  if redis.call('SISMEMBER', present, user) == 1 then return end
-  local member = redis.call('HGET', members, user)
-  if member then
-    local nodes, first = string.match(member, '^(%d+):(.*)$')
-    redis.call('HSET', members, user, (nodes + 1) .. ':' .. first)
-    redis.call('SADD', present, user)
-    return
-  end
-  if most > 0 and redis.call('HLEN', members) >= most then
-    happen('=' .. user)
-    return
-  end
-  redis.call('HSET', members, user, '1:' .. info)
-  local newest = redis.call('ZRANGE', order, -1, -1, 'WITHSCORES')[2] or '0'
-  redis.call('ZADD', order, newest + 1, user)
-  redis.call('SADD', present, user)
-  changed = true
-  send(topic, 'a' .. redis.call('INCR', version) .. ' ' .. #user .. ' ' .. user .. info)
-  if not back(user) then happen('+' .. user) end
-end
-
-if reset or count == 0 then
-  local stay = {}
+-- The members. Each is kept as the number of nodes it is on, two numbers by which they
+-- are ordered, and its info.
+local first = 19 + leaving -- of those that join
+local gone, left, joined, infos, full = {}, {}, {}, {}, {}
+if whole or count == 0 then
+  local here = {}
   if count > 0 then
-    for i = 19 + leaving, #ARGV, 2 do stay[ARGV[i]] = true end
+    for i = first, #ARGV, 2 do here[ARGV[i]] = true end
   end
-  for _, user in ipairs(redis.call('SMEMBERS', present)) do
-    if not stay[user] then leave(user) end
-  end
-else
-  for i = 19, 18 + leaving do leave(ARGV[i]) end
-end
-if count > 0 then
-  for i = 19 + leaving, #ARGV, 2 do join(ARGV[i], ARGV[i + 1]) end
-end
-if changed then
-  local size = redis.call('HLEN', members)
-  if size == 0 then
-    redis.call('HDEL', users, channel)
-  else
-    redis.call('HSET', users, channel, size)
-  end
-  redis.call('PERSIST', version)
-end
-if total == 0 then
-  redis.call('PEXPIRE', version, linger)
-end
-
--- Telling the count.
-local counted = '0' -- 1: told, 2: to be told later
-if tell then
-  local known, at = before, nil
-  local record = redis.call('GET', told)
-  if record then
-    local c, t = string.match(record, '^(%d+) (%d+)$')
-    known, at = tonumber(c), tonumber(t)
-  end
-  if total ~= known then
-    if at and total > always and now - at < interval then
-      counted = '2'
-    else
-      counted = '1'
-      redis.call('SET', told, total .. ' ' .. clock)
-      send(topic, 'c' .. total)
+  if users > 0 then
+    for _, user in ipairs(call('SMEMBERS', present)) do
+      if not here[user] then gone[#gone + 1] = user end
     end
   end
+else
+  chunks(slice(ARGV, 19, 18 + leaving, 1), function(part)
+    for i, yes in ipairs(call('SMISMEMBER', present, unpack(part))) do
+      if yes == 1 then gone[#gone + 1] = part[i] end
+    end
+  end)
 end
-if total == 0 then
-  redis.call('DEL', told)
-end
-
--- What happened is kept for a while, in case the answer gets lost.
-if unanswered == 0 then
-  redis.call('DEL', transitions)
-end
-if #happened > 0 and not bury then
-  redis.call('RPUSH', transitions, number .. ' ' .. cjson.encode(happened))
-  redis.call('PEXPIRE', transitions, remember)
-end
-
-local answer = {'done', clock, total, counted, happened, missed, redis.call('GET', version) or '0'}
-if load then
-  local roster = redis.call('ZRANGE', order, 0, -1)
-  local list = {}
-  for i, user in ipairs(roster) do
-    list[2 * i - 1] = user
-    list[2 * i] = string.match(redis.call('HGET', members, user) or '1:', '^%d+:(.*)$')
+chunks(gone, function(part)
+  call('SREM', present, unpack(part))
+  local fewer, removed = {}, {}
+  for i, member in ipairs(call('HMGET', members, unpack(part))) do
+    local nodes, rest = string.match(member or '1 ', '^(%d+)( .*)$')
+    if tonumber(nodes) > 1 then
+      fewer[#fewer + 1], fewer[#fewer + 2] = part[i], (tonumber(nodes) - 1) .. rest
+    else
+      removed[#removed + 1], left[#left + 1] = part[i], part[i]
+    end
   end
-  answer[8] = list
-  answer[9] = redis.call('GET', last)
-  answer[10] = redis.call('PTTL', last)
-  answer[11] = redis.call('GET', lastversion) or '0'
+  if #fewer > 0 then call('HSET', members, unpack(fewer)) end
+  if #removed > 0 then call('HDEL', members, unpack(removed)) end
+end)
+users = users - #left
+if again then -- who has left since the loss may be unknown here
+  chunks(slice(ARGV, 19, 18 + leaving, 1), function(part)
+    local missing = {}
+    for i, member in ipairs(call('HMGET', members, unpack(part))) do
+      if not member then missing[#missing + 1] = part[i] end
+    end
+    depart(missing, '+', '-')
+  end)
+else
+  depart(left, '+', '-')
+end
+if count > 0 then
+  local all = slice(ARGV, first, #ARGV, 2)
+  if again then
+    stay(slice(all, 1, known, 1), '+', '-')
+  end
+  local new, index = {}, 0
+  chunks(all, function(part)
+    local here, member = call('SMISMEMBER', present, unpack(part)), call('HMGET', members, unpack(part))
+    local added, set = {}, {}
+    for i, user in ipairs(part) do
+      index = index + 1
+      if here[i] == 0 then
+        local info = ARGV[first + 2 * index - 1]
+        if member[i] then
+          local nodes, rest = string.match(member[i], '^(%d+)( .*)$')
+          set[#set + 1], set[#set + 2] = user, (tonumber(nodes) + 1) .. rest
+          added[#added + 1] = user
+        elseif most > 0 and users >= most and index > known then
+          full[#full + 1] = user
+        else
+          users = users + 1
+          set[#set + 1], set[#set + 2] = user, '1 ' .. text(number + 1) .. ' ' .. index .. ' ' .. info
+          added[#added + 1], joined[#joined + 1], infos[#infos + 1] = user, user, info
+          if not (again and index <= known) then new[#new + 1] = user end
+        end
+      end
+    end
+    if #added > 0 then
+      call('HSET', members, unpack(set))
+      call('SADD', present, unpack(added))
+    end
+  end)
+  arrive(new, '+', '-')
+end
+if total == 0 and (before > 0 or stays) then
+  depart({''}, 'o', 'v')
+end
+
+-- The messages about members: 500 of them at most in each.
+local pieces = {}
+local function send()
+  if #pieces == 0 then return end
+  local after = version
+  number = number + 1
+  version = number
+  call(publish, topic, 'm' .. text(number) .. ' ' .. text(after) .. ' ' .. current .. ' ' .. table.concat(pieces))
+  pieces = {}
+end
+local function piece(what)
+  pieces[#pieces + 1] = what
+  if #pieces == 500 then send() end
+end
+for _, user in ipairs(left) do piece('-' .. #user .. ' ' .. user) end
+for i, user in ipairs(joined) do piece('+' .. #user .. ' ' .. user .. #infos[i] .. ' ' .. infos[i]) end
+send()
+
+if tell and total ~= before then
+  call(publish, topic, 'c' .. text(total))
+  if record then append(transitions('c', {text(total)})) end
+end
+
+-- What has changed.
+local set = {}
+if not state[1] then set[1], set[2] = 'epoch', current end
+if number ~= tonumber(state[2] or '0') then
+  set[#set + 1], set[#set + 2] = 'number', text(number)
+end
+local is = total > 0 and text(total) .. ' ' .. text(users) .. ' ' .. text(version)
+if is and is ~= state[4] then
+  set[#set + 1], set[#set + 2] = 'c:' .. channel, is
+elseif not is and state[4] then
+  call('HDEL', bucket, 'c:' .. channel)
+end
+if #set > 0 then call('HSET', bucket, unpack(set)) end
+if count > 0 then
+  call('HSET', shares, channel, count .. ' ' .. flags .. ' ' .. text(grace))
+elseif had > 0 or whole or bury then
+  call('HDEL', shares, channel)
+end
+
+local answer = {'done', text(now), current, text(version), text(total), full, text(hint)}
+if load then
+  answer[8] = call('HGETALL', members)
+  answer[9] = call('LRANGE', kept, 0, -1)
 end
 return answer

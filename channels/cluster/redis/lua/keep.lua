@@ -1,0 +1,22 @@
+-- Publishes a message, and keeps it as one of the channel's last events.
+--
+-- KEYS: the bucket; the channel's kept events. ARGV: command to publish with; topic;
+-- channel; payload; how long it is kept in ms; how many are kept; an epoch to begin.
+local bucket, kept = unpack(KEYS)
+local publish, topic, channel, payload, life = unpack(ARGV, 1, 5)
+local time = redis.call('TIME')
+local expires = time[1] * 1000 + math.floor(time[2] / 1000) + life
+local state = redis.call('HMGET', bucket, 'epoch', 'number', 'c:' .. channel)
+local epoch, number, after = state[1] or ARGV[7], string.format('%.0f', tonumber(state[2] or '0') + 1), '0'
+local set = {'epoch', epoch, 'number', number}
+if state[3] then
+  local counts, version = string.match(state[3], '^(%d+ %d+ )(%d+)$')
+  after = version
+  set[5], set[6] = 'c:' .. channel, counts .. number
+end
+redis.call('HSET', bucket, unpack(set))
+redis.call('RPUSH', kept, number .. ' ' .. string.format('%.0f', expires) .. ' ' .. payload)
+redis.call('LTRIM', kept, -ARGV[6], -1)
+redis.call('PEXPIRE', kept, life)
+redis.call(publish, topic, 'k' .. number .. ' ' .. after .. ' ' .. epoch .. ' ' .. payload)
+return 1

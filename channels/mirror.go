@@ -1,0 +1,205 @@
+package channels
+
+import (
+	"time"
+
+	"belfry/channels/cluster"
+	"belfry/protocol"
+)
+
+// mirror is what a channel of a node knows of what the cluster has: with the
+// channel's members and last event, a copy of the ledger's at one version. The
+// channel's lock guards it.
+type mirror struct {
+	loaded  bool            // the copy is one of the ledger's; else it has to be loaded
+	version cluster.Version // of the copy; zero if nothing was ever loaded
+	total   int             // the subscription count that was heard last
+	lost    bool            // messages were lost since the last load
+
+	early []cluster.Message // those that came before the load
+
+	// missing are members of the copy whom a new epoch does not have: their nodes
+	// may not have told it yet. Who is missing at missingUntil has gone.
+	missing      map[string]struct{}
+	missingUntil time.Time
+}
+
+// maxEarly is how many messages are kept for a load. If more come, those are lost.
+const maxEarly = 1000
+
+// mirrored reports whether the node keeps a copy of what the ledger has of the
+// channel.
+func (c *channel) mirrored() bool { return c.kind.IsPresence() || c.kind.IsCache() }
+
+// needsLoad reports that the node has no copy, but should. mu is held.
+func (c *channel) needsLoad() bool { return !c.remote.loaded && c.mirrored() }
+
+// unload forgets what was heard, as nothing more will be. mu is held.
+func (c *channel) unload() {
+	c.remote.mirror = mirror{}
+	c.last = nil
+	if c.kind.IsPresence() {
+		c.members = new(roster)
+	}
+}
+
+// apply takes the next change of what the cluster has. mu is held.
+func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
+	r := c.remote
+	switch {
+	case !r.loaded:
+		if len(r.early) == maxEarly {
+			r.early, r.lost = nil, true
+		}
+		r.early = append(r.early, m)
+		return nil
+	case m.Version.Epoch == r.version.Epoch && m.Version.Number <= r.version.Number:
+		return nil // the copy has it
+	case m.Version.Epoch != r.version.Epoch || m.After > r.version.Number:
+		r.loaded, r.early = false, []cluster.Message{m} // some were missed
+		return nil
+	}
+	r.version = m.Version
+	if m.Kind == cluster.Published {
+		return c.keep(cluster.Event{Payload: m.Payload, TTL: c.app.limits.Load().CacheTTL}, true, now)
+	}
+	for _, id := range m.Left {
+		idle = append(idle, c.removeMember(id, now)...)
+	}
+	for _, one := range m.Joined {
+		idle = append(idle, c.addMember(one, now)...)
+	}
+	r.notify()
+	return idle
+}
+
+// load makes a snapshot the copy. Subscribers who knew another one are told the
+// differences. members has those of the snapshot. mu is held.
+func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, now time.Time) (idle []*shard) {
+	r := c.remote
+	before := r.version
+	r.loaded, r.version = true, v
+	c.last = nil
+	for _, e := range s.Events {
+		news := before.Epoch != "" && (before.Epoch != v.Epoch || e.Number > before.Number)
+		idle = append(idle, c.keep(e, news, now)...)
+	}
+	switch {
+	case !c.kind.IsPresence():
+	case c.count == 0 && len(r.missing) == 0:
+		c.members = members // nobody has to be told
+	default:
+		for _, id := range c.members.ids() {
+			if _, missing := r.missing[id]; members.byID[id] == nil && !missing {
+				if before.Epoch == v.Epoch {
+					idle = append(idle, c.removeMember(id, now)...)
+				} else {
+					c.miss(id, now)
+				}
+			}
+		}
+		for _, m := range s.Members {
+			idle = append(idle, c.addMember(m, now)...)
+		}
+	}
+	if r.lost {
+		r.lost = false
+		idle = append(idle, c.tellLoss(now)...)
+	}
+	early := r.early
+	r.early = nil
+	for _, m := range early {
+		idle = append(idle, c.apply(m, now)...)
+	}
+	return idle
+}
+
+// keep makes an event the channel's last, and delivers it if it is news to the
+// subscribers. mu is held.
+func (c *channel) keep(e cluster.Event, news bool, now time.Time) (idle []*shard) {
+	parsed, err := parseEvent(e.Payload)
+	if err != nil {
+		return nil
+	}
+	p := pending{frame: protocol.TextFrame(parsed.json), except: parsed.except, at: now}
+	if c.kind.IsCache() {
+		c.last = &lastEvent{frame: p.frame, expires: now.Add(e.TTL)}
+	}
+	if news {
+		return c.append(p)
+	}
+	return nil
+}
+
+// addMember and removeMember tell the subscribers, unless it is no news. mu is held.
+func (c *channel) addMember(m protocol.Member, now time.Time) (idle []*shard) {
+	delete(c.remote.missing, m.UserID)
+	if c.members.byID[m.UserID] != nil {
+		return nil
+	}
+	c.members.add(m)
+	return c.append(pending{frame: protocol.MemberAddedFrame(c.name, m), at: now})
+}
+
+func (c *channel) removeMember(userID string, now time.Time) (idle []*shard) {
+	if c.members.byID[userID] == nil {
+		return nil
+	}
+	c.members.remove(userID)
+	return c.append(pending{frame: protocol.MemberRemovedFrame(c.name, userID), at: now})
+}
+
+// miss has a member whom a new epoch does not have stay until all nodes have told
+// it what they have. mu is held.
+func (c *channel) miss(userID string, now time.Time) {
+	r := c.remote
+	if len(r.missing) == 0 {
+		r.missing = make(map[string]struct{})
+		r.missingUntil = now.Add(cluster.ToldAgain)
+		c.app.broker.timers.after(cluster.ToldAgain, c.endMissing)
+	}
+	r.missing[userID] = struct{}{}
+}
+
+// endMissing lets those go who are still missing.
+func (c *channel) endMissing() {
+	c.mu.Lock()
+	r, now := c.remote, time.Now()
+	var idle []*shard
+	if !now.Before(r.missingUntil) {
+		for id := range r.missing {
+			idle = append(idle, c.removeMember(id, now)...)
+		}
+		r.missing = nil
+	}
+	c.unlock(idle)
+}
+
+// tellLoss has pages fetch anew what they may have missed: it tells all subscribers
+// once more that their subscription has succeeded, by which pusher-js calls the
+// same handlers as when it has connected again. mu is held.
+func (c *channel) tellLoss(now time.Time) (idle []*shard) {
+	switch {
+	case c.kind == protocol.User: // whose clients know no such event
+		return nil
+	case c.kind.IsPresence():
+		return c.append(pending{frame: protocol.PresenceSucceededFrame(c.name, c.members.snapshot()), at: now})
+	}
+	return c.append(pending{frame: protocol.SubscriptionSucceededFrame(c.name), at: now})
+}
+
+// restored notes that messages were lost, and that what the cluster was told may be.
+// mu is held.
+func (c *channel) restored(now time.Time) (idle []*shard) {
+	r := c.remote
+	if c.bare {
+		return nil // of which the cluster is told nothing
+	}
+	r.doubt()
+	r.held = false
+	r.loaded = false
+	if r.lost = c.needsLoad(); r.lost {
+		return nil // the load will tell
+	}
+	return c.tellLoss(now)
+}

@@ -1,0 +1,163 @@
+package channels
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/channels/cluster"
+	"belfry/protocol"
+)
+
+// outboxes are the buckets of the cluster from which this node may have to deliver
+// transitions.
+type outboxes struct {
+	broker *Broker
+
+	mu       sync.Mutex // guards the following, and the fields of each outbox
+	byBucket map[cluster.Bucket]*outbox
+}
+
+// outbox is a bucket's, from a hint until there is nothing to take.
+type outbox struct {
+	of     *outboxes
+	bucket cluster.Bucket
+
+	due        time.Time // when to take; zero: not by itself
+	queued     bool      // in the run queue, or being worked on
+	delivering bool      // the listener has what was taken
+	receipt    string    // of what it is done with
+}
+
+// hint notes that a bucket has something to take.
+func (s *outboxes) hint(h cluster.Hint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.byBucket[h.Bucket]
+	if o == nil {
+		if s.byBucket == nil {
+			s.byBucket = make(map[cluster.Bucket]*outbox)
+		}
+		o = &outbox{of: s, bucket: h.Bucket}
+		s.byBucket[h.Bucket] = o
+	}
+	o.schedule(h.In)
+}
+
+// waiting reports whether anything waits to be taken.
+func (s *outboxes) waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.byBucket {
+		if !o.delivering {
+			return true
+		}
+	}
+	return false
+}
+
+// schedule has the outbox taken from in a while. The lock is held.
+func (o *outbox) schedule(in time.Duration) {
+	if at := time.Now().Add(in); o.due.IsZero() || at.Before(o.due) {
+		o.due = at
+		if !o.push() {
+			o.of.broker.timers.after(in, o.look)
+		}
+	}
+}
+
+// push queues the outbox if it is due, and reports whether no timer is needed. The
+// lock is held.
+func (o *outbox) push() bool {
+	if o.queued || o.delivering {
+		return true // what comes then looks again
+	}
+	if o.due.IsZero() || time.Until(o.due) > 0 {
+		return o.due.IsZero()
+	}
+	o.due, o.queued = time.Time{}, true
+	o.of.broker.node.push(o)
+	return true
+}
+
+func (o *outbox) look() {
+	o.of.mu.Lock()
+	defer o.of.mu.Unlock()
+	o.push()
+}
+
+// work takes transitions, and acknowledges those before. Those of an application that
+// is not served here any more are dropped.
+func (o *outbox) work() {
+	b := o.of.broker
+	ctx, cancel := b.within(queryTimeout)
+	defer cancel()
+	o.of.mu.Lock()
+	receipt := o.receipt
+	o.of.mu.Unlock()
+	a := b.app(o.bucket.App)
+	served := a != nil && a.listener != nil
+	taken, err := cluster.Taken{Next: -1}, error(nil)
+	if served || receipt != "" {
+		taken, err = b.driver.Take(ctx, o.bucket, receipt)
+	}
+	some := err == nil && len(taken.Transitions) > 0
+	o.of.mu.Lock()
+	o.queued, o.delivering = false, some && served
+	switch {
+	case err != nil:
+		o.again(retryInterval)
+	case some && !served:
+		o.receipt = taken.Receipt
+		o.again(0)
+	case !some:
+		o.receipt = ""
+		if taken.Next >= 0 {
+			o.again(taken.Next)
+		} else if o.due.IsZero() {
+			delete(o.of.byBucket, o.bucket)
+		} else {
+			o.again(time.Until(o.due))
+		}
+	}
+	o.of.mu.Unlock()
+	if some && served {
+		o.deliver(a.listener, taken)
+	}
+}
+
+// again is schedule for an outbox without a timer. The lock is held.
+func (o *outbox) again(in time.Duration) {
+	if !o.due.IsZero() {
+		in = min(in, time.Until(o.due))
+	}
+	o.due = time.Time{}
+	o.schedule(max(in, 0))
+}
+
+var transitionNames = map[cluster.TransitionKind]string{
+	cluster.Occupied: protocol.WebhookChannelOccupied,
+	cluster.Vacated:  protocol.WebhookChannelVacated,
+	cluster.Added:    protocol.WebhookMemberAdded,
+	cluster.Removed:  protocol.WebhookMemberRemoved,
+	cluster.Counted:  protocol.WebhookSubscriptionCount,
+}
+
+// deliver tells the listener, and goes on once that is done with all.
+func (o *outbox) deliver(listener Listener, taken cluster.Taken) {
+	var left atomic.Int64
+	left.Store(int64(len(taken.Transitions)))
+	done := func() {
+		if left.Add(-1) > 0 {
+			return
+		}
+		o.of.mu.Lock()
+		defer o.of.mu.Unlock()
+		o.delivering, o.receipt = false, taken.Receipt
+		o.due = time.Now()
+		o.push()
+	}
+	for _, t := range taken.Transitions {
+		listener.Happened(protocol.WebhookEvent{Name: transitionNames[t.Kind], Channel: t.Channel, UserID: t.UserID, Count: t.Count}, done)
+	}
+}
