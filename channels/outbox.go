@@ -26,8 +26,12 @@ type outbox struct {
 	due        time.Time // when to take; zero: not by itself
 	queued     bool      // in the run queue, or being worked on
 	delivering bool      // the listener has what was taken
+	lent       bool      // another node had it when this one looked
 	receipt    string    // of what it is done with
 }
+
+// lentInterval is how often it is looked whether a bucket is still lent to another node.
+const lentInterval = 5 * time.Second
 
 // hint notes that a bucket has something to take.
 func (s *outboxes) hint(h cluster.Hint) {
@@ -49,7 +53,7 @@ func (s *outboxes) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.byBucket {
-		if !o.delivering {
+		if !o.delivering && !o.lent {
 			return true
 		}
 	}
@@ -103,7 +107,7 @@ func (o *outbox) work() {
 	}
 	some := err == nil && len(taken.Transitions) > 0
 	o.of.mu.Lock()
-	o.queued, o.delivering = false, some && served
+	o.queued, o.delivering, o.lent = false, some && served, taken.Lent
 	switch {
 	case err != nil:
 		o.again(retryInterval)
@@ -112,6 +116,9 @@ func (o *outbox) work() {
 		o.again(0)
 	case !some:
 		o.receipt = ""
+		if taken.Lent {
+			taken.Next = lentInterval // as the other node may forget it
+		}
 		if taken.Next >= 0 {
 			o.again(taken.Next)
 		} else if o.due.IsZero() {

@@ -60,8 +60,6 @@ const (
 	// ToldAgain is how long after a loss of the ledger's data the nodes have told
 	// their shares once more.
 	ToldAgain = 5 * time.Second
-	// LentAgain is how often to see whether a bucket is still lent to another node.
-	LentAgain = 5 * time.Second
 )
 
 var (
@@ -234,12 +232,13 @@ type Hint struct {
 
 // Taken is what an outbox has.
 type Taken struct {
-	// Transitions are the oldest: those of one channel in their order. There are
-	// none while the bucket is lent to another node.
+	// Transitions are the oldest: those of one channel in their order.
 	Transitions []Transition
 	Receipt     string
-	// Next is when to take again if there are none, negative for not at all: when
-	// the next one is final, or to see whether the bucket is lent to nobody.
+	// Lent says that there are none because another node has been lent the bucket.
+	Lent bool
+	// Next is in which time the next one is final, if there are none; negative if
+	// nothing is known of any.
 	Next time.Duration
 }
 

@@ -87,7 +87,7 @@ func testLending(s *suite) {
 	if again := take(a, ""); !slices.Equal(again.Transitions, first.Transitions) || len(first.Transitions) != 1 {
 		s.Errorf("took %+v, and again %+v", first, again)
 	}
-	if other := take(b, ""); len(other.Transitions) > 0 || other.Next <= 0 {
+	if other := take(b, ""); len(other.Transitions) > 0 || !other.Lent {
 		s.Errorf("another node took %+v", other)
 	}
 	a.update(t, cluster.Share{Before: 1, Record: true})

@@ -154,7 +154,7 @@ func (n *node) Take(ctx context.Context, b cluster.Bucket, receipt string) (take
 	err = n.do(ctx, "@outbox", func(h *Hub) {
 		o, now := h.outbox(b.App), time.Now()
 		if o.owner != nil && o.owner != n {
-			taken.Next = cluster.LentAgain
+			taken.Lent, taken.Next = true, -1
 			return
 		}
 		o.owner = n

@@ -136,6 +136,49 @@ func TestListenWhileBehind(t *testing.T) {
 	}
 }
 
+// TestListenAgain: what was received before a topic was ignored is not for whoever listens
+// to it afterwards.
+func TestListenAgain(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	n := startNode(t, Options{URL: "redis://" + server.Addr, Prefix: prefix()})
+	other := cluster.Topic{App: "1", Channel: "other"}
+	for _, topic := range []cluster.Topic{presence, other} {
+		n.must(n.Listen(context.Background(), topic))
+	}
+	n.mu.Lock() // Receive waits for it
+	n.must(n.Publish(context.Background(), cluster.Publication{Topic: other, Payload: []byte("first")}))
+	n.must(n.say("before"))
+	until(t, "the message in the queue", func() bool { return len(n.queue) > 0 })
+	n.Ignore(presence)
+	n.must(n.Listen(context.Background(), presence))
+	n.mu.Unlock()
+	n.must(n.say("after"))
+	until(t, "the last message", func() bool { return slices.Contains(n.heard(), "after") })
+	if got := n.heard(); !slices.Equal(got, []string{"first", "after"}) {
+		t.Errorf("received %q", got)
+	}
+}
+
+// TestCloseWhileConnecting: a node that is closed early leaves no lease.
+func TestCloseWhileConnecting(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	name := prefix()
+	for i := range 40 {
+		d, err := New(Options{URL: "redis://" + server.Addr, Prefix: name, Timeout: testTimeout, Lease: testLease, Renew: testRenew})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Start(nobody{})
+		<-time.After(time.Duration(i) * 50 * time.Microsecond)
+		d.Close()
+	}
+	if keys := server.CLI("keys", "*"); keys != "" {
+		t.Errorf("40 closed nodes leave %s", keys)
+	}
+}
+
 // TestStall: Redis stands still for longer than a lease. An update that waited in it
 // has no effect, a publication may have, and nobody is taken for dead.
 func TestStall(t *testing.T) {

@@ -25,6 +25,7 @@ type topic struct {
 	name    string
 	held    bool          // Listen has succeeded, and Ignore was not called
 	waiting int           // calls of Listen
+	ignored int           // calls of Ignore: what was received before is for nobody
 	on      *subscriber   // where Redis has confirmed it; nil: nowhere
 	was     *subscriber   // where it was before Ignore, and may still be
 	live    *subscriber   // whose messages count: from the confirmation on
@@ -100,6 +101,7 @@ func (d *Driver) Ignore(t cluster.Topic) {
 	defer l.mu.Unlock()
 	if e := l.byName[d.keys.name(t)]; e != nil {
 		e.held = false
+		e.ignored++
 		if e.on != nil {
 			e.was, e.on, e.live = e.on, nil, nil
 		}
@@ -108,21 +110,21 @@ func (d *Driver) Ignore(t cluster.Topic) {
 	}
 }
 
-// wants says whether messages of a topic are for the receiver.
-func (l *topics) wants(e *topic) bool {
+// wants says whether a message that was received is for the receiver.
+func (l *topics) wants(i item) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return e.wanted()
+	return i.from.wanted() && i.from.ignored == i.ignored
 }
 
 // find returns who listens by a Pub/Sub channel on a connection, nil for nobody.
-func (l *topics) find(name string, c *subscriber) *topic {
+func (l *topics) find(name string, c *subscriber) (t *topic, ignored int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.byName[name]; e != nil && e.live == c {
-		return e
+		return e, e.ignored
 	}
-	return nil
+	return nil, 0
 }
 
 // confirmed notes that the messages which follow on a connection are for who

@@ -225,6 +225,7 @@ type item struct {
 	kind    itemKind
 	message cluster.Message
 	from    *topic // of the message
+	ignored int    // of the topic, when it came
 	hint    cluster.Hint
 	lost    map[cluster.Topic]struct{} // nil: all topics
 }
@@ -246,7 +247,7 @@ func (d *Driver) deliver(r cluster.Receiver) {
 		case i := <-d.queue:
 			switch i.kind {
 			case received:
-				if d.listening.wants(i.from) {
+				if d.listening.wants(i) {
 					r.Receive(i.message)
 				}
 			case restored:

@@ -187,6 +187,9 @@ func (d *Driver) connect() (*session, error) {
 		err = d.loadSlots(s)
 	}
 	if err != nil {
+		if d.ctx.Err() != nil {
+			d.leave(s) // the lease may have begun
+		}
 		client.Close()
 		return nil, d.note(err)
 	}

@@ -80,7 +80,7 @@ func (d *Driver) ping(c *subscriber) error {
 
 // receive queues a message.
 func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
-	e := d.listening.find(m.Channel, c)
+	e, ignored := d.listening.find(m.Channel, c)
 	if e == nil {
 		return
 	}
@@ -94,7 +94,7 @@ func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
 	if c.ended {
 		return
 	}
-	one := item{kind: received, message: message, from: e}
+	one := item{kind: received, message: message, from: e, ignored: ignored}
 	select {
 	case d.queue <- one:
 		return

@@ -192,7 +192,7 @@ func (d *Driver) Take(ctx context.Context, b cluster.Bucket, receipt string) (ta
 	case "lost":
 		return taken, d.unregistered(s, tag)
 	case "held":
-		return cluster.Taken{Next: cluster.LentAgain}, nil
+		return cluster.Taken{Lent: true, Next: -1}, nil
 	}
 	taken.Receipt = r.string() + "/" + r.string()
 	taken.Next = time.Duration(r.int()) * time.Microsecond
