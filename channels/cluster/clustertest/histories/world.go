@@ -34,7 +34,7 @@ type world struct {
 	counted map[string]int          // by channel, the subscription count that was told last
 	lost    []time.Time             // when the store lost its data
 	kills   []time.Time             // when a node ended that may have delivered webhooks that it could not acknowledge
-	first   map[place]time.Time // when a node delivered an event first
+	first   map[place]time.Time     // when a node delivered an event first
 	faults  []string
 }
 
