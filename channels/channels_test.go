@@ -455,6 +455,34 @@ func (b *blocking) Deliver(s *Subscription, frames []byte) (kept bool) {
 	return b.recorder.Deliver(s, frames)
 }
 
+// Whoever leaves, however far a batch has got, all others know where they are.
+func TestRemoveKeepsPositions(t *testing.T) {
+	for n := range int32(6) {
+		for cursor := range n + 1 {
+			for gone := range n {
+				s := new(shard)
+				for range n {
+					s.add(new(Subscription))
+				}
+				s.cursor = cursor
+				before := slices.Clone(s.subs)
+				s.remove(s.subs[gone])
+				if len(s.subs) != int(n-1) || slices.Contains(s.subs, before[gone]) {
+					t.Fatalf("%d of %d, %d unserved: %d are left", gone, n, cursor, len(s.subs))
+				}
+				for i, sub := range s.subs {
+					if sub.pos != int32(i) {
+						t.Errorf("%d of %d, %d unserved: the one at %d thinks that it is at %d", gone, n, cursor, i, sub.pos)
+					}
+					if unserved := slices.Index(before, sub) < int(cursor); unserved != (i < int(s.cursor)) {
+						t.Errorf("%d of %d, %d unserved: the one at %d has changed sides", gone, n, cursor, i)
+					}
+				}
+			}
+		}
+	}
+}
+
 // Whoever comes and goes on a presence channel has no more events wait than there is
 // room for.
 func TestMembersAreBounded(t *testing.T) {
@@ -474,7 +502,7 @@ func TestMembersAreBounded(t *testing.T) {
 		if errors.Is(err, ErrBusy) {
 			break
 		}
-		if err != nil || joins > maxPending/1000 {
+		if err != nil || joins > maxMembersPending/1000 {
 			t.Fatalf("join %d: %v", joins, err)
 		}
 		a.Unsubscribe(s)

@@ -103,9 +103,12 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 }
 
 // full reports that a shard has more pending than it may. mu is held.
-func (c *channel) full() bool {
+func (c *channel) full() bool { return c.pends(maxPending) }
+
+// pends reports that a shard has as many bytes pending. mu is held.
+func (c *channel) pends(bytes int32) bool {
 	for _, s := range c.shards {
-		if s != nil && s.bytes >= maxPending {
+		if s != nil && s.bytes >= bytes {
 			return true
 		}
 	}

@@ -19,6 +19,10 @@ const (
 	// maxPending bounds what waits on a shard, in bytes: publishers wait
 	// above it, clients are refused.
 	maxPending = 256 << 10
+	// maxMembersPending is above which a new member of a presence channel is
+	// refused, as clients that come and go publish as well, and cannot wait. Many
+	// who reconnect at once stay below it.
+	maxMembersPending = 16 * maxPending
 )
 
 // pending is a published frame that waits for its flusher.
@@ -94,7 +98,9 @@ func (s *shard) remove(sub *Subscription) {
 		gap = s.cursor
 	}
 	last := int32(len(s.subs) - 1)
-	s.move(last, gap)
+	if gap != last { // who was there has filled the gap, or is the one that goes
+		s.move(last, gap)
+	}
 	s.subs[last] = nil
 	s.subs = s.subs[:last]
 	if len(s.subs) == 0 {

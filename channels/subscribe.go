@@ -39,7 +39,7 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	} else {
 		c := a.lock(name)
 		s.channel = c
-		if m != nil && c.full() && c.members.byID[m.UserID] == nil {
+		if m != nil && c.pends(maxMembersPending) && c.members.byID[m.UserID] == nil {
 			c.unlock(nil) // or whoever comes and goes could have any number of events wait
 			return nil, Joined{}, ErrBusy
 		}

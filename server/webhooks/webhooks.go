@@ -50,7 +50,7 @@
 // which would cost a disk's round trip a batch: a power failure may take the
 // last seconds. It does not hold what is not in a batch yet: the last 50 ms. A
 // batch whose answer did not come before a crash is sent again: delivery is at
-// least once.
+// least once. Nor does it hold what the cluster keeps until it is delivered.
 package webhooks
 
 import (
