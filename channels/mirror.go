@@ -14,6 +14,7 @@ type mirror struct {
 	loaded  bool            // the copy is one of the ledger's; else it has to be loaded
 	version cluster.Version // of the copy; zero if nothing was ever loaded
 	total   int             // the subscription count that was heard last
+	heard   uint64          // how often one was heard in a message
 	lost    bool            // messages were lost since the last load
 
 	early []cluster.Message // those that came before the load

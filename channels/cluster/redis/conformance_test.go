@@ -145,7 +145,6 @@ func (c *testCluster) Node() cluster.Driver {
 	c.t.Helper()
 	o := c.options
 	o.Timeout, o.Lease, o.Renew = testTimeout, testLease, testRenew
-	o.Log = slog.New(slog.NewTextHandler(c.t.Output(), nil))
 	d, err := New(o)
 	if err != nil {
 		c.t.Fatal(err)

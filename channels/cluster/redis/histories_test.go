@@ -68,12 +68,20 @@ func (s *historiesStore) Restart() {
 	s.server.Restart()
 }
 
-// Left are the keys that do not go by themselves.
+// Left are the keys that do not go by themselves, but what a bucket says of itself.
 func (s *historiesStore) Left() (left []string) {
 	for _, key := range strings.Fields(s.server.CLI("eval", `
 		local left = {}
 		for _, key in ipairs(redis.call('KEYS', '*')) do
-			if redis.call('TTL', key) == -1 then left[#left + 1] = key end
+			if redis.call('TTL', key) == -1 then
+				if string.sub(key, -2) ~= '}b' then
+					left[#left + 1] = key
+				else
+					for _, field in ipairs(redis.call('HKEYS', key)) do
+						if field == 'owner' or string.find(field, '^[cr]:') then left[#left + 1] = key .. ':' .. field end
+					end
+				end
+			end
 		end
 		return left`, "0")) {
 		if s.clearing == nil || !strings.HasSuffix(key, "}leases") {

@@ -11,7 +11,7 @@ import (
 // play plays a history, and returns what was not as it should be.
 func play(h History, store Store, times Times, check checks) error {
 	w := &world{store: store, times: times, check: check, begun: time.Now(),
-		gone: make(map[subject][]time.Time), counted: make(map[string]int), first: make(map[place]time.Time)}
+		gone: make(map[subject][]time.Time), counted: make(map[string]counted), first: make(map[place]time.Time)}
 	w.mu.Lock()
 	for i := range w.nodes {
 		w.start(i)

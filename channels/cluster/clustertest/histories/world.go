@@ -31,7 +31,7 @@ type world struct {
 	events  []*event
 	hooks   []hook
 	gone    map[subject][]time.Time // when one may have left all channels, or the channel everybody
-	counted map[string]int          // by channel, the subscription count that was told last
+	counted map[string]counted      // by channel, the subscription count that was told last
 	lost    []time.Time             // when the store lost its data
 	kills   []time.Time             // when a node ended that may have delivered webhooks that it could not acknowledge
 	first   map[place]time.Time     // when a node delivered an event first
@@ -52,6 +52,12 @@ type hook struct {
 	come bool // occupied, or added
 	at   time.Time
 	by   int // node
+}
+
+// counted is a webhook event of a channel's subscription count.
+type counted struct {
+	count int
+	at    time.Time
 }
 
 // event is a publication.
@@ -178,7 +184,7 @@ func (w *world) happened(n *node, e protocol.WebhookEvent) {
 	case protocol.WebhookChannelVacated, protocol.WebhookMemberRemoved:
 		w.hooks = append(w.hooks, hook{subject{e.Channel, e.UserID}, false, time.Now(), n.number})
 	case protocol.WebhookSubscriptionCount:
-		w.counted[e.Channel] = e.Count
+		w.counted[e.Channel] = counted{e.Count, time.Now()}
 	}
 }
 
