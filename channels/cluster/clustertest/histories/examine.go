@@ -27,6 +27,7 @@ func standard(off []string) checks {
 		"newcomers":  true, // the last event of a cache channel
 		"webhooks":   true, // in turn, in truth, of nobody who stayed
 		"young":      true, // arrivals that are told once more just after the store lost its data
+		"apart":      true, // those of a node that was cut off when the store lost its data
 		"forgotten":  true, // webhooks that got lost with the store's data
 		"left":       true, // of a cluster that has ended
 	}
@@ -38,6 +39,7 @@ func standard(off []string) checks {
 
 // failing are the checks that channels does not stand, and why.
 var failing = []string{
+	"apart",     // its share is told again later than the others wait for it, and makes no transition
 	"forgotten", // what lies in a store that loses its data is lost, and the share of a node that has died with it
 	"young",     // a node that was not on a channel yet takes it for empty until the others have told theirs
 }
@@ -160,7 +162,7 @@ func (w *world) examineHooks(there map[subject]int) (all []finding) {
 		return strings.Compare(a.channel+" "+a.user, b.channel+" "+b.user)
 	}) {
 		// What lies in a store that loses its data is lost, and nobody is left to say it again.
-		if c, ok := w.counted[of.channel]; ok && of.user == "" && c.count != there[of] && !(there[of] == 0 && w.lostBetween(c.at, time.Now())) {
+		if c, ok := w.counted[of.channel]; ok && of.user == "" && c.count != there[of] && !(there[of] == 0 && w.lostBetween(c.at.Add(-w.times.InFlight), time.Now())) {
 			all = append(all, found("webhooks", "%s: told a count of %d, true are %d", of.channel, c.count, there[of]))
 		}
 		if check, text := w.examineSubject(of, told[of], there[of] > 0); text != "" {
@@ -189,8 +191,10 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 			check, text = "forgotten", "one between two that are the same was not told"
 		case !before.Equal(w.begun) && w.killedBetween(before, h.at):
 			continue // delivered, and not acknowledged
-		case h.come && w.lostBetween(before, h.at):
+		case h.come && w.lostBetween(before.Add(-w.times.InFlight), h.at): // told late, too
 			check, text = "young", "told once more to have come"
+		case !h.come && w.apart:
+			check, text = "apart", "told once more to have left"
 		default:
 			return "webhooks", "told the same twice"
 		}
@@ -208,12 +212,16 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 	case w.missing(of, come, before, time.Now()):
 		return "forgotten", fmt.Sprintf("there: %t, but told otherwise", there)
 	}
+	if there && w.apart {
+		return "apart", "there, but told otherwise"
+	}
 	return "webhooks", fmt.Sprintf("there: %t, but told otherwise", there)
 }
 
 // missing reports that what a subject was not told may have got lost with the
 // store's data: what had happened already, or what happened while it was lost.
 func (w *world) missing(of subject, come bool, from, to time.Time) bool {
+	from = from.Add(-w.times.InFlight) // it may have been told late
 	return w.lostBetween(from, to) && (!come || w.goneBy(of, to) > w.goneBy(of, from))
 }
 

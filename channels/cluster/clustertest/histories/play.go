@@ -284,6 +284,9 @@ func (w *world) lose(f func()) {
 		f()
 		w.mu.Lock()
 		w.lost = append(w.lost, time.Now())
+		for _, n := range w.nodes {
+			w.apart = w.apart || n.cut && n.state == running
+		}
 		w.mu.Unlock()
 	}
 }

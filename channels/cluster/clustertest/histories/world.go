@@ -33,6 +33,7 @@ type world struct {
 	gone    map[subject][]time.Time // when one may have left all channels, or the channel everybody
 	counted map[string]counted      // by channel, the subscription count that was told last
 	lost    []time.Time             // when the store lost its data
+	apart   bool                    // it did while a node was cut off
 	kills   []time.Time             // when a node ended that may have delivered webhooks that it could not acknowledge
 	first   map[place]time.Time     // when a node delivered an event first
 	faults  []string
