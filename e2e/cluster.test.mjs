@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { configuration, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, errorsOf, eventsOf, newBackend, newClient, settled, state, subscribe } from './lib/clients.mjs';
 import { freePort, startRedis } from './lib/redis.mjs';
+import { run } from './lib/process.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
 let redis;
@@ -262,6 +263,33 @@ test('while Redis is away, clients stay, publishing is refused, and all comes ba
     const { users } = await get(2, `/channels/${room}/users`);
     return users.length === 1 && users[0].id === 'ann';
   });
+});
+
+test('a Redis that loses its data makes nobody leave and no webhook come again', async (t) => {
+  const room = 'presence-flushed';
+  const one = await subscribe(await connectAs(t, 0, ann), room);
+  const two = await subscribe(await connectAs(t, 1, bob), room);
+  await one.events.next();
+  assert.deepEqual(await told(room, 3), ['channel_occupied', 'member_added ann', 'member_added bob']);
+  await run('redis-cli', ['-p', redis.port, 'flushall'].map(String));
+  // Each node is told by its own clients' handlers.
+  for (const { events } of [one, two]) {
+    assert.equal((await events.next())[0], 'pusher:subscription_succeeded');
+  }
+  await eventually('the cluster knows who is there again', async () => {
+    const { users } = await get(2, `/channels/${room}/users`);
+    return users.length === 2;
+  });
+  const three = await subscribe(await connectAs(t, 2, { user_id: 'cem', user_info: {} }), room);
+  assert.equal(three.channel.members.count, 3);
+  // What is told of cem is all that is told, on the channel and by webhooks.
+  for (const { events } of [one, two]) {
+    assert.deepEqual(await events.next(), ['pusher:member_added', { id: 'cem', info: {} }]);
+  }
+  assert.deepEqual(await told(room, 1), ['member_added cem']);
+  for (const { events } of [one, two]) {
+    assert.deepEqual(events.drain(), []);
+  }
 });
 
 test('a Redis that stands still for ten seconds takes nobody for dead', async (t) => {

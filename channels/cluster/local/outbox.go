@@ -140,11 +140,15 @@ func (r *recorder) depart(userID string) {
 		return
 	}
 	arrival, departure := r.transitions(userID)
+	after := r.grace
+	if r.again { // another node may have them
+		after = max(after, cluster.ToldAgain)
+	}
 	switch {
 	case r.cancel(arrival): // which nobody was told of
-	case r.grace > 0:
+	case after > 0:
 		r.cancel(departure)
-		r.wait(departure, r.grace)
+		r.wait(departure, after)
 	default:
 		r.record(departure)
 	}

@@ -131,7 +131,8 @@ end
 local function depart(list, arrival, departure)
   if not record or #list == 0 then return end
   local gone = without(arrival, list, departure)
-  if grace > 0 then wait(gone, grace) else append(gone) end
+  local after = again and math.max(grace, settle) or grace -- another node may have them
+  if after > 0 then wait(gone, after) else append(gone) end
 end
 if record then
   local ripe = call('ZRANGEBYSCORE', waiting, '-inf', text(now))
