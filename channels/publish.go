@@ -23,10 +23,10 @@ func (a *App) Publish(events ...Publication) error {
 	return nil
 }
 
-// Offer is Publish for those who must not wait: it delivers at once, so that a
-// channel may have more pending than it should. full are channels that close when
-// there is room again where there was none: until then, whoever publishes should
-// publish no more. On a node of a cluster, Offer waits as Publish does.
+// Offer is Publish for those who must not wait: it appends even to a channel that has
+// as much pending as it may. For each such channel, full has a Go channel that is
+// closed once there is room again; until then, the caller should publish nothing more.
+// On a node of a cluster, Offer waits as Publish does.
 func (a *App) Offer(events ...Publication) (full []<-chan struct{}, err error) {
 	if a.broker.driver != nil {
 		return nil, a.publishToCluster(events)

@@ -98,9 +98,7 @@ func (s *shard) remove(sub *Subscription) {
 		gap = s.cursor
 	}
 	last := int32(len(s.subs) - 1)
-	if gap != last { // who was there has filled the gap, or is the one that goes
-		s.move(last, gap)
-	}
+	s.move(last, gap)
 	s.subs[last] = nil
 	s.subs = s.subs[:last]
 	if len(s.subs) == 0 {
@@ -108,7 +106,12 @@ func (s *shard) remove(sub *Subscription) {
 	}
 }
 
+// move fills a gap. from may be the gap itself, where what has just been moved away
+// still is: then there is nothing to do.
 func (s *shard) move(from, to int32) {
+	if from == to {
+		return
+	}
 	s.subs[to] = s.subs[from]
 	s.subs[to].pos = to
 }

@@ -3,14 +3,17 @@ package server
 import (
 	"net"
 
+	"belfry/server/door"
 	"belfry/server/websocket"
 )
 
 // accept returns the listener of the connections that net/http serves: those that
 // the door does not, or all.
 func (s *Server) accept() (net.Listener, error) {
+	intake := door.NewIntake(s.capacity, s.watch, s.log, s.refusals, s.metrics.AcceptErrors)
+	s.intake = intake
 	if s.secured() {
-		return websocket.ListenTLS(s.listener, s.certificate.config()), nil
+		return websocket.ListenTLS(intake.Listen(s.listener, true), s.certificate.config()), nil
 	}
-	return s.prepareDoor()
+	return s.prepareDoor(intake)
 }

@@ -17,21 +17,19 @@ type entrance struct{ door *door.Door }
 
 // prepareDoor has the door take the listener over, and returns the listener of
 // what it leaves to net/http.
-func (s *Server) prepareDoor() (net.Listener, error) {
+func (s *Server) prepareDoor(intake *door.Intake) (net.Listener, error) {
 	s.door = &door.Door{
-		Handler:      s.http.Handler,
-		Prefix:       s.config.Server.Path,
-		Pollers:      s.pollers,
-		Watch:        s.watch,
-		Log:          s.log,
-		Refusals:     s.refusals,
-		Quick:        s.quick,
-		AcceptErrors: s.metrics.AcceptErrors,
-		Head:         readHeaderTimeout,
-		Idle:         idleTimeout,
-		Write:        writeTimeout,
+		Intake:  intake,
+		Handler: s.http.Handler,
+		Prefix:  s.config.Server.Path,
+		Pollers: s.pollers,
+		Bugs:    s.bugs,
+		Quick:   s.quick,
+		Head:    readHeaderTimeout,
+		Idle:    idleTimeout,
+		Write:   writeTimeout,
 	}
-	s.http.ConnState = s.door.ConnState
+	s.intake = s.door
 	return s.door.Prepare(s.listener)
 }
 

@@ -13,7 +13,9 @@ import (
 type entrance struct{}
 
 // prepareDoor leaves everything to net/http.
-func (s *Server) prepareDoor() (net.Listener, error) { return door.Listen(s.listener, s.refusals), nil }
+func (s *Server) prepareDoor(intake *door.Intake) (net.Listener, error) {
+	return intake.Listen(s.listener, false), nil
+}
 
 func (entrance) openDoor() error { return nil }
 

@@ -237,7 +237,7 @@ func TestFallbackDrainAmidConnects(t *testing.T) {
 					line, err = f.TryLine()
 				}
 				if err == nil && strings.Contains(line, "pusher:error") {
-					if line, err = f.TryLine(); err == nil && !strings.HasPrefix(line, "c[4200,") {
+					if line, err = f.TryLine(); err == nil && !strings.HasPrefix(line, "c[4200,") && !strings.HasPrefix(line, "c[4100,") {
 						ended <- fmt.Errorf("the end of a client is %q", line)
 						return
 					}

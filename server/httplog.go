@@ -5,17 +5,14 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"belfry/protocol"
 	"belfry/server/refusals"
 )
 
 // httpErrors takes what net/http logs: faults of clients mostly.
 type httpErrors struct {
-	log          *slog.Logger
-	refusals     *refusals.Log
-	acceptErrors prometheus.Counter
+	log      *slog.Logger
+	refusals *refusals.Log
 }
 
 // Write implements io.Writer.
@@ -24,9 +21,6 @@ func (e httpErrors) Write(line []byte) (int, error) {
 	if strings.Contains(text, "client sent an HTTP request to an HTTPS server") {
 		e.refusals.Add(refusals.Refusal{What: "connection refused",
 			Reason: "a client speaks plain HTTP (http or ws) to this port, which is TLS: have it use https or wss, or remove server.tls"})
-	} else if strings.HasPrefix(text, "http: Accept error") {
-		e.acceptErrors.Inc()
-		e.refusals.Add(refusals.Refusal{What: "connections not accepted", Reason: text})
 	} else {
 		e.log.Debug(protocol.Clip(text, 500))
 	}

@@ -1,24 +1,20 @@
 package server
 
-import "belfry/server/session"
+import "belfry/server/capacity"
 
-// reservedFiles are the descriptors kept for listeners, the HTTP API and
-// connections that are being admitted.
-const reservedFiles = 128
+// Of the process's descriptors, ownFiles are for listeners, pollers, the log, webhooks
+// and the cluster, but no more than an eighth of all. Clients also leave requestFiles,
+// but no more than a quarter, to requests and to connections that are being admitted.
+const (
+	ownFiles     = 32
+	requestFiles = 96
+)
 
-// capacity is what is configured, or what the descriptors allow: one client more
-// than that is told to come back (4100), where without a descriptor it could be
-// told nothing, and a publish could not come in.
-func (s *Server) capacity() *session.Capacity {
-	files := fileLimit()
-	if files > 2*reservedFiles {
-		files -= reservedFiles
-	}
-	most := s.config.Server.MaxConnections
-	limit := files
-	if most > 0 && (files == 0 || most < files) {
-		limit = most
-	}
-	s.log.Info("connections are limited", "to", limit, "file_descriptors", fileLimit(), "max_connections", most)
-	return session.NewCapacity(most, files)
+// limits leaves descriptors free beyond those of clients, so that a client over the
+// limit can be told (4100) and a publish can still come in.
+func (s *Server) limits() capacity.Limits {
+	files, most := fileLimit(), s.config.Server.MaxConnections
+	limits := capacity.Limits{Clients: most, Descriptors: files - min(ownFiles, files/8), Reserve: min(requestFiles, files/4)}
+	s.log.Info("connections are limited", "to", limits.MaxClients(), "file_descriptors", files, "max_connections", most)
+	return limits
 }

@@ -83,7 +83,10 @@ func TestFramesWithoutMessages(t *testing.T) {
 	} {
 		for _, tt := range forms(t) {
 			t.Run(name+" "+tt.name, func(t *testing.T) {
-				s := servertest.Start(t, tt.edit, func(c *config.Config) { c.Apps[0].MessageRate = 100 })
+				s := servertest.Start(t, tt.edit, func(c *config.Config) {
+					c.Apps[0].MessageRate = 100
+					c.Server.ShutdownGrace = 3 * time.Second // less than a client has to close its side
+				})
 				c := s.Connect(t, "1")
 				go c.TryWrite(append(append([]byte{}, frames...), wstest.TextFrame(`{"event":"pusher:ping"}`)...))
 				for {

@@ -8,7 +8,49 @@ import (
 	"syscall"
 
 	"belfry/server/config"
+	"belfry/server/systemd"
 )
+
+// listen listens for clients and backends, and for those who scrape metrics if that
+// is configured to be elsewhere. A socket that the process has inherited takes the
+// place of what is configured.
+func (s *Server) listen() (err error) {
+	sockets, err := systemd.Inherit()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			sockets.Close()
+		}
+	}()
+	if l := sockets.Main; l != nil {
+		s.log.Info("listening on an inherited socket, not at server.listen", "address", l.Addr().String(), "server.listen", s.config.Server.Listen)
+		raw, err := l.SyscallConn()
+		if err == nil {
+			err = prepareListener(raw)
+		}
+		if err != nil {
+			return fmt.Errorf("inherited socket: %w", err)
+		}
+		s.listener, s.inherited = l, true
+	} else if s.listener, err = listen(s.config.Server.Listen); err != nil {
+		return fmt.Errorf("server.listen: %w", err)
+	}
+	switch l := sockets.Metrics; {
+	case l != nil && !s.config.Metrics.Enabled:
+		s.log.Warn("the inherited socket for metrics is not used: metrics.enabled is false")
+		l.Close()
+	case l != nil:
+		s.log.Info("serving metrics on an inherited socket, not at metrics.listen", "address", l.Addr().String(), "metrics.listen", s.config.Metrics.Listen)
+		s.metricsListener = l
+	case s.config.Metrics.Enabled && s.config.Metrics.Listen != "":
+		if s.metricsListener, err = net.Listen("tcp", s.config.Metrics.Listen); err != nil {
+			return fmt.Errorf("metrics.listen: %w", err)
+		}
+	}
+	return nil
+}
 
 // listen listens for clients and backends. What is set on the listener, its
 // connections inherit, at no cost for each. TCP's own keep-alive is off:
@@ -16,12 +58,14 @@ import (
 func listen(address string) (net.Listener, error) {
 	l := net.ListenConfig{
 		KeepAlive: -1,
-		Control: func(_, _ string, raw syscall.RawConn) error {
-			return raw.Control(func(fd uintptr) { boundSendBuffer(fd, config.SendBuffer) })
-		},
+		Control:   func(_, _ string, raw syscall.RawConn) error { return prepareListener(raw) },
 	}
 	l.SetMultipathTCP(false) // whose sockets lack options on some kernels
 	return l.Listen(context.Background(), "tcp", address)
+}
+
+func prepareListener(raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) { boundSendBuffer(fd, config.SendBuffer) })
 }
 
 // checkAddresses reports what keeps the server from listening, whoever has the

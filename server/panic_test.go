@@ -44,12 +44,12 @@ func (b bug) WithGroup(name string) slog.Handler {
 // quota and its session, and the server still drains.
 func TestPanicFreesEverything(t *testing.T) {
 	const badMessage = "not json"
-	dial := func(s *servertest.Server, early string) {
+	dial := func(s *servertest.Server, path, early string) {
 		d := s.Dialer()
 		if early != "" {
 			d.Early = wstest.TextFrame(early)
 		}
-		c, err := d.Open(t, servertest.Path("1"))
+		c, err := d.Open(t, path)
 		if err != nil {
 			return // cut before it was answered
 		}
@@ -88,13 +88,15 @@ func TestPanicFreesEverything(t *testing.T) {
 		secure        bool
 		provoke       func(*servertest.Server)
 	}{
-		{"message", "refused", false, func(s *servertest.Server) { dial(s, "") }},
-		{"early message", "refused", false, func(s *servertest.Server) { dial(s, badMessage) }},
-		{"admission", "connection opened", false, func(s *servertest.Server) { dial(s, "") }},
+		{"message", "refused", false, func(s *servertest.Server) { dial(s, servertest.Path("1"), "") }},
+		{"early message", "refused", false, func(s *servertest.Server) { dial(s, servertest.Path("1"), badMessage) }},
+		{"admission", "connection opened", false, func(s *servertest.Server) { dial(s, servertest.Path("1"), "") }},
+		{"refusal", "connection refused", false, func(s *servertest.Server) { dial(s, "/nowhere", "") }},
+		{"refused admission", "connection refused", false, func(s *servertest.Server) { dial(s, "/app/nobody", "") }},
 		{"end", "connection closed", false, func(s *servertest.Server) { s.Connect(t, "1").Drop() }},
-		{"TLS message", "refused", true, func(s *servertest.Server) { dial(s, "") }},
-		{"TLS early message", "refused", true, func(s *servertest.Server) { dial(s, badMessage) }},
-		{"TLS admission", "connection opened", true, func(s *servertest.Server) { dial(s, "") }},
+		{"TLS message", "refused", true, func(s *servertest.Server) { dial(s, servertest.Path("1"), "") }},
+		{"TLS early message", "refused", true, func(s *servertest.Server) { dial(s, servertest.Path("1"), badMessage) }},
+		{"TLS admission", "connection opened", true, func(s *servertest.Server) { dial(s, servertest.Path("1"), "") }},
 		{"TLS end", "connection closed", true, func(s *servertest.Server) { s.Connect(t, "1").Drop() }},
 		{"streaming", "refused", false, poll("xhr_streaming")},
 		{"streaming admission", "connection opened", false, poll("xhr_streaming")},

@@ -6,6 +6,7 @@ import (
 
 	"belfry/server/apps"
 	"belfry/server/config"
+	"belfry/server/systemd"
 )
 
 // transport is a way for clients to connect.
@@ -43,7 +44,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	for _, t := range s.transports() {
 		t.Evict()
 	}
-	s.metrics.Reloaded(true)
+	s.reloaded(true)
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
 		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed), "certificate_changed", renewed)
 	keys := s.config.NeedRestart(cfg)
@@ -56,10 +57,19 @@ func (s *Server) Reload(cfg *config.Config) error {
 	return nil
 }
 
+// Reloading says that a configuration is being read; Reload or ReloadFailed follows.
+func (s *Server) Reloading() { systemd.Notify(s.log, systemd.Reloading()) }
+
+// reloaded is the end of a reload.
+func (s *Server) reloaded(applied bool) {
+	s.metrics.Reloaded(applied)
+	systemd.Notify(s.log, systemd.Ready)
+}
+
 // ReloadFailed tells of a configuration that cannot be put in force. err says
 // why, one problem a line.
 func (s *Server) ReloadFailed(err error) {
-	s.metrics.Reloaded(false)
+	s.reloaded(false)
 	s.log.Error("configuration not reloaded, the one before stays in force",
 		"problems", strings.ReplaceAll(err.Error(), "\n", "; "))
 }

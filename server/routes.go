@@ -2,9 +2,8 @@ package server
 
 import (
 	"crypto/subtle"
-	"fmt"
+	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 
 	"belfry/server/refusals"
@@ -110,13 +109,10 @@ func (s *Server) metricsHandler() http.Handler {
 func (s *Server) recovered(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			p := recover()
-			if p == nil {
-				return
+			if p := recover(); p != nil {
+				s.bugs.Tell(p, slog.String("path", refusals.Clean(r.URL.Path)))
+				writeJSON(w, http.StatusInternalServerError, `{"error":"internal error"}`)
 			}
-			s.metrics.Panics.Inc()
-			s.log.Error("panic while serving a request", "path", refusals.Clean(r.URL.Path), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			writeJSON(w, http.StatusInternalServerError, `{"error":"internal error"}`)
 		}()
 		h.ServeHTTP(w, r)
 	})

@@ -18,7 +18,10 @@ import (
 	"belfry/channels/cluster"
 	"belfry/server/api"
 	"belfry/server/apps"
+	"belfry/server/bugs"
+	"belfry/server/capacity"
 	"belfry/server/config"
+	"belfry/server/door"
 	"belfry/server/fallback"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
@@ -26,6 +29,7 @@ import (
 	"belfry/server/poller"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/systemd"
 	"belfry/server/webhooks"
 	"belfry/server/websocket"
 )
@@ -52,8 +56,12 @@ type Server struct {
 	websocket   *websocket.Handler
 	fallback    *fallback.Handler
 	refusals    *refusals.Log
+	bugs        *bugs.Log
 	certificate certificate
+	capacity    *capacity.Capacity
 	draining    atomic.Bool
+	intake      interface{ StopAccepting() }
+	inherited   bool // the listener's socket outlives the process
 	entrance
 	http *http.Server
 
@@ -126,18 +134,14 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if err != nil {
 		return nil, err
 	}
-	if s.listener, err = listen(cfg.Server.Listen); err != nil {
-		return nil, fmt.Errorf("server.listen: %w", err)
-	}
-	if cfg.Metrics.Enabled && cfg.Metrics.Listen != "" {
-		if s.metricsListener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
-			return nil, fmt.Errorf("metrics.listen: %w", err)
-		}
+	if err := s.listen(); err != nil {
+		return nil, err
 	}
 	if s.pollers, err = poller.Start(); err != nil {
 		return nil, err
 	}
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
+	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, driver)
@@ -155,8 +159,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
-	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals}
-	capacity := s.capacity()
+	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals, Bugs: s.bugs}
+	s.capacity = capacity.New(s.limits())
+	s.metrics.Sockets(s.capacity)
 	s.budget = outbox.NewBudget(outbox.Limits{
 		Client:  cfg.Server.MaxOutboxBytes,
 		Total:   cfg.Server.MaxTotalOutboxBytes,
@@ -165,22 +170,21 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.websocket = &websocket.Handler{
 		Admission: admission,
 		Watch:     s.watch,
-		Metrics:   s.metrics,
 		Log:       log,
+		Bugs:      s.bugs,
 		Budget:    s.budget,
-		Capacity:  capacity,
+		Capacity:  s.capacity,
 		Pollers:   s.pollers,
 	}
 	s.fallback = &fallback.Handler{
 		Admission: admission,
 		Watch:     s.watch,
-		Metrics:   s.metrics,
-		Log:       log,
+		Bugs:      s.bugs,
 		Budget:    s.budget,
-		Capacity:  capacity,
+		Capacity:  s.capacity,
 	}
-	s.websocket.Start()
-	s.http = s.newHTTP(s.routes())
+	s.http = s.newHTTP(door.Serve(s.routes()))
+	s.http.ConnContext = door.ConnContext
 	if s.accepted, err = s.accept(); err != nil {
 		return nil, err
 	}
@@ -200,7 +204,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          httpErrors{s.log, s.refusals, s.metrics.AcceptErrors}.logger(),
+		ErrorLog:          httpErrors{s.log, s.refusals}.logger(),
 	}
 }
 
@@ -211,6 +215,7 @@ func (s *Server) api() *api.API {
 		Refusals:        s.refusals,
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
+		Authorized:      door.Authorized,
 	}
 }
 
@@ -248,7 +253,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var running sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3) // of all who send
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
 			err := server.Serve(listener)
@@ -266,6 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.metricsListener)
 	}
+	running.Go(func() { s.tellManager(ctx) })
 	running.Go(func() { s.expireCaches(ctx) })
 
 	<-ctx.Done()
@@ -277,7 +283,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(max(s.config.Server.ShutdownGrace, leastGrace)):
+	case <-time.After(s.config.Server.DrainDelay + max(s.config.Server.ShutdownGrace, leastGrace)):
 		s.log.Error("stopping took longer than shutdown_grace: the process ends with connections left", "connections", s.connections())
 	}
 	select {
@@ -295,26 +301,90 @@ const leastGrace = time.Second
 // drain leaves a tenth of shutdown_grace to cut what has not gone by itself.
 func (s *Server) drain() {
 	s.draining.Store(true)
+	systemd.Notify(s.log, systemd.Stopping)
+	if delay := s.config.Server.DrainDelay; delay > 0 {
+		s.log.Info("stopping: /ready says so, and everything else goes on", "drain_delay", delay)
+		time.Sleep(delay)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
 	defer cancel()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
-	if s.config.Cluster.Driver == config.ClusterLocal {
-		s.broker.EndGraces() // nobody can come back here
-		s.drainClients(ctx)
-	} else {
-		s.drainClients(ctx)
+	if s.clustered() {
+		s.sendAway(ctx)
 		s.flush(ctx) // they can come back to another node
+	} else {
+		s.broker.EndGraces() // nobody can come back here
+		s.sendAway(ctx)
 	}
+	s.webhooks.Close(ctx)
+	s.closeConnections(ctx)
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
-	s.webhooks.Close(ctx)
 	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
 	s.log.Info("stopped")
+}
+
+// clustered says whether other nodes serve clients too.
+func (s *Server) clustered() bool { return s.config.Cluster.Driver != config.ClusterLocal }
+
+// comeBack is how long a server that nobody stands in for still answers clients that
+// come back at once: whoever finds nobody listening waits for 15 seconds or more.
+const comeBack = 250 * time.Millisecond
+
+// sendAway tells clients to reconnect, and returns when they have gone. It leaves a
+// fifth of the time to webhooks if there are any: each client that goes may be one.
+//
+// Other nodes get the clients one after the other, and newcomers are served until they
+// do. The next process of a socket that outlives this one gets all at once, and
+// newcomers, whom this one does not accept any more. With neither, clients that come
+// back are told to wait for a second.
+func (s *Server) sendAway(ctx context.Context) {
+	if s.webhooks.HasEndpoints() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
+		defer cancel()
+	}
+	newcomers := session.Stopping
+	if s.clustered() {
+		s.tellClients(ctx, session.Spread)
+	}
+	if s.clustered() || s.inherited {
+		newcomers = session.Restarting
+		s.intake.StopAccepting()
+	}
+	s.capacity.RefuseClients(newcomers)
+	told := s.connections() > 0
+	s.tellClients(ctx, session.Together)
+	_ = s.capacity.Wait(ctx, capacity.Client, capacity.Session) // whoever is left is cut later
+	if told && newcomers == session.Stopping {
+		select {
+		case <-time.After(comeBack):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *Server) tellClients(ctx context.Context, pause time.Duration) {
+	var telling sync.WaitGroup
+	telling.Go(func() { s.websocket.Drain(ctx, pause) })
+	telling.Go(func() { s.fallback.Drain(ctx, pause) })
+	telling.Wait()
+}
+
+// closeConnections closes the listener, ends requests, and cuts clients who are left
+// when the context ends.
+func (s *Server) closeConnections(ctx context.Context) {
+	s.drainDoor(ctx) // leaves requests to net/http
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+	s.fallback.End()
+	s.websocket.End(ctx)
 }
 
 // flush waits for what the cluster is to be told and for departures that are not final.
@@ -328,30 +398,28 @@ func (s *Server) flush(ctx context.Context) {
 	s.broker.Flush(ctx)
 }
 
-// drainClients ends connections and requests. It leaves a fifth of the time to
-// webhooks if there are any: each client that goes may be one.
-func (s *Server) drainClients(ctx context.Context) {
-	if s.webhooks.HasEndpoints() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.config.Server.ShutdownGrace*4/5)
-		defer cancel()
-	}
-	var clients sync.WaitGroup
-	clients.Go(func() {
-		s.drainDoor(ctx) // leaves requests to net/http
-		if s.http.Shutdown(ctx) != nil {
-			s.http.Close()
-		}
-	})
-	clients.Go(func() { s.fallback.Drain(ctx) })
-	s.websocket.Drain(ctx)
-	clients.Wait()
-}
-
 // connections is how many clients are connected to any application.
 func (s *Server) connections() (n int) {
 	s.apps.All(func(a *apps.App) { n += a.Connections() })
 	return n
+}
+
+// statusInterval is how often the service manager is told how many clients there are.
+const statusInterval = 10 * time.Second
+
+// tellManager tells the service manager that the server is ready, and, until the
+// context ends, how many clients it has.
+func (s *Server) tellManager(ctx context.Context) {
+	ticker := time.NewTicker(statusInterval)
+	defer ticker.Stop()
+	for systemd.Notify(s.log, systemd.Ready); ; {
+		systemd.Notify(s.log, systemd.Status("%d connections", s.connections()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // cacheSweep is how often last events past their time are looked for. They

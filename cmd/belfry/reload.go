@@ -96,6 +96,7 @@ func (r *reloader) loop(ctx context.Context) {
 }
 
 func (r *reloader) reload(ctx context.Context) {
+	r.server.Reloading()
 	next, err := r.next()
 	if ctx.Err() != nil {
 		return // the server is stopping

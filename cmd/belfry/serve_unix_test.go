@@ -35,12 +35,17 @@ type process struct {
 
 func serveProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command("belfry", append([]string{"serve"}, args...)...), lines: make(chan string), ended: make(chan error, 1)}
+	return startProcess(t, exec.Command("belfry", append([]string{"serve"}, args...)...))
+}
+
+func startProcess(t *testing.T, cmd *exec.Cmd, env ...string) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, lines: make(chan string), ended: make(chan error, 1)}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Env, p.Stderr, p.log = []string{"PATH=" + os.Getenv("PATH")}, w, r
+	p.Env, p.Stderr, p.log = append(env, "PATH="+os.Getenv("PATH")), w, r
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

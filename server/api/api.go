@@ -37,6 +37,9 @@ type API struct {
 	Prefix string
 	// MaxRequestBytes bounds a body.
 	MaxRequestBytes int64
+	// Authorized is called with each request whose signature is right, before its body
+	// is read.
+	Authorized func(http.ResponseWriter, *http.Request)
 }
 
 // request is one that was authenticated.
@@ -176,6 +179,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err := settings.Credentials.VerifyQuery(signed, time.Now()); err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
+	c.api.Authorized(w, r)
 	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
 	}

@@ -55,7 +55,8 @@ func TestPublishWithoutWaiting(t *testing.T) {
 	defer broker.Close()
 	registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 	defer registry.Update(nil)
-	handler := &api.API{Apps: registry, Metrics: m, Refusals: refusals.New(log), MaxRequestBytes: 1 << 20}
+	handler := &api.API{Apps: registry, Metrics: m, Refusals: refusals.New(log), MaxRequestBytes: 1 << 20,
+		Authorized: func(http.ResponseWriter, *http.Request) {}}
 	publish := func() *unhurried {
 		body := []byte(`{"name":"e","channels":["a","b"],"data":"` + strings.Repeat("x", 10000) + `"}`)
 		query := servertest.SignedQuery("1", http.MethodPost, "/apps/1/events", nil, body, time.Now())

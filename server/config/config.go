@@ -74,6 +74,7 @@ type Server struct {
 	MaxOutboxBytes      int            // unsent bytes of one connection before it is closed with 4100
 	MaxTotalOutboxBytes int            // of all connections together; over it, those with most are closed with 4100
 	OutboxTimeout       time.Duration  // without progress of unsent bytes, before 4100; whole seconds
+	DrainDelay          time.Duration  // between SIGTERM and the drain
 	ShutdownGrace       time.Duration  // time to drain after SIGTERM
 }
 

@@ -16,6 +16,7 @@ const (
 	DefaultMaxTotalOutboxBytes = 256 << 20                  // a quarter of a small machine
 	DefaultOutboxTimeout       = 30 * time.Second           // as long as a request's answer may take
 	DefaultMaxOutboxBytes      = 1 << 20                    // a hundred events of the largest size
+	DefaultDrainDelay          = 0                          // no load balancer
 	DefaultShutdownGrace       = 10 * time.Second           // what `docker stop` waits before it kills
 	DefaultMetricsPath         = "/metrics"                 // where Prometheus looks
 	DefaultRedisURL            = "redis://127.0.0.1:6379/0" // where Redis listens by itself

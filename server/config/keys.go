@@ -39,6 +39,8 @@ func (c *Config) keys() section {
 				value: number(&s.MaxTotalOutboxBytes, DefaultMaxTotalOutboxBytes, MinOutboxBytes)},
 			{name: "outbox_timeout", about: "Time in which a client takes nothing of what is unsent before it is closed with 4100.",
 				value: seconds(&s.OutboxTimeout, DefaultOutboxTimeout, time.Second, maxTimeout)},
+			{name: "drain_delay", about: "Time after SIGTERM in which /ready says 503 and everything else goes on, for load balancers that ask it.",
+				value: span(&s.DrainDelay, DefaultDrainDelay, 0, maxGrace)},
 			{name: "shutdown_grace", about: "Time to send clients away and to deliver webhooks after SIGTERM.",
 				value: span(&s.ShutdownGrace, DefaultShutdownGrace, 0, maxGrace)},
 		}},

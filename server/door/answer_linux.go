@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"belfry/server/capacity"
 	"belfry/server/poller"
 )
 
@@ -18,7 +19,11 @@ type answer struct {
 	status int // 0 until WriteHeader
 	body   []byte
 	await  []<-chan struct{}
+
+	authorized bool
 }
+
+func (a *answer) authorize() { a.authorized = true }
 
 // Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.header }
@@ -70,20 +75,21 @@ var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 const maxKeptAnswer = 64 << 10
 
-// takeover is the ResponseWriter of a handshake. What is written to it is sent if
-// the connection is not taken over.
-type takeover struct {
+// Takeover is the ResponseWriter of a handshake at the door. What is written to it
+// is sent if the connection is not taken over.
+type Takeover struct {
 	answer
 	visitor *visitor
 	early   []byte
 	taken   bool
 }
 
-// TakeOver gives away the descriptor, which its poller watches, and what has come
-// behind the request.
-func (t *takeover) TakeOver() (fd int, p *poller.Poller, early []byte) {
+func (t *Takeover) place() *capacity.Place { return t.visitor.place }
+
+// Take gives away the connection: its descriptor, which its poller watches, its
+// place, and what has come behind the request.
+func (t *Takeover) Take() (fd int, p *poller.Poller, early []byte) {
 	t.taken = true
 	t.visitor.leave()
-	t.visitor.door.forget(t.visitor)
 	return t.visitor.fd, t.visitor.poller, t.early
 }

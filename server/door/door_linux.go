@@ -5,58 +5,47 @@ package door
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
-	"golang.org/x/time/rate"
 
+	"belfry/server/bugs"
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
-	"belfry/server/refusals"
 )
 
 // Door accepts the connections of one listener.
 type Door struct {
+	*Intake
 	Handler http.Handler
 	// Quick says whether the handler serves a request without waiting. If something
 	// has to be waited for ahead of the answer, it says so by a method of its
 	// ResponseWriter, Await(closed <-chan struct{}). Other requests are served by a
 	// goroutine each.
-	Quick    func(*http.Request) bool
-	Prefix   string // path that may be ahead of /app and /apps
-	Pollers  *poller.Pollers
-	Watch    *keepalive.Watch
-	Log      *slog.Logger
-	Refusals *refusals.Log
-	// AcceptErrors counts what keeps the door from accepting connections.
-	AcceptErrors prometheus.Counter
+	Quick   func(*http.Request) bool
+	Prefix  string // path that may be ahead of /app and /apps
+	Pollers *poller.Pollers
+	Bugs    *bugs.Log
 	// Head is how long the first bytes may take, and Idle how long a connection may
 	// be without a request after that, in whole seconds. Write is how long a peer may
 	// take to read an answer.
 	Head, Idle, Write time.Duration
 
 	listener net.Listener
-	fd       int // the listener's, of our own
 	poller   *poller.Poller
-	unusual  chan net.Conn   // for net/http
-	passing  context.Context // ends when net/http takes no more
-	shut     context.CancelFunc
+	toHTTP   chan net.Conn
+	httpEnd  context.Context // ends when net/http takes no more
+	endHTTP  context.CancelCauseFunc
 	closing  atomic.Bool // nothing is accepted any more
-	warning  rate.Sometimes
 
-	mu        sync.Mutex // guards the following
-	visitors  map[*visitor]struct{}
-	idle      map[net.Conn]struct{} // of net/http's
-	accepting bool                  // the poller watches the listener
-	empty     chan struct{}         // closed when nothing is accepted any more and no visitor is left
+	mu sync.Mutex // held while connections are accepted, so that fd is not closed meanwhile
+	fd int        // the listener's, of our own; -1 once it is closed
 }
 
 // Prepare takes a listener over, and accepts nothing yet. The result is the
@@ -67,18 +56,15 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 	if !ok {
 		return nil, errors.New("door: not a TCP listener")
 	}
-	fd, err := duplicate(tcp)
+	fd, err := poller.Duplicate(tcp)
 	if err != nil {
 		return nil, err
 	}
 	// Go sets this for each connection, whatever comes of it; ours inherit it.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	d.listener, d.fd, d.poller = l, fd, d.Pollers.Pick(fd)
-	d.unusual = make(chan net.Conn)
-	d.passing, d.shut = context.WithCancel(context.Background())
-	d.warning.Interval = time.Minute
-	d.visitors, d.idle = make(map[*visitor]struct{}), make(map[net.Conn]struct{})
-	d.empty = make(chan struct{})
+	d.toHTTP = make(chan net.Conn)
+	d.httpEnd, d.endHTTP = context.WithCancelCause(context.Background())
 	return handedOver{d}, nil
 }
 
@@ -86,26 +72,10 @@ func (d *Door) Prepare(l net.Listener) (net.Listener, error) {
 func (d *Door) Open() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing.Load() {
+	if d.fd < 0 {
 		return nil
 	}
-	err := d.poller.Add(d.fd, accepter{d}, false)
-	d.accepting = err == nil
-	return err
-}
-
-// duplicate returns a descriptor of our own for a listener's socket.
-func duplicate(l *net.TCPListener) (fd int, err error) {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if ctl := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctl != nil {
-		return -1, ctl
-	}
-	return fd, os.NewSyscallError("fcntl", err)
+	return d.poller.Add(d.fd, accepter{d}, false)
 }
 
 // handedOver is the listener of what the door does not take.
@@ -114,10 +84,10 @@ type handedOver struct{ d *Door }
 // Accept implements net.Listener.
 func (h handedOver) Accept() (net.Conn, error) {
 	select {
-	case nc := <-h.d.unusual:
+	case nc := <-h.d.toHTTP:
 		return nc, nil
-	case <-h.d.passing.Done():
-		return nil, net.ErrClosed
+	case <-h.d.httpEnd.Done():
+		return nil, context.Cause(h.d.httpEnd)
 	}
 }
 
@@ -128,7 +98,7 @@ func (h handedOver) Addr() net.Addr { return h.d.listener.Addr() }
 // cut if it comes to be net/http's.
 func (h handedOver) Close() error {
 	h.d.close()
-	h.d.shut()
+	h.d.endHTTP(net.ErrClosed)
 	return nil
 }
 
@@ -136,51 +106,47 @@ func (h handedOver) Close() error {
 func (d *Door) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing.Swap(true) {
-		return
-	}
-	d.listener.Close()
-	if d.accepting {
-		_ = unix.Shutdown(d.fd, unix.SHUT_RD) // the poller, who may be using it, closes it
-	} else {
-		d.closeListener()
-	}
-	for v := range d.visitors {
-		v.endRequests()
-	}
+	d.closing.Store(true)
+	d.closeListener()
+	d.watch.All(func(w keepalive.Watched) {
+		if v, ok := w.(*visitor); ok {
+			v.endRequests()
+		}
+	})
 }
 
-// checkEmpty tells Drain. mu is held.
-func (d *Door) checkEmpty() {
-	if d.closing.Load() && !d.accepting && len(d.visitors) == 0 {
-		close(d.empty)
-	}
+// StopAccepting leaves who comes to whoever shares the listener's socket, and serves
+// those who are there.
+func (d *Door) StopAccepting() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closeListener()
 }
 
 // Drain closes the door. It returns when no visitor is left, each request that had
-// come being answered or net/http's, or the context ends.
+// come being answered or net/http's, or the context ends: then only the end of the
+// process closes the connections of those who are left.
 func (d *Door) Drain(ctx context.Context) {
 	d.close()
-	select {
-	case <-d.empty:
-	case <-ctx.Done():
-	}
+	_ = d.capacity.Wait(ctx, capacity.Visitor)
 }
 
 // accepter is the listener's part in its poller.
 type accepter struct{ d *Door }
 
-// acceptAtOnce bounds how many connections are accepted before others have their
-// turn; retryAccept is for how long none is accepted when there is no descriptor.
-const (
-	acceptAtOnce = 64
-	retryAccept  = 50 * time.Millisecond
-)
-
 // Ready implements poller.Handler.
 func (a accepter) Ready(poller.Events) {
 	d := a.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for range acceptAtOnce {
+		if d.fd < 0 {
+			return
+		}
+		if !d.capacity.Room() {
+			d.pause(errNoRoom)
+			return
+		}
 		fd, from, err := unix.Accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
@@ -189,125 +155,72 @@ func (a accepter) Ready(poller.Events) {
 			return // that was all
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EBADF), errors.Is(err, unix.ENOTSOCK):
-			d.stopAccepting(err)
+			d.fail(err)
 			return
 		default: // EMFILE and its like, or the network's trouble of the moment
-			d.makeRoom(err)
+			d.pause(err)
 			return
 		}
 	}
 }
 
-// makeRoom closes connections that have been idle for a second, or are idle at
-// net/http, and accepts nothing for a moment: the listener would be ready all the
-// time.
-func (d *Door) makeRoom(err error) {
-	d.starved(err)
+// pause accepts nothing for a moment, as there is no descriptor for a connection:
+// the listener would be ready all the time. mu is held.
+func (d *Door) pause(err error) {
+	d.makeRoom(err)
 	d.poller.Pause(d.fd)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.accepting = false
-	left := acceptAtOnce
-	for v := range d.visitors {
-		if left > 0 && v.seen.Load()+1 < d.Watch.Now() {
-			v.endRequests()
-			left--
-		}
-	}
-	for nc := range d.idle {
-		if left > 0 {
-			nc.Close()
-			left--
-		}
-	}
-	if d.closing.Load() {
-		d.closeListener()
-		return
-	}
 	time.AfterFunc(retryAccept, func() {
 		if err := d.Open(); err != nil {
-			d.stopAccepting(err)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.fail(err)
 		}
 	})
 }
 
-// starved tells that a connection could not be had.
-func (d *Door) starved(err error) {
-	d.AcceptErrors.Inc()
-	d.warning.Do(func() {
-		d.Log.Warn("cannot accept connections: raise the limit of file descriptors, or lower server.max_connections", "error", err)
-	})
-}
-
-// stopAccepting is for a listener that is closed, or broken: then net/http's fails,
-// and the server ends.
-func (d *Door) stopAccepting(err error) {
-	d.poller.Pause(d.fd)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closing.Load() {
-		d.Log.Error("cannot accept connections any more", "error", err)
-		d.shut()
-	}
-	d.accepting = false
+// fail is for a listener that is broken: then net/http's fails with the same error,
+// and the server ends. mu is held.
+func (d *Door) fail(err error) {
+	d.log.Error("cannot accept connections any more", "error", err)
+	d.endHTTP(err)
 	d.closeListener()
 }
 
-// closeListener closes the descriptor that the poller does not watch any more. mu
-// is held.
+// closeListener closes the listener. A process that shares its socket goes on with
+// that. mu is held.
 func (d *Door) closeListener() {
 	if d.fd >= 0 {
+		d.listener.Close()
+		d.poller.Pause(d.fd)
 		unix.Close(d.fd)
 		d.fd = -1
 	}
-	d.checkEmpty()
 }
 
 // enter begins with a connection.
 func (d *Door) enter(fd int, from unix.Sockaddr) {
 	v := &visitor{door: d, fd: fd, poller: d.Pollers.Pick(fd), remote: address(from)}
-	v.seen.Store(d.Watch.Now())
-	d.mu.Lock()
-	if d.closing.Load() {
-		d.mu.Unlock()
-		unix.Close(fd)
+	defer d.Bugs.Recover(v.panicked)
+	v.begin(d.watch.Now(), false)
+	v.place = d.capacity.Enter(capacity.Visitor, v)
+	d.watch.Add(v, &v.slot, v.since.Load()+seconds(d.Head)+1)
+	if err := v.poller.Add(fd, v, false); err != nil {
+		d.log.Error("cannot watch a connection; it is closed", "error", err)
+		v.close()
 		return
 	}
-	d.visitors[v] = struct{}{}
-	d.mu.Unlock()
-	d.Watch.Add(v, &v.slot, v.seen.Load()+seconds(d.Head)+1)
-	if err := v.poller.Add(fd, v, false); err != nil {
-		d.Log.Error("cannot watch a connection; it is closed", "error", err)
-		v.close()
+	if d.closing.Load() { // close may have looked for visitors before
+		v.endRequests()
 	}
 }
 
 // pass gives a connection to net/http, which accepts it at once or never.
 func (d *Door) pass(nc net.Conn) {
 	select {
-	case d.unusual <- nc:
-	case <-d.passing.Done():
+	case d.toHTTP <- nc:
+	case <-d.httpEnd.Done():
 		nc.Close()
 	}
-}
-
-// ConnState is the hook of the http.Server that serves what the door does not.
-func (d *Door) ConnState(nc net.Conn, state http.ConnState) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if state == http.StateIdle {
-		d.idle[nc] = struct{}{}
-	} else {
-		delete(d.idle, nc)
-	}
-}
-
-// forget is the end of a visitor.
-func (d *Door) forget(v *visitor) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.visitors, v)
-	d.checkEmpty()
 }
 
 func seconds(t time.Duration) keepalive.Time { return keepalive.Time(t / time.Second) }

@@ -16,8 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
+
+	"belfry/server/bugs"
+	"belfry/server/capacity"
+	"belfry/server/keepalive"
 )
 
 // A connection goes on, here and at net/http, until it is the client's last
@@ -63,19 +68,11 @@ func TestRequests(t *testing.T) {
 }
 
 // visiting is how many are at the door.
-func (d *Door) visiting() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.visitors)
-}
+func (d *Door) visiting() int { return d.capacity.Count(capacity.Visitor) }
 
 // visitAll calls f with each visitor.
 func (d *Door) visitAll(f func(*visitor)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for v := range d.visitors {
-		f(v)
-	}
+	d.watch.All(func(w keepalive.Watched) { f(w.(*visitor)) })
 }
 
 // An answer waits for what the handler says; the poller serves others meanwhile,
@@ -188,6 +185,44 @@ func TestUnreadAnswer(t *testing.T) {
 	}
 }
 
+// A bug at the door ends the connection that meets it, and no other.
+func TestBugs(t *testing.T) {
+	bug := func(r *http.Request, where string) {
+		if strings.HasSuffix(r.URL.Path, "/"+where) {
+			panic("a bug")
+		}
+	}
+	count := prometheus.NewCounter(prometheus.CounterOpts{})
+	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bug(r, "serving")
+		echo(w, r)
+	}), func(d *Door) {
+		quick := d.Quick
+		d.Quick = func(r *http.Request) bool {
+			bug(r, "choosing")
+			return quick(r)
+		}
+		d.Bugs = bugs.New(d.log, count)
+	})
+	before := descriptors(t)
+	other := h.dial(t)
+	for i, path := range []string{"choosing", "serving", "slow/serving", "choosing"} {
+		c := h.dial(t)
+		c.send(request("before", "a"))
+		c.expect("a")
+		c.send(request(path, ""))
+		c.expectEnd()
+		c.Close()
+		other.send(request("after", "b"))
+		other.expect("b")
+		var m dto.Metric
+		if err := count.Write(&m); err != nil || m.Counter.GetValue() != float64(i+1) {
+			t.Errorf("%v bugs are counted, error %v; want %d", m.Counter.GetValue(), err, i+1)
+		}
+	}
+	eventually(t, "only the other one is left", func() bool { return h.visiting() == 1 && descriptors(t) <= before+2 })
+}
+
 // The sweep cuts who sends nothing, at first and later.
 func TestSilence(t *testing.T) {
 	h := open(t, echo)
@@ -195,12 +230,12 @@ func TestSilence(t *testing.T) {
 	idle.send(request("1/events", "a"))
 	idle.expect("a")
 	eventually(t, "both are there", func() bool { return h.visiting() == 2 })
-	head := h.Watch.Now() + seconds(h.Head) + 1
+	head := h.watch.Now() + seconds(h.Head) + 1
 	h.visitAll(func(v *visitor) { v.Due(head) })
 	silent.expectEnd()
 	idle.send(request("1/events", "b"))
 	idle.expect("b")
-	late := h.Watch.Now() + seconds(h.Idle) + 1
+	late := h.watch.Now() + seconds(h.Idle) + 1
 	h.visitAll(func(v *visitor) { v.Due(late) })
 	idle.expectEnd()
 	eventually(t, "both are gone", func() bool { return h.visiting() == 0 })
@@ -229,21 +264,19 @@ func TestDrain(t *testing.T) {
 	full.send(request("full", "c"))
 	<-entered
 	eventually(t, "all are there", func() bool { return h.visiting() == 4 })
-	stopped := make(chan struct{})
+	drained := make(chan struct{})
 	go func() {
-		h.stop()
-		close(stopped)
+		defer close(drained)
+		h.Drain(t.Context())
+		if n := h.visiting(); n != 0 {
+			t.Errorf("the door did not wait for %d visitors", n)
+		}
 	}()
 	silent.expectEnd()
 	idle.expectEnd()
 	if nc, err := net.Dial("tcp", h.address); err == nil {
 		nc.Close()
 		t.Error("a connection was accepted")
-	}
-	select {
-	case <-stopped:
-		t.Error("the door did not wait")
-	default:
 	}
 	close(release)
 	for c, want := range map[*client]string{slow: "b", full: "c"} {
@@ -252,7 +285,7 @@ func TestDrain(t *testing.T) {
 		}
 		c.expectEnd()
 	}
-	<-stopped
+	<-drained
 }
 
 // A door that was never open closes.
@@ -287,10 +320,10 @@ func TestNoDescriptors(t *testing.T) {
 	other := h.dial(t)
 	other.send(lines("GET /up HTTP/1.1", "Host: a"))
 	other.expect("")
-	eventually(t, "net/http has nothing to do", func() bool { return h.idling() == 1 })
-	h.visitAll(func(v *visitor) { v.seen.Store(0) })
-	eventually(t, "a second has passed", func() bool { return h.Watch.Now() > 1 })
-	h.makeRoom(unix.EMFILE)
+	eventually(t, "idle connections make room", func() bool {
+		h.capacity.MakeRoom(acceptAtOnce)
+		return h.visiting() == 0 && h.capacity.Count(capacity.HTTP) == 0
+	})
 	c.expectEnd()
 	other.expectEnd()
 	c = h.dial(t)
@@ -298,16 +331,51 @@ func TestNoDescriptors(t *testing.T) {
 	c.expect("b")
 }
 
-// idling is how many connections of net/http's are idle.
-func (d *Door) idling() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.idle)
+// Connections that are all that may be open wait until there is room. Strangers make
+// it, also those who do not finish a request or do not read its answer, and not who is
+// authorized.
+func TestNoRoom(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	h := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/wait"):
+			Authorized(w, r)
+			entered <- struct{}{}
+			<-release
+		case strings.HasSuffix(r.URL.Path, "/long"):
+			long(w, r)
+			return
+		}
+		echo(w, r)
+	}), func(d *Door) { d.capacity = capacity.New(capacity.Limits{Descriptors: 5}) })
+	served, head, body, unread, silent := h.dial(t), h.dial(t), h.dial(t), h.dial(t), h.dial(t)
+	served.send(lines("GET /wait HTTP/1.1", "Host: a"))
+	<-entered
+	head.send("POST /apps/1/events HTTP/1.1\r\n")
+	body.send(lines("POST /body HTTP/1.1", "Host: a", "Content-Length: 2") + "x")
+	unread.send(request("long", ""))
+	eventually(t, "all places are taken", func() bool { return !h.capacity.Room() })
+	next := h.dial(t)
+	next.send(request("1/events", "a"))
+	next.expect("a")
+	for _, c := range []*client{head, silent} {
+		c.expectEnd()
+	}
+	if n, err := io.Copy(io.Discard, unread); n >= longAnswer {
+		t.Errorf("%d bytes were sent, error %v", n, err)
+	}
+	_, _ = io.Copy(io.Discard, body) // it ends
+	if h.acceptErrors() == 0 {
+		t.Error("nothing is counted")
+	}
+	close(release)
+	served.expect("")
+	eventually(t, "those who are left are counted", func() bool { return h.capacity.Count(capacity.Visitor)+h.capacity.Count(capacity.HTTP) == 2 })
 }
 
 func (d *Door) acceptErrors() float64 {
 	var m dto.Metric
-	_ = d.AcceptErrors.Write(&m) // a counter has no error
+	_ = d.Intake.acceptErrors.Write(&m) // a counter has no error
 	return m.GetCounter().GetValue()
 }
 

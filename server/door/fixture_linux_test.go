@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
 	"belfry/server/refusals"
@@ -43,17 +44,16 @@ func build(t testing.TB, handler http.Handler, edit ...func(*Door)) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	h := &house{address: l.Addr().String(), http: &http.Server{Handler: handler, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}}
+	h := &house{address: l.Addr().String(), http: &http.Server{Handler: Serve(handler), ConnContext: ConnContext, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}}
 	h.Door = &Door{
+		Intake:  NewIntake(capacity.New(capacity.Limits{}), keepalive.New(), log, refusals.New(log), prometheus.NewCounter(prometheus.CounterOpts{})),
 		Handler: handler, Quick: func(r *http.Request) bool { return !strings.Contains(r.URL.Path, "/slow") },
-		Pollers: pollers, Watch: keepalive.New(), Log: log, Refusals: refusals.New(log),
-		AcceptErrors: prometheus.NewCounter(prometheus.CounterOpts{}),
-		Head:         10 * time.Second, Idle: time.Minute, Write: 30 * time.Second,
+		Pollers: pollers,
+		Head:    10 * time.Second, Idle: time.Minute, Write: 30 * time.Second,
 	}
 	for _, f := range edit {
 		f(h.Door)
 	}
-	h.http.ConnState = h.ConnState
 	left, err := h.Prepare(l)
 	if err != nil {
 		t.Fatal(err)
@@ -70,10 +70,13 @@ func build(t testing.TB, handler http.Handler, edit ...func(*Door)) *house {
 		if err := h.http.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
+		if err := h.capacity.Wait(ctx, capacity.Kinds...); err != nil {
+			t.Error("places are left")
+		}
 		serving.Wait()
 		pollers.Close()
-		h.Watch.Close()
-		h.Refusals.Flush()
+		h.watch.Close()
+		h.refusals.Flush()
 	})
 	t.Cleanup(h.stop)
 	return h
@@ -144,8 +147,13 @@ func request(path, body string, header ...string) string {
 	return lines(append([]string{"POST /apps/" + path + " HTTP/1.1", "Host: a", "Content-Length: " + strconv.Itoa(len(body))}, header...)...) + body
 }
 
-// echo answers with the body.
-var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+// echo answers with the body. A request to the API counts as authorized.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/apps/") {
+		Authorized(w, r)
+	}
+	_, _ = io.Copy(w, r.Body)
+})
 
 // direct says whether the door serves a request itself.
 func direct(w http.ResponseWriter) bool {

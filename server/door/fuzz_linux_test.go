@@ -67,7 +67,7 @@ type judges struct{ door, bare string }
 func newJudges(f *testing.F) judges {
 	h := open(f, witness)
 	bare := httptest.NewUnstartedServer(witness)
-	bare.Listener = Listen(bare.Listener, h.Refusals)
+	bare.Listener = h.Listen(bare.Listener, false)
 	bare.Start()
 	f.Cleanup(bare.Close)
 	return judges{h.address, bare.Listener.Addr().String()}

@@ -3,8 +3,8 @@
 // requests to the HTTP API. It serves those that are wholly there with one read, in
 // the form that clients send, by the same handler as net/http. Everything else goes
 // to net/http with the bytes read so far, so that net/http stays the judge of all
-// that is unusual and no parser of ours faces the world: what the door takes is
-// parsed by [http.ReadRequest].
+// that is unusual. A strict recogniser of ours sees each first read, and says where the
+// body ends; the head of what it recognises is parsed by [http.ReadRequest].
 //
 // Systems other than Linux, and TLS, have net/http alone.
 package door
@@ -33,8 +33,7 @@ const maxRequest = 16 << 10
 // form is what the door knows of a request from its bytes.
 type form struct {
 	kind kind
-	head int // length in bytes
-	body int // length in bytes; what is behind the head of a handshake are frames
+	head int // length in bytes; behind it is the body, or what is early frames of a handshake
 }
 
 // classify says whether b is a usual request. prefix is the path ahead of /app and
@@ -90,7 +89,7 @@ func classify(b []byte, prefix string) form {
 		return form{}
 	case kind == handshake && upgrades == 1 && connections == 1 && lengths == 0,
 		kind == apiRequest && connections <= 1 && lengths <= 1 && len(b) == head+body:
-		return form{kind, head, body}
+		return form{kind, head}
 	}
 	return form{}
 }

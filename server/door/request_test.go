@@ -116,8 +116,8 @@ func TestClassify(t *testing.T) {
 			if f.kind == unusual {
 				return
 			}
-			if head := strings.Index(tt.request, "\r\n\r\n") + 4; f.head != head || f.kind == apiRequest && f.body != len(tt.request)-head {
-				t.Errorf("a head of %d bytes and a body of %d", f.head, f.body)
+			if head := strings.Index(tt.request, "\r\n\r\n") + 4; f.head != head {
+				t.Errorf("a head of %d bytes", f.head)
 			}
 			if _, err := parse([]byte(tt.request[:f.head]), nil); err != nil {
 				t.Errorf("net/http: %v", err)

@@ -10,11 +10,11 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/poller"
 )
@@ -26,52 +26,86 @@ type visitor struct {
 	fd     int
 	poller *poller.Poller
 	slot   keepalive.Slot
+	place  *capacity.Place
 	remote netip.AddrPort
 
-	served atomic.Bool   // once at least
-	seen   atomic.Uint32 // when it came, or its last request, by the watch's clock
+	leisure
 
 	mu   sync.Mutex // guards the following
 	gone bool       // the descriptor is closed, or somebody else's
+	busy bool       // a goroutine serves a request
+	over bool       // no request is read any more
 }
 
 // Due implements keepalive.Watched.
 func (v *visitor) Due(now keepalive.Time) keepalive.Time {
-	if v.served.Load() {
-		if due := v.seen.Load() + seconds(v.door.Idle) + 1; due > now {
-			return due
-		}
+	limit := v.door.Head
+	if v.authorized.Load() {
+		limit = v.door.Idle
+	}
+	if due := v.since.Load() + seconds(limit) + 1; due > now {
+		return due
 	}
 	v.endRequests()
-	return never
+	return keepalive.Never
 }
-
-const never = ^keepalive.Time(0)
 
 // endRequests has the connection closed once the requests that have come are
-// answered: the poller finds the stream's end behind them.
-func (v *visitor) endRequests() {
+// answered: the poller finds the stream's end behind them. It does nothing to one
+// that has left.
+func (v *visitor) endRequests() (ended bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.gone {
-		_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	if v.gone || v.over {
+		return false
 	}
+	v.over = true
+	_ = unix.Shutdown(v.fd, unix.SHUT_RD)
+	return true
 }
 
-// leave ends watching the visitor, whose descriptor is the caller's from here on.
-// The door is to forget it.
+// Dismiss implements capacity.Guest.
+func (v *visitor) Dismiss(i capacity.Idleness) bool {
+	return v.is(i, v.door.watch.Now()) && !v.isBusy() && v.endRequests()
+}
+
+func (v *visitor) isBusy() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.busy
+}
+
+func (v *visitor) setBusy(busy bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.busy = busy
+}
+
+// leave ends watching the visitor, whose descriptor and place are the caller's from
+// here on.
 func (v *visitor) leave() {
 	v.mu.Lock()
 	v.gone = true
 	v.mu.Unlock()
-	v.door.Watch.Remove(v.slot)
+	v.door.watch.Remove(v.slot)
 }
 
 func (v *visitor) close() {
 	v.poller.Remove(v.fd)
 	v.leave()
 	unix.Close(v.fd)
-	v.door.forget(v)
+	v.place.Leave()
+}
+
+// panicked closes a connection that has met a bug, unless it has left: whoever has it
+// since closes it.
+func (v *visitor) panicked() {
+	v.mu.Lock()
+	gone := v.gone
+	v.mu.Unlock()
+	if !gone {
+		v.close()
+	}
 }
 
 // inputs are buffers to read requests into.
@@ -79,11 +113,12 @@ var inputs = sync.Pool{New: func() any { return new([maxRequest]byte) }}
 
 // Ready implements poller.Handler.
 func (v *visitor) Ready(poller.Events) {
+	defer v.door.Bugs.Recover(v.panicked)
 	input := inputs.Get().(*[maxRequest]byte)
 	defer inputs.Put(input)
-	n, err := unix.Read(v.fd, input[:])
+	n, err := poller.Read(v.fd, input[:])
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return
 	case err != nil || n == 0:
 		v.close()
@@ -104,33 +139,50 @@ func (v *visitor) Ready(poller.Events) {
 func (v *visitor) handOver(read []byte) {
 	v.poller.Pause(v.fd)
 	v.leave()
-	go v.pass(read, nil, false) // as a poller does not wait
+	go v.pass(read, unsent{}) // as a poller does not wait
+}
+
+// unsent is what is left of an answer.
+type unsent struct {
+	rest       []byte
+	last       bool // it is the connection's last
+	authorized bool
 }
 
 // pass has net/http serve the connection, once what is left of an answer is
 // written, unless that was its last. The visitor has left.
-func (v *visitor) pass(read, unsent []byte, last bool) {
-	defer v.door.forget(v)
+func (v *visitor) pass(read []byte, u unsent) {
+	d := v.door
 	nc, err := connection(v.fd)
 	if err != nil {
-		v.door.starved(err)
+		v.place.Leave()
+		d.warnOf("a connection is closed", err)
 		return
 	}
-	if len(unsent) > 0 {
-		cut := context.AfterFunc(v.door.passing, func() { nc.Close() })
-		err := nc.SetWriteDeadline(time.Now().Add(v.door.Write))
+	c := &Conn{TCPConn: nc, place: v.place, watch: d.watch, unread: read, refusals: d.refusals}
+	defer d.Bugs.Recover(func() { c.Close() })
+	c.begin(v.since.Load(), v.authorized.Load())
+	if u.authorized {
+		c.state.Store(busy)
+	}
+	c.place.Lend(c)
+	if len(u.rest) > 0 {
+		cut := context.AfterFunc(d.httpEnd, func() { c.Close() })
+		err := nc.SetWriteDeadline(time.Now().Add(d.Write))
 		if err == nil {
-			_, err = nc.Write(unsent)
+			_, err = nc.Write(u.rest)
 		}
-		if !cut() || err != nil || last {
-			nc.Close()
+		if !cut() || err != nil || u.last {
+			c.Close()
 			return
 		}
-		if v.door.closing.Load() {
+		if d.closing.Load() {
 			_ = nc.CloseRead() // net/http waits for no other request
 		}
 	}
-	v.door.pass(&conn{TCPConn: nc, read: read, refusals: v.door.Refusals})
+	c.requestDone()
+	d.pass(c)
+	c.place.Pass() // now that net/http knows of it, nobody else waits for it
 }
 
 // connection makes Go's of a descriptor, which it closes.
@@ -156,15 +208,13 @@ func (v *visitor) upgrade(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	w := &takeover{answer: answer{header: make(http.Header)}, visitor: v, early: bytes.Clone(b[f.head:])}
+	w := &Takeover{answer: answer{header: make(http.Header)}, visitor: v, early: bytes.Clone(b[f.head:])}
 	v.door.Handler.ServeHTTP(w, r)
 	switch {
 	case w.taken:
 	case len(w.early) > 0:
 		v.handOver(bytes.Clone(b))
 	default:
-		v.seen.Store(v.door.Watch.Now())
-		v.served.Store(true)
 		v.reply(&w.answer, false)
 	}
 }
@@ -177,8 +227,6 @@ func (v *visitor) request(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	v.seen.Store(v.door.Watch.Now())
-	v.served.Store(true)
 	w := &answer{header: make(http.Header)}
 	quick := v.door.Quick(r)
 	if quick {
@@ -187,11 +235,13 @@ func (v *visitor) request(b []byte, f form) {
 			v.reply(w, r.Close)
 			return
 		}
-	} else if f.body > 0 {
+	} else if len(b) > f.head {
 		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
 	}
+	v.setBusy(true)
 	v.poller.Pause(v.fd)
 	go func() {
+		defer v.door.Bugs.Recover(v.panicked)
 		if !quick {
 			v.door.Handler.ServeHTTP(w, r)
 		}
@@ -206,8 +256,9 @@ func (v *visitor) request(b []byte, f form) {
 
 // resume has the poller read again.
 func (v *visitor) resume() {
+	v.setBusy(false)
 	if err := v.poller.Add(v.fd, v, false); err != nil {
-		v.door.Log.Error("cannot watch a connection; it is closed", "error", err)
+		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
 	}
 }
@@ -215,6 +266,9 @@ func (v *visitor) resume() {
 // reply writes the answer, and returns whether the connection goes on here.
 func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	last = last || v.door.closing.Load()
+	if w.authorized {
+		v.begin(v.door.watch.Now(), true)
+	}
 	b := answers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= maxKeptAnswer {
@@ -223,15 +277,12 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 		}
 	}()
 	w.appendTo(b, last)
-	n, err := unix.Write(v.fd, b.Bytes())
-	for err == unix.EINTR {
-		n, err = unix.Write(v.fd, b.Bytes())
-	}
+	n, err := poller.WriteSome(v.fd, b.Bytes())
 	switch {
-	case err == unix.EAGAIN || err == nil && n < b.Len():
+	case err == nil && n < b.Len():
 		v.poller.Pause(v.fd)
 		v.leave()
-		go v.pass(nil, bytes.Clone(b.Bytes()[max(n, 0):]), last)
+		go v.pass(nil, unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized})
 	case err != nil || last:
 		v.close()
 	default:

@@ -1,11 +1,13 @@
 package fallback
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 
 	"belfry/channels"
 	"belfry/protocol"
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/outbox"
 	"belfry/server/session"
@@ -21,141 +23,125 @@ const (
 	returnWait = 5
 )
 
-// never is a time that does not come.
-const never = ^keepalive.Time(0)
-
-type state uint8
-
-const (
-	open    state = iota
-	closing       // takes nothing more; what is queued ends with the goodbye
-	removed       // forgotten
-)
-
-// conn is one session's transport: what waits to be sent, and the request, if
-// any, that sends it. A session between two polls is no more than this.
+// conn is one session's transport: its outbox, and the request, if any, that carries
+// what is in there. A session between two polls is no more than this.
 type conn struct {
 	handler *Handler
 	name    name
 	session *session.Session
+	place   *capacity.Place
 	slot    keepalive.Slot
 	seen    atomic.Uint32 // keepalive.Time of the client's last request
 
-	handling sync.Mutex // held while one request's messages are handled
+	handling sync.Mutex    // held while one request's messages are handled
+	out      outbox.Outbox // of whole lines
 
-	mu    sync.Mutex // guards the following
-	state state
+	// The outbox's lock guards the following.
+
 	// until is when the session is over: unless a receiver comes while it is
 	// open, and in any case while it is closing.
 	until    keepalive.Time
 	receiver *receiver // nil while there is none
 	greeted  bool      // the OpenLine is on its way
 	slow     bool      // it is closing as a slow consumer
+	removed  bool      // it is forgotten
 	beat     bool      // a heartbeat is due
+	answer   bool      // the client's heartbeat is to be answered
 	wrote    keepalive.Time
-	held     bool          // no message goes out, and what comes is behind the queue's mark
-	queue    *outbox.Queue // whole lines; nil while nothing waits
 }
 
 // Send implements session.Conn.
-func (c *conn) Send(frames []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.enqueue(protocol.AppendLines(nil, frames), false)
-}
+func (c *conn) Send(frames []byte) { c.out.Send(protocol.AppendLines(nil, frames)) }
 
 // Deliver implements session.Conn.
 func (c *conn) Deliver(s *channels.Subscription, lines []byte) (kept bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !s.Left() && c.enqueue(lines, true)
-}
-
-// answerHeartbeat sends something, unless something is being sent anyway.
-func (c *conn) answerHeartbeat() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waiting() == 0 {
-		c.enqueue([]byte(protocol.EmptyLine), false)
-	}
+	return c.out.Deliver(lines, s.Left)
 }
 
 // Hold implements session.Conn.
-func (c *conn) Hold() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = true
-	if c.queue != nil {
-		c.queue.Mark()
-	}
-}
+func (c *conn) Hold() { c.out.Hold() }
 
 // Release implements session.Conn.
-func (c *conn) Release(first []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = false
-	switch lines := protocol.AppendLines(nil, first); {
-	case c.state != open:
-	case c.queue == nil:
-		c.enqueue(lines, false)
-	case !c.queue.Insert(lines):
-		c.cutOff()
-	default:
-		c.receiver.notify()
-	}
-}
-
-// CutOff implements outbox.Owner.
-func (c *conn) CutOff() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state != removed && !c.slow {
-		c.cutOff()
-	}
-}
+func (c *conn) Release(first []byte) { c.out.Release(protocol.AppendLines(nil, first)) }
 
 // Ping implements session.Conn: pusher-js answers a heartbeat with an empty
 // list when it streams, and with the next request when it polls.
 func (c *conn) Ping() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.out.Lock()
+	defer c.out.Unlock()
 	c.beat = true
+	c.receiver.notify()
+}
+
+// answerHeartbeat sends something, unless something is being sent anyway.
+func (c *conn) answerHeartbeat() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.answer = true
 	c.receiver.notify()
 }
 
 // Close implements session.Conn.
 func (c *conn) Close(e *protocol.Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state == open {
-		c.close(e)
+	c.out.Close(appendGoodbye(nil, e))
+	c.out.Lock()
+	defer c.out.Unlock()
+	if !c.removed {
+		c.await(returnWait)
 	}
 }
+
+// TryWrite implements outbox.Writer: only a receiver takes lines, those that fit.
+func (c *conn) TryWrite(lines []byte) (n int, err error) {
+	r := c.receiver
+	if r == nil || !r.taking {
+		r.notify()
+		return 0, nil
+	}
+	n = r.fitting(lines)
+	r.lines = append(r.lines, lines[:n]...)
+	return n, nil
+}
+
+// FrameLen implements outbox.Writer.
+func (c *conn) FrameLen(lines []byte) int { return bytes.IndexByte(lines, '\n') + 1 }
+
+// Slow implements outbox.Writer. Due ends the session, which takes its lock.
+func (c *conn) Slow() (goodbye []byte) {
+	c.slow = true
+	c.await(returnWait)
+	c.handler.Watch.Set(c.slot, c.handler.Watch.Now())
+	return appendGoodbye(nil, session.TooSlow)
+}
+
+// Finish implements outbox.Writer: a receiver has the goodbye.
+func (c *conn) Finish(error) { c.remove() }
 
 // finish ends the session without a goodbye.
 func (c *conn) finish(reason session.Reason) {
-	c.mu.Lock()
+	c.out.Lock()
 	c.remove()
-	c.mu.Unlock()
+	c.out.Unlock()
 	c.end(reason)
 }
 
-// end is for a conn that was removed. It must not be called with mu held,
-// which the session takes under its own lock.
+// panicked ends the session that has met a bug, and no other.
+func (c *conn) panicked() { c.finish(session.Panic) }
+
+// end is for a conn that was removed. It must not be called with the outbox's lock
+// held, which the session takes under its own.
 func (c *conn) end(reason session.Reason) {
-	c.mu.Lock()
+	c.out.Lock()
 	if c.slow {
 		reason = session.SlowConsumer
 	}
-	c.mu.Unlock()
+	c.out.Unlock()
 	c.session.End(reason) // the first reason counts
 }
 
 // Due implements keepalive.Watched.
 func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
-	self := c
-	defer c.handler.recovered(&self)
+	defer c.handler.Bugs.Recover(c.panicked)
 	next, verdict := c.look(now)
 	switch verdict {
 	case over:
@@ -182,18 +168,18 @@ const (
 
 // look looks at the conn's own deadlines; next is when to do so again.
 func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.out.Lock()
+	defer c.out.Unlock()
 	r := c.receiver
 	switch {
-	case c.state == removed:
-		return never, ending
+	case c.removed:
+		return keepalive.Never, ending
 	case now >= c.until:
 		c.remove()
-		return never, over
+		return keepalive.Never, over
 	case c.slow:
 		return c.until, tooSlow
-	case c.state == closing:
+	case !c.out.OpenLocked():
 		return c.until, ending
 	case r == nil:
 		return c.until, alive
@@ -208,65 +194,7 @@ func (c *conn) look(now keepalive.Time) (next keepalive.Time, _ verdict) {
 	}
 }
 
-// The following need mu.
-
-// waiting is how many bytes wait to be sent.
-func (c *conn) waiting() int {
-	if c.queue == nil {
-		return 0
-	}
-	return c.queue.Len()
-}
-
-// enqueue appends lines to the queue, and reports whether it has kept them.
-func (c *conn) enqueue(lines []byte, shared bool) (kept bool) {
-	if c.state != open {
-		return false
-	}
-	if c.queue == nil {
-		c.queue = c.handler.Budget.NewQueue(c)
-	}
-	kept, ok := c.queue.Add(lines, shared)
-	if !ok {
-		c.cutOff()
-		return false
-	}
-	c.receiver.notify()
-	return kept
-}
-
-// drop forgets what waits.
-func (c *conn) drop() {
-	if c.queue != nil {
-		c.queue.Drop()
-		c.queue = nil
-	}
-}
-
-// cutOff is the end of a slow consumer.
-func (c *conn) cutOff() {
-	c.drop()
-	c.slow = true
-	c.close(session.TooSlow)
-	c.handler.Watch.Set(c.slot, c.handler.Watch.Now()) // for Due to end the session, which takes its lock
-}
-
-// close queues the goodbye: the error event and the close of the same code. A
-// client that lets too much wait already gets just that.
-func (c *conn) close(e *protocol.Error) {
-	goodbye := appendGoodbye(nil, e)
-	if c.queue == nil {
-		c.queue = c.handler.Budget.NewQueue(c)
-	}
-	if _, ok := c.queue.Add(goodbye, false); !ok {
-		c.queue.Drop()
-		_, _ = c.queue.Add(goodbye, false) // there is room
-	}
-	c.state = closing
-	c.held = false
-	c.await(returnWait)
-	c.receiver.notify()
-}
+// The following need the outbox's lock.
 
 // await sets when the session is over unless something comes in between.
 func (c *conn) await(seconds keepalive.Time) {
@@ -274,18 +202,18 @@ func (c *conn) await(seconds keepalive.Time) {
 	c.handler.Watch.Set(c.slot, c.until)
 }
 
-// remove forgets the conn. Its session is to be ended, without mu.
+// remove forgets the conn. Its session is to be ended, without the lock.
 func (c *conn) remove() {
-	if c.state == removed {
+	if c.removed {
 		return
 	}
-	c.state = removed
-	c.drop()
+	c.removed = true
+	c.out.AbortLocked()
 	c.receiver.notify()
 	c.receiver = nil
 	c.handler.Watch.Remove(c.slot)
 	c.handler.forget(c)
-	c.handler.Capacity.Release(files)
+	c.place.Leave()
 }
 
 func appendGoodbye(lines []byte, e *protocol.Error) []byte {

@@ -259,17 +259,12 @@ func TestSlowConsumerOfAnswers(t *testing.T) {
 					t.Fatal(err)
 				}
 				f.stream("blocked").block()
-				var c *conn
-				for _, c = range f.all() {
-				}
 				for range 50 {
 					f.send("blocked", "["+strings.Repeat(message+",", 299)+message+"]")
 				}
-				c.mu.Lock()
-				if n, most := c.waiting(), outboxBytes+4*cached; n > most {
+				if n, most := f.Budget.Bytes(), outboxBytes+4*cached; n > most {
 					t.Errorf("%d bytes wait, more than %d", n, most)
 				}
-				c.mu.Unlock()
 				time.Sleep(writeTimeout) // until its request is over
 				synctest.Wait()
 				if n := len(f.all()); n != 0 {
@@ -323,7 +318,7 @@ func TestDrain(t *testing.T) {
 
 		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		f.Drain(grace)
+		f.drain(grace)
 		if lines := stream.lines(); len(lines) != 3 || lines[2] != `c[4200,"Server is restarting: reconnect"]` {
 			t.Errorf("the stream ends with %q", lines)
 		}
@@ -333,12 +328,8 @@ func TestDrain(t *testing.T) {
 		if n := len(f.all()); n != 0 || !stream.over() || !poll.over() || !blocked.over() {
 			t.Errorf("%d sessions are left, or a request", n)
 		}
-		for _, path := range []string{"late/xhr", "late/xhr_send"} {
-			r := f.post(path, "")
-			<-r.done
-			if r.status != http.StatusServiceUnavailable {
-				t.Errorf("%s is answered with %d", path, r.status)
-			}
+		if lines := f.answer("late"); len(lines) != 3 || !strings.HasPrefix(lines[2], "c[4200,") {
+			t.Errorf("who comes later gets %q", lines)
 		}
 	})
 }
@@ -352,11 +343,16 @@ func TestNewcomerWhileDraining(t *testing.T) {
 		synctest.Wait()
 		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		f.requests.Go(func() { f.Drain(grace) })
+		drained := make(chan struct{})
+		go func() {
+			f.drain(grace)
+			close(drained)
+		}()
 		synctest.Wait()
 		lines := f.answer("late")
 		if len(lines) != 3 || lines[0] != "o" || !strings.HasPrefix(lines[2], "c[4200,") {
 			t.Errorf("got %q", lines)
 		}
+		<-drained
 	})
 }

@@ -18,6 +18,8 @@ import (
 	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/apps"
+	"belfry/server/bugs"
+	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
@@ -61,12 +63,11 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 		registry := apps.NewRegistry([]config.App{a}, broker, hooks, counts)
 		f := &fixture{
 			Handler: &Handler{
-				Admission: &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log)},
+				Admission: &session.Admission{Apps: registry, Metrics: counts, Log: log, Refusals: refusals.New(log), Bugs: bugs.New(log, counts.Panics)},
 				Watch:     keepalive.New(),
-				Metrics:   counts,
-				Log:       log,
+				Bugs:      bugs.New(log, counts.Panics),
 				Budget:    outbox.NewBudget(outbox.Limits{Client: outboxBytes, Total: 100 * outboxBytes, Timeout: time.Minute}),
-				Capacity:  session.NewCapacity(places, 0),
+				Capacity:  capacity.New(capacity.Limits{Clients: places}),
 			},
 			t: t, registry: registry, app: registry.ByID("1"), mux: http.NewServeMux(),
 		}
@@ -82,19 +83,35 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture), edit ...func(*c
 	})
 }
 
+// drain does what the server does around Drain: requests that are left when the
+// context ends are cut, here by their deadline.
+func (f *fixture) drain(ctx context.Context) {
+	f.Capacity.RefuseClients(session.Restarting)
+	f.Drain(ctx, session.Spread)
+	served := make(chan struct{})
+	go func() {
+		f.requests.Wait()
+		close(served)
+	}()
+	select {
+	case <-served:
+	case <-ctx.Done():
+	}
+	f.End()
+	<-served
+}
+
 // end drains, and looks at what is left.
 func (f *fixture) end() {
 	grace, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	f.Drain(grace)
+	f.drain(grace)
 	f.requests.Wait()
 	if n, m := len(f.all()), f.app.Connections(); n != 0 || m != 0 {
 		f.t.Errorf("%d sessions are left, %d connections are counted", n, m)
 	}
-	for range places {
-		if e := f.Capacity.Acquire(files); e != nil {
-			f.t.Error("a place was not given back")
-		}
+	if n := f.Capacity.Count(capacity.Session); n != 0 {
+		f.t.Errorf("%d places were not given back", n)
 	}
 }
 

@@ -34,14 +34,14 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/bugs"
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
-	"belfry/server/metrics"
 	"belfry/server/outbox"
 	"belfry/server/refusals"
 	"belfry/server/session"
@@ -51,19 +51,15 @@ import (
 type Handler struct {
 	Admission *session.Admission
 	Watch     *keepalive.Watch
-	Metrics   *metrics.Metrics
-	Log       *slog.Logger
+	Bugs      *bugs.Log
 	// Budget bounds what may wait for sessions.
 	Budget *outbox.Budget
 	// Capacity is taken by sessions; a client that finds none is refused with
 	// 4100.
-	Capacity *session.Capacity
+	Capacity *capacity.Capacity
 
-	mu       sync.Mutex // guards the following; taken while a conn's is held, never the other way round
-	conns    map[name]*conn
-	requests int // being served
-	draining bool
-	stopped  bool // no request is served any more
+	mu    sync.Mutex // guards conns; taken while a conn's is held, never the other way round
+	conns map[name]*conn
 }
 
 // ServeHTTP serves one request. The path has the parts key, server, session
@@ -84,11 +80,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusNotFound, "no such session: its name may not have a dot")
 		return
 	}
-	if !h.enter() {
-		h.refuse(w, r, http.StatusServiceUnavailable, "server is stopping")
-		return
-	}
-	defer h.leave()
 	switch r.PathValue("transport") {
 	case "xhr_streaming":
 		h.receive(w, r, protocol.XHRStreaming)
@@ -133,42 +124,6 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, why
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(append(protocol.AppendString([]byte(`{"error":`), why), '}')) // an error means that the client has gone
-}
-
-// recovered is deferred around everything a client's requests can reach: a bug
-// ends that client's session only. *c is nil while there is none.
-func (h *Handler) recovered(c **conn) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	h.panicked(p)
-	if *c != nil {
-		(*c).finish(session.Panic)
-	}
-}
-
-// panicked tells of a bug, in the function that recovers from it.
-func (h *Handler) panicked(p any) {
-	h.Metrics.Panics.Inc()
-	h.Log.Error("panic while serving a session; it is closed", "panic", p, "stack", string(debug.Stack()))
-}
-
-// enter counts a request in.
-func (h *Handler) enter() (ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.stopped {
-		return false
-	}
-	h.requests++
-	return true
-}
-
-func (h *Handler) leave() {
-	h.mu.Lock()
-	h.requests--
-	h.mu.Unlock()
 }
 
 // find returns the session of that name, or nil.
@@ -220,49 +175,18 @@ func (h *Handler) Evict() {
 	}
 }
 
-func (h *Handler) isDraining() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.draining
-}
-
-// drainCheck is how often a draining handler looks whether requests are left.
-const drainCheck = 10 * time.Millisecond
-
-// Drain tells all clients to reconnect, spread over the time that is left
-// until the context's deadline, and returns when no request is served any
-// more. At the deadline sessions end that have not; the HTTP server has to cut
-// requests whose clients do not read.
-func (h *Handler) Drain(ctx context.Context) {
-	h.mu.Lock()
-	h.draining = true
-	h.mu.Unlock()
-
+// Drain tells all clients to reconnect, see [session.CloseAll].
+func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
 	var sessions []*session.Session
 	for _, c := range h.all() {
 		sessions = append(sessions, c.session)
 	}
-	session.CloseAll(ctx, sessions)
-	again := time.NewTicker(drainCheck)
-	defer again.Stop()
-	for !h.stop() {
-		<-again.C
-		if ctx.Err() != nil {
-			h.endAll()
-		}
-	}
-	h.endAll() // those that nobody came for any more
+	session.CloseAll(ctx, sessions, pause)
 }
 
-// stop refuses further requests once none is being served.
-func (h *Handler) stop() (stopped bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.stopped = h.requests == 0
-	return h.stopped
-}
-
-func (h *Handler) endAll() {
+// End ends the sessions that are left. No request is being served any more, but those
+// that were cut.
+func (h *Handler) End() {
 	for _, c := range h.all() {
 		c.finish(session.Drain)
 	}

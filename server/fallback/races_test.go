@@ -32,7 +32,7 @@ func (b bomb) Handle(ctx context.Context, r slog.Record) error {
 // A bug ends the one session, or the one request, that meets it.
 func TestPanics(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
-		f.Admission.Refusals = refusals.New(slog.New(bomb{f.Log.Handler(), "refused"}))
+		f.Admission.Refusals = refusals.New(slog.New(bomb{f.Admission.Log.Handler(), "refused"}))
 		other, stream := f.stream("other"), f.stream("s")
 		f.poll("p")
 		for _, name := range []string{"s", "p"} {
@@ -75,7 +75,7 @@ func (b barrier) Handle(_ context.Context, r slog.Record) error {
 
 // holdUp makes clients wait within their admission until the channel closes.
 func (f *fixture) holdUp() chan struct{} {
-	b := barrier{f.Log.Handler(), "connection opened", make(chan struct{})}
+	b := barrier{f.Admission.Log.Handler(), "connection opened", make(chan struct{})}
 	f.Admission.Log = slog.New(b)
 	return b.open
 }
@@ -108,12 +108,17 @@ func TestDrainAmidAdmission(t *testing.T) {
 		synctest.Wait()
 		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		f.requests.Go(func() { f.Drain(grace) })
+		drained := make(chan struct{})
+		go func() {
+			f.drain(grace)
+			close(drained)
+		}()
 		synctest.Wait()
 		close(open)
 		if lines := r.lines(); len(lines) < 2 || !strings.HasPrefix(lines[len(lines)-1], "c[4200,") {
 			t.Errorf("got %q", lines)
 		}
+		<-drained
 	})
 }
 
@@ -198,12 +203,16 @@ func TestDeliverNothingOnceLeft(t *testing.T) {
 func TestSignsOfLifeDoNotPileUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.poll("s")
-		for range 100 {
-			f.send("s", "[]")
-		}
-		f.publish(1)
-		if lines := f.answer("s"); len(lines) != 2 || lines[0] != "a[]" {
-			t.Errorf("got %q", lines)
+		for _, events := range []int{0, 1} { // of which one is a sign of life
+			for range 100 {
+				f.send("s", "[]")
+			}
+			for range events {
+				f.publish(1)
+			}
+			if lines := f.answer("s"); len(lines) != 1 || (lines[0] == "a[]") != (events == 0) {
+				t.Errorf("with %d events, it gets %q", events, lines)
+			}
 		}
 	})
 }
@@ -219,7 +228,7 @@ func TestRequestsWhileAllSessionsEnd(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					f.endAll()
+					f.End()
 					runtime.Gosched()
 				}
 			}

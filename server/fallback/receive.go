@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/door"
+	"belfry/server/keepalive"
 	"belfry/server/session"
 )
 
@@ -38,13 +40,18 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 
 	rec := newReceiver(t)
 	var c *conn
-	defer h.recovered(&c)
+	defer h.Bugs.Recover(func() {
+		if c != nil {
+			c.panicked()
+		}
+	})
 	refused := h.attach(r, t, rec, &c)
 	out := &writer{w: w, control: http.NewResponseController(w), flushes: !rec.polling}
 	if refused != nil {
 		out.write(appendGoodbye([]byte(protocol.OpenLine), refused))
 		return
 	}
+	door.Authorized(w, r)
 	c.serve(r.Context(), rec, out)
 }
 
@@ -52,22 +59,20 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, t protocol.Tra
 func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
 	defer c.detach(r, returnWait)
 	out.unlimited()
-	var lines []byte
 	for {
-		var next step
-		lines, next = c.take(r, lines[:0])
-		err := out.write(lines)
+		next := c.take(r)
+		err := out.write(r.lines)
 		switch {
 		case next == finish:
 			c.end(session.ByClient)
 			return
 		case err != nil, next == part:
 			return
-		case len(lines) > 0:
+		case len(r.lines) > 0:
 			continue // more may have come meanwhile
 		}
-		if cap(lines) > keptBytes {
-			lines = nil
+		if cap(r.lines) > keptBytes {
+			r.lines = nil
 		}
 		select {
 		case <-r.wake:
@@ -130,7 +135,7 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 	case opened == nil:
 	case *c != opened:
 		opened.finish(session.ByClient) // another request was faster
-	case h.isDraining(): // Drain may have looked for it before it was known
+	case h.Capacity.RefusesClients(): // Drain may have looked for it before it was known
 		opened.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		opened.session.Evict()
@@ -138,41 +143,26 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 	return nil
 }
 
-// files is how many descriptors a session takes: one for what it receives, and
-// one that its client keeps for what it sends.
-const files = 2
-
 // open admits a client to a place and watches over its session, which is not
 // known yet.
 func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
-	if h.isDraining() {
-		return nil, session.Restarting
-	}
-	if refused = h.Capacity.Acquire(files); refused != nil {
+	place, refused := h.Capacity.EnterSession()
+	if refused != nil {
 		h.Admission.Reject("", refused)
 		return nil, refused
 	}
-	c = &conn{handler: h, name: n, until: never}
+	c = &conn{handler: h, name: n, place: place, until: keepalive.Never}
+	c.out.Init(c, h.Budget)
 	if refused = h.admit(r, t, c); refused != nil {
-		h.Capacity.Release(files)
+		place.Leave()
 		return nil, refused
 	}
 	h.Watch.Add(c, &c.slot, h.Watch.Now())
 	return c, nil
 }
 
-// internalError is the close code of RFC 6455 section 7.4.1 for a bug.
-const internalError = 1011
-
-// admit decides about a client. A bug in it ends this session only, in the way
-// of a refusal.
+// admit decides about a client.
 func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused *protocol.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-			refused = protocol.Errorf(internalError, "internal error")
-		}
-	}()
 	query := r.URL.Query()
 	c.session, refused = h.Admission.Admit(session.Handshake{
 		Transport: t,

@@ -28,12 +28,16 @@ const (
 // bytes of a response: as long as that of SockJS' servers, and a heartbeat.
 var prelude = strings.Repeat("h", 2048) + "\n"
 
-// receiver is a request that waits for what a session sends. Its conn's mutex
-// guards all but the constant fields.
+// receiver is a request that waits for what a session sends. The lock of its conn's
+// outbox guards all but the constant fields and lines. These are the request's
+// goroutine's; taking is true only while that one, holding the lock, flushes the outbox
+// into them.
 type receiver struct {
 	polling bool
 	wake    chan struct{} // of capacity 1: look again
 
+	taking bool   // moves what waits to lines
+	lines  []byte // to be written
 	begun  bool
 	units  int            // written, or about to be, as the client counts
 	fullAt keepalive.Time // when units came to exceed restartLength
@@ -61,9 +65,9 @@ func (r *receiver) full() bool { return !r.polling && r.units > restartLength }
 // client has gone away without our noticing. It reports false when the session
 // is no more.
 func (c *conn) attach(r *receiver) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state == removed {
+	c.out.Lock()
+	defer c.out.Unlock()
+	if c.removed {
 		return false
 	}
 	c.receiver.notify()
@@ -71,8 +75,8 @@ func (c *conn) attach(r *receiver) bool {
 	now := c.handler.Watch.Now()
 	c.seen.Store(now)
 	c.wrote = now
-	if c.state == open {
-		c.until = never
+	if c.out.OpenLocked() {
+		c.until = keepalive.Never
 		c.handler.Watch.Set(c.slot, now) // there may be a nearer deadline now
 	}
 	return true
@@ -81,18 +85,18 @@ func (c *conn) attach(r *receiver) bool {
 // detach is the end of a receiver, after which the client has so many seconds
 // to come back.
 func (c *conn) detach(r *receiver, wait keepalive.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.out.Lock()
+	defer c.out.Unlock()
 	c.release(r, wait)
 }
 
-// release is detach with mu held.
+// release is detach with the outbox's lock held.
 func (c *conn) release(r *receiver, wait keepalive.Time) {
-	if c.receiver != r || c.state == removed {
+	if c.receiver != r {
 		return
 	}
 	c.receiver = nil
-	if c.state == open {
+	if c.out.OpenLocked() {
 		c.await(wait)
 	}
 }
@@ -106,82 +110,75 @@ const (
 	finish             // end the response, and the session
 )
 
-// take moves what r may write now behind lines, which are empty.
-func (c *conn) take(r *receiver, lines []byte) ([]byte, step) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// take replaces r's lines with what it may write now.
+func (c *conn) take(r *receiver) step {
+	c.out.Lock()
+	defer c.out.Unlock()
+	r.lines = r.lines[:0]
 	if c.receiver != r {
-		return lines, part
+		return part
 	}
-	lines = c.takeSigns(r, lines)
-	if r.polling && len(lines) > 0 {
-		c.release(r, returnWait)
-		return lines, part
-	}
-	if !c.held {
-		lines = c.takeMessages(r, lines)
+	c.begin(r)
+	begun := len(r.lines)
+	if !r.polling || len(r.lines) == 0 {
+		r.taking = true
+		c.out.FlushLocked()
+		r.taking = false
+		c.addSigns(r, len(r.lines) == begun)
 	}
 	now := c.handler.Watch.Now()
-	if len(lines) > 0 {
+	if len(r.lines) > 0 {
 		c.wrote = now
 	}
 	if r.full() && r.fullAt == 0 {
 		r.fullAt = now
 	}
 	switch {
-	case c.state == closing && c.waiting() == 0:
-		c.remove()
-		return lines, finish
-	case r.polling && len(lines) > 0:
-		c.release(r, returnWait+keepalive.Time(len(lines)/pollRate))
-		return lines, part
+	case c.removed:
+		return finish
+	case r.polling && len(r.lines) > 0:
+		c.release(r, returnWait+keepalive.Time(len(r.lines)/pollRate))
+		return part
 	}
-	return lines, wait
+	return wait
 }
 
-// takeSigns is take for what is no message.
-func (c *conn) takeSigns(r *receiver, lines []byte) []byte {
+// begin adds what comes ahead of all messages. In a poll, it goes alone.
+func (c *conn) begin(r *receiver) {
 	if !r.begun && !r.polling {
-		lines = append(lines, prelude...)
+		r.add(prelude)
 	}
 	r.begun = true
 	if !c.greeted {
 		c.greeted = true
-		lines = append(lines, protocol.OpenLine...)
+		r.add(protocol.OpenLine)
 	}
-	if c.beat && (!r.polling || c.waiting() == 0) { // else the answer comes anyway
-		lines = append(lines, protocol.HeartbeatLine...)
+}
+
+// addSigns adds the signs of life that are due, and that messages are not: silent
+// says that there are none.
+func (c *conn) addSigns(r *receiver, silent bool) {
+	if c.beat && !c.removed && (silent || !r.polling) { // the end of a poll is answered anyway
+		r.add(protocol.HeartbeatLine)
 	}
-	c.beat = false
+	if c.answer && silent && !r.full() {
+		r.add(protocol.EmptyLine)
+	}
+	c.beat, c.answer = false, false
+}
+
+// add adds lines that are no messages.
+func (r *receiver) add(lines string) {
+	r.lines = append(r.lines, lines...)
 	r.units += len(lines)
-	return lines
 }
 
-// takeMessages is take for messages: those that fit, of one segment of the queue
-// after the other.
-func (c *conn) takeMessages(r *receiver, lines []byte) []byte {
-	for c.queue != nil {
-		next := c.queue.Next()
-		n := r.fitting(next, len(lines))
-		lines = append(lines, next[:n]...)
-		if n > 0 {
-			c.queue.Sent(n)
-		}
-		if c.queue.Len() == 0 {
-			c.queue = nil
-		} else if n < len(next) {
-			break
-		}
-	}
-	return lines
-}
-
-// fitting is how much of lines may be written now, behind so many bytes: up to the
-// line with which the client restarts, or an answer's worth.
-func (r *receiver) fitting(lines []byte, behind int) (n int) {
+// fitting is how much of lines may be added now: up to the line with which the
+// client restarts, or an answer's worth.
+func (r *receiver) fitting(lines []byte) (n int) {
 	for n < len(lines) && !r.full() {
 		end := n + bytes.IndexByte(lines[n:], '\n') + 1
-		if r.polling && behind+n > 0 && behind+end > maxPollAnswer {
+		if r.polling && len(r.lines)+n > 0 && len(r.lines)+end > maxPollAnswer {
 			break
 		}
 		r.units += protocol.LineUnits(lines[n:end])

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"belfry/protocol"
+	"belfry/server/door"
 	"belfry/server/metrics"
 )
 
@@ -23,6 +24,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusNotFound, "no such session: it has ended, or it is not this client's")
 		return
 	}
+	door.Authorized(w, r)
 	status, why := h.handle(c, w, r)
 	if why != "" {
 		h.refuse(w, r, status, why)
@@ -34,7 +36,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 // handle reads and handles the messages. why is empty when all is well.
 func (h *Handler) handle(c *conn, w http.ResponseWriter, r *http.Request) (status int, why string) {
 	status, why = http.StatusInternalServerError, "internal error" // if it panics
-	defer h.recovered(&c)
+	defer h.Bugs.Recover(c.panicked)
 	c.seen.Store(h.Watch.Now())
 	most := c.session.App().Settings().MaxMessageBytes
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit(most)))

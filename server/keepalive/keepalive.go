@@ -11,7 +11,10 @@ import (
 // Time is whole seconds on the watch's own clock.
 type Time = uint32
 
-// Slot is a place in the list.
+// Never is a deadline that does not come.
+const Never = ^Time(0)
+
+// Slot is a place in the list. The zero Slot is that of what is not watched yet.
 type Slot int32
 
 // Watched is something with a deadline.
@@ -29,7 +32,7 @@ type Watch struct {
 	due     []Time     // by slot
 	watched []Watched  // by slot; nil is free
 	free    []Slot
-	asking  Slot // whose Due is being called; -1 for none
+	asking  Slot // whose Due is being called; 0 for none
 	sooner  Time // what Earlier has said of it meanwhile
 
 	stop chan struct{}
@@ -38,7 +41,7 @@ type Watch struct {
 
 // New starts a watch. Its clock begins at 1.
 func New() *Watch {
-	w := &Watch{asking: -1, stop: make(chan struct{})}
+	w := &Watch{due: make([]Time, 1), watched: make([]Watched, 1), stop: make(chan struct{})}
 	w.now.Store(1)
 	w.done.Go(w.run)
 	return w
@@ -89,6 +92,9 @@ func (w *Watch) Earlier(slot Slot, due Time) {
 
 // Remove ends watching; the slot is another's from here on.
 func (w *Watch) Remove(slot Slot) {
+	if slot == 0 {
+		return
+	}
 	w.mu.Lock()
 	w.watched[slot] = nil
 	w.free = append(w.free, slot)
@@ -148,7 +154,7 @@ func (w *Watch) sweep(now Time, overdue []entry) []entry {
 		if w.watched[e.slot] == e.watched && w.due[e.slot] <= now {
 			w.due[e.slot] = min(next, w.sooner)
 		}
-		w.asking = -1
+		w.asking = 0
 		w.mu.Unlock()
 	}
 	clear(overdue)

@@ -42,6 +42,26 @@ func equal(got []Time, want ...Time) bool {
 	return true
 }
 
+// What a connection does that was never watched concerns no other.
+func TestNotWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := New()
+		defer w.Close()
+		var watched, not Slot
+		a := &alarm{}
+		w.Add(a, &watched, 3)
+		w.Set(not, 2)
+		w.Earlier(not, 1)
+		w.Remove(not)
+		w.Add(&alarm{}, new(Slot), 5)
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if !equal(a.at, 3) {
+			t.Errorf("due at %v", a.at)
+		}
+	})
+}
+
 func TestDueTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := New()

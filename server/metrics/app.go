@@ -106,9 +106,6 @@ func (a *App) Closed(t protocol.Transport, reason CloseReason) {
 // Error counts an error event sent to a connected client.
 func (a *App) Error(code int) { a.m.inc(a.m.errors, a.id, codeLabel(code)) }
 
-// Panicked counts a handler that was stopped by a bug.
-func (a *App) Panicked() { a.m.Panics.Inc() }
-
 // Rejected counts a refused handshake.
 func (a *App) Rejected(code int) { a.m.Rejected(a.id, code) }
 

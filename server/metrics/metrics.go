@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"belfry/protocol"
+	"belfry/server/capacity"
 )
 
 // Metrics are all of one server's.
@@ -38,8 +39,8 @@ type Metrics struct {
 	webhooks     webhooks
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
-	// AcceptErrors counts connections that the system could not give us, mostly for
-	// want of a file descriptor.
+	// AcceptErrors counts attempts to accept connections that failed, mostly for want of
+	// a file descriptor.
 	AcceptErrors prometheus.Counter
 
 	live   *live
@@ -106,7 +107,7 @@ func New(version, revision, goVersion string) *Metrics {
 	m.Panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_panics_total",
 		Help: "Handlers stopped by a bug; each ended one connection or request."})
 	m.AcceptErrors = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_accept_errors_total",
-		Help: "Connections that could not be accepted, mostly for want of a file descriptor; they wait."})
+		Help: "Attempts to accept connections that failed, mostly for want of a file descriptor; connections wait meanwhile."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": goVersion}})
 	build.Set(1)
@@ -130,6 +131,15 @@ func (m *Metrics) Cluster(ready func() error) {
 		}
 		return 1
 	}))
+}
+
+// Sockets exports what the connections are that were accepted and not closed yet.
+func (m *Metrics) Sockets(c *capacity.Capacity) {
+	for _, kind := range capacity.Kinds {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_sockets",
+			Help:        "Connections accepted and not closed, by kind: visitor (at the door), http, client (a WebSocket), refused (a WebSocket being told why).",
+			ConstLabels: prometheus.Labels{"kind": kind.String()}}, func() float64 { return float64(c.Count(kind)) }))
+	}
 }
 
 // Handler serves the metrics in the text format.

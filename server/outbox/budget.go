@@ -15,13 +15,6 @@ type Limits struct {
 	Timeout time.Duration // without progress, before a client is cut off; whole seconds
 }
 
-// Owner is the connection that a queue belongs to.
-type Owner interface {
-	// CutOff closes the connection of a client that does not read enough. It is
-	// called by a goroutine of the budget's, which it must not keep waiting.
-	CutOff()
-}
-
 // Budget is what may wait for all clients together. Its methods may be called
 // concurrently.
 type Budget struct {
@@ -30,17 +23,16 @@ type Budget struct {
 	now    atomic.Int64  // seconds since it was made
 	over   chan struct{} // more waits than may
 
-	mu      sync.Mutex // guards waiting; taken while a queue's lock is held
-	waiting map[*Queue]struct{}
+	mu      sync.Mutex // guards waiting; taken while an outbox's lock is held
+	waiting map[*queue]struct{}
 
 	stop chan struct{}
 	done sync.WaitGroup
 }
 
-// NewBudget starts to watch over the queues that are made of it. Close must be
-// called.
+// NewBudget starts to watch over what waits in outboxes. Close must be called.
 func NewBudget(limits Limits) *Budget {
-	b := &Budget{limits: limits, over: make(chan struct{}, 1), waiting: make(map[*Queue]struct{}), stop: make(chan struct{})}
+	b := &Budget{limits: limits, over: make(chan struct{}, 1), waiting: make(map[*queue]struct{}), stop: make(chan struct{})}
 	b.done.Go(b.run)
 	return b
 }
@@ -63,13 +55,13 @@ func (b *Budget) added(n int) {
 	}
 }
 
-func (b *Budget) watch(q *Queue) {
+func (b *Budget) watch(q *queue) {
 	b.mu.Lock()
 	b.waiting[q] = struct{}{}
 	b.mu.Unlock()
 }
 
-func (b *Budget) forget(q *Queue) {
+func (b *Budget) forget(q *queue) {
 	b.mu.Lock()
 	delete(b.waiting, q)
 	b.mu.Unlock()
@@ -92,10 +84,10 @@ func (b *Budget) run() {
 }
 
 // queues are those in which something waits.
-func (b *Budget) queues() []*Queue {
+func (b *Budget) queues() []*queue {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	queues := make([]*Queue, 0, len(b.waiting))
+	queues := make([]*queue, 0, len(b.waiting))
 	for q := range b.waiting {
 		queues = append(queues, q)
 	}
@@ -106,8 +98,8 @@ func (b *Budget) queues() []*Queue {
 func (b *Budget) cutStalled() {
 	now, timeout := b.now.Load(), int64(b.limits.Timeout/time.Second)
 	for _, q := range b.queues() {
-		if now-q.progress.Load() >= timeout {
-			q.owner.CutOff()
+		if now-q.progress.Load() > timeout { // a second of which may not be over
+			q.outbox.cutOff()
 		}
 	}
 }
@@ -116,15 +108,15 @@ func (b *Budget) cutStalled() {
 // is free: one that is a little over it would be cut for each event.
 func (b *Budget) cutLargest() {
 	queues := b.queues()
-	sizes := make(map[*Queue]int, len(queues)) // as they change meanwhile
+	sizes := make(map[*queue]int, len(queues)) // as they change meanwhile
 	for _, q := range queues {
-		sizes[q] = q.Len()
+		sizes[q] = q.len()
 	}
-	slices.SortFunc(queues, func(x, y *Queue) int { return cmp.Compare(sizes[y], sizes[x]) })
+	slices.SortFunc(queues, func(x, y *queue) int { return cmp.Compare(sizes[y], sizes[x]) })
 	for _, q := range queues {
 		if b.Bytes() <= b.limits.Total-b.limits.Total/10 {
 			return
 		}
-		q.owner.CutOff()
+		q.outbox.cutOff()
 	}
 }

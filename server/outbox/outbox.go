@@ -2,33 +2,36 @@
 // the HTTP fallback, go in from any goroutine, none of which ever waits for the
 // client.
 //
-// [Outbox] pushes: a frame goes straight to the socket while the socket takes it.
-// The receivers of the fallback pull. What is not taken waits in a [Queue], by one
-// rule for both: bounded in bytes for each client and, in a [Budget], for all
-// together, and in the time without progress. A client that lets more pile up is a
-// slow consumer: it is cut off, and nobody else notices.
+// An [Outbox] hands them to its [Writer]. A socket has them pushed: it takes a frame
+// at once while it has room. A session of the fallback pulls: its writer takes lines
+// only while a request that can carry them flushes the outbox. What is not taken
+// waits, by one rule for both: bounded in bytes for each client and, in a [Budget],
+// for all together, and in the time without progress. A client that lets more pile
+// up is a slow consumer: it is cut off, and nobody else notices.
+//
+// Frames stand for lines, too, in what follows.
 package outbox
 
 import (
 	"io"
 	"slices"
 	"sync"
-
-	"belfry/protocol"
 )
 
-// Writer is the socket.
+// Writer is the socket, or what stands for it.
 type Writer interface {
 	// TryWrite writes what the socket takes without blocking. n < len(p) and
 	// no error means that the rest would block, and that the writer will call
 	// [Outbox.Flush] when it would not. It is called under the outbox's lock
 	// and must not call back.
 	TryWrite(p []byte) (n int, err error)
+	// FrameLen is the length of the first of whole frames.
+	FrameLen(frames []byte) int
 	// Slow is called, under the same lock, when a slow consumer is cut off:
 	// it returns the frames to part with and sees to the rest elsewhere.
 	Slow() (goodbye []byte)
 	// Finish is called at most once, under the same lock, after the last byte
-	// was written, or dropped because of an error of TryWrite.
+	// was taken, or dropped because of an error of TryWrite.
 	Finish(err error)
 }
 
@@ -42,15 +45,18 @@ const (
 	closed         // finished
 )
 
-// Outbox is one connection's. All methods may be called concurrently.
+// Outbox is one connection's. All methods may be called concurrently, but those
+// whose names end in Locked: their caller holds the lock.
 type Outbox struct {
 	w      Writer
 	budget *Budget
 
-	mu      sync.Mutex // guards the following; held during TryWrite, which does not block
+	// Mutex guards the following, and what the connection keeps in step with it. It
+	// is held during TryWrite, which does not block.
+	sync.Mutex
 	state   state
-	held    bool   // nothing goes out, and what comes is behind the queue's mark
-	waiting *Queue // nil while nothing waits, as it is mostly
+	held    bool   // as of Hold: what comes is behind the queue's mark
+	waiting *queue // nil while nothing waits, as it is mostly
 }
 
 // Init prepares an outbox that is a part of its connection.
@@ -59,8 +65,8 @@ func (o *Outbox) Init(w Writer, budget *Budget) { o.w, o.budget = w, budget }
 // Send offers whole frames, which it does not keep. After Close it does
 // nothing.
 func (o *Outbox) Send(frames []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	o.send(frames, false)
 }
 
@@ -68,63 +74,61 @@ func (o *Outbox) Send(frames []byte) {
 // reports that it has ended. It reports whether it has kept them: see
 // channels.Subscriber.
 func (o *Outbox) Deliver(frames []byte, left func() bool) (kept bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	return !left() && o.send(frames, true)
 }
 
 // Hold keeps back everything that is sent until Release, so that an answer can
 // go ahead of it.
 func (o *Outbox) Hold() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	o.held = true
 	if o.waiting != nil {
-		o.waiting.Mark()
+		o.waiting.setMark()
 	}
 }
 
 // Release sends first, whole frames, ahead of what was held back.
 func (o *Outbox) Release(first []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	o.held = false
 	switch {
-	case o.state != open:
+	case !o.OpenLocked():
 	case o.waiting == nil:
 		o.send(first, false)
-	case !o.waiting.Insert(first):
+	case !o.waiting.insert(first):
 		o.slow()
 	default:
-		o.flush()
+		o.FlushLocked()
 	}
 }
 
 // Await keeps back everything until Start. It comes before all other calls; Close
 // comes behind Start.
 func (o *Outbox) Await() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	o.state = starting
-	o.held = true
 }
 
 // Start ends what Await began: it sends preface, which is no frame, and what has
 // been sent since in one write. A new socket takes a preface of a few
 // hundred bytes whole; if it does not, the outbox finishes.
 func (o *Outbox) Start(preface []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	if o.state != starting {
 		return
 	}
 	o.state = open
-	o.held = false
 	var frames []byte
 	if q := o.waiting; q != nil {
-		for next := q.Next(); next != nil; next = q.Next() {
+		for next := q.next(); next != nil; next = q.next() {
 			frames = append(frames, next...)
-			q.Sent(len(next))
+			q.advance(len(next))
 		}
 		o.waiting = nil
 	}
@@ -142,32 +146,62 @@ func (o *Outbox) Start(preface []byte) {
 
 // Flush writes what waits; the socket has become writable.
 func (o *Outbox) Flush() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.flush()
+	o.Lock()
+	defer o.Unlock()
+	o.FlushLocked()
+}
+
+// FlushLocked is Flush.
+func (o *Outbox) FlushLocked() {
+	if o.state == closed || o.waits() {
+		return
+	}
+	if q := o.waiting; q != nil {
+		for next := q.next(); next != nil; next = q.next() {
+			n, err := o.w.TryWrite(next)
+			if err != nil {
+				o.finish(err)
+				return
+			}
+			q.advance(n)
+			if n < len(next) {
+				return
+			}
+		}
+		o.waiting = nil
+	}
+	if o.state == closing || o.state == parting {
+		o.finish(nil)
+	}
 }
 
 // Close sends last, whole frames, behind everything that waits, and then
 // finishes. Only the first Close counts.
 func (o *Outbox) Close(last []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	if o.state != open {
 		return
 	}
 	o.held = false
 	o.state = closing
-	if _, ok := o.queue().Add(last, false); !ok {
+	if _, ok := o.queue().add(last, false); !ok {
 		o.partWith(last)
 	}
-	o.flush()
+	o.FlushLocked()
 }
 
-// CutOff implements [Owner]: the client does not read enough. One that is closing
+// waits reports that nothing goes out now.
+func (o *Outbox) waits() bool { return o.held || o.state == starting }
+
+// OpenLocked reports that frames are taken: the outbox is not closing.
+func (o *Outbox) OpenLocked() bool { return o.state <= starting }
+
+// cutOff is for a client that does not read enough. One that is closing
 // does not either. One that is starting has nothing but a greeting to read.
-func (o *Outbox) CutOff() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *Outbox) cutOff() {
+	o.Lock()
+	defer o.Unlock()
 	if o.state == open || o.state == closing {
 		o.slow()
 	}
@@ -176,35 +210,36 @@ func (o *Outbox) CutOff() {
 // Abort drops what waits and takes nothing more. It calls cut, which ends the
 // connection, under the lock of all writes; Finish is not called any more.
 func (o *Outbox) Abort(cut func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.state = closed
-	o.drop()
+	o.Lock()
+	defer o.Unlock()
+	o.AbortLocked()
 	cut()
 }
 
-// Locked calls f under the lock of all writes.
-func (o *Outbox) Locked(f func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	f()
+// AbortLocked is Abort, and leaves it to the caller to end the connection.
+func (o *Outbox) AbortLocked() {
+	o.state = closed
+	if o.waiting != nil {
+		o.waiting.drop()
+		o.waiting = nil
+	}
 }
 
-// The following need mu.
+// The following need the lock.
 
-func (o *Outbox) queue() *Queue {
+func (o *Outbox) queue() *queue {
 	if o.waiting == nil {
-		o.waiting = o.budget.NewQueue(o)
+		o.waiting = &queue{outbox: o}
 	}
 	return o.waiting
 }
 
 func (o *Outbox) send(frames []byte, shared bool) (kept bool) {
-	if o.state > starting || len(frames) == 0 {
+	if !o.OpenLocked() || len(frames) == 0 {
 		return false
 	}
-	if o.held || o.waiting != nil {
-		kept, ok := o.queue().Add(frames, shared)
+	if o.waits() || o.waiting != nil {
+		kept, ok := o.queue().add(frames, shared)
 		if !ok {
 			o.slow()
 		}
@@ -223,33 +258,10 @@ func (o *Outbox) send(frames []byte, shared bool) (kept bool) {
 // rest queues frames of which n bytes have gone out: those that have gone out
 // whole are left away. Nothing waits yet.
 func (o *Outbox) rest(frames []byte, n int, shared bool) (kept bool) {
-	start := wholeFrames(frames, n)
-	kept, _ = o.queue().Add(frames[start:], shared)
-	o.waiting.Sent(n - start)
+	start := o.wholeFrames(frames, n)
+	kept, _ = o.queue().add(frames[start:], shared)
+	o.waiting.advance(n - start)
 	return kept
-}
-
-func (o *Outbox) flush() {
-	if o.state == closed || o.held {
-		return
-	}
-	if q := o.waiting; q != nil {
-		for next := q.Next(); next != nil; next = q.Next() {
-			n, err := o.w.TryWrite(next)
-			if err != nil {
-				o.finish(err)
-				return
-			}
-			q.Sent(n)
-			if n < len(next) {
-				return
-			}
-		}
-		o.waiting = nil
-	}
-	if o.state == closing || o.state == parting {
-		o.finish(nil)
-	}
 }
 
 // slow cuts off a slow consumer: it gets the rest of the frame that the socket
@@ -257,7 +269,7 @@ func (o *Outbox) flush() {
 func (o *Outbox) slow() {
 	o.held = false
 	o.partWith(o.w.Slow())
-	o.flush()
+	o.FlushLocked()
 }
 
 // partWith replaces what waits, but for the rest of a frame.
@@ -265,25 +277,25 @@ func (o *Outbox) partWith(last []byte) {
 	o.state = parting
 	var rest []byte
 	if q := o.waiting; q != nil {
-		rest = slices.Clone(unfinished(q.Drop()))
+		rest = slices.Clone(o.unfinished(q.drop()))
 	}
-	_, _ = o.queue().Add(append(rest, last...), false) // there is room
+	_, _ = o.queue().add(append(rest, last...), false) // there is room
 }
 
 // unfinished is the rest of the frame within which sent is.
-func unfinished(frames []byte, sent int) []byte {
-	end := wholeFrames(frames, sent)
+func (o *Outbox) unfinished(frames []byte, sent int) []byte {
+	end := o.wholeFrames(frames, sent)
 	if end < sent {
-		end += protocol.FrameLen(frames[end:])
+		end += o.w.FrameLen(frames[end:])
 	}
 	return frames[sent:end]
 }
 
 // wholeFrames is where the last frame ends that is wholly within the first n
 // bytes of frames, which n does not exceed.
-func wholeFrames(frames []byte, n int) (end int) {
+func (o *Outbox) wholeFrames(frames []byte, n int) (end int) {
 	for end < n {
-		size := protocol.FrameLen(frames[end:])
+		size := o.w.FrameLen(frames[end:])
 		if end+size > n {
 			break
 		}
@@ -292,15 +304,7 @@ func wholeFrames(frames []byte, n int) (end int) {
 	return end
 }
 
-func (o *Outbox) drop() {
-	if o.waiting != nil {
-		o.waiting.Drop()
-		o.waiting = nil
-	}
-}
-
 func (o *Outbox) finish(err error) {
-	o.state = closed
-	o.drop()
+	o.AbortLocked()
 	o.w.Finish(err)
 }

@@ -38,6 +38,8 @@ func (s *socket) TryWrite(p []byte) (int, error) {
 	return n, nil
 }
 
+func (s *socket) FrameLen(frames []byte) int { return protocol.FrameLen(frames) }
+
 func (s *socket) Slow() []byte {
 	s.slow++
 	return frame("goodbye")
@@ -50,12 +52,12 @@ func (s *socket) Finish(err error) {
 
 // Waiting is how many bytes the socket has not taken yet.
 func (o *Outbox) Waiting() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.Lock()
+	defer o.Unlock()
 	if o.waiting == nil {
 		return 0
 	}
-	return o.waiting.Len()
+	return o.waiting.len()
 }
 
 func frame(text string) protocol.Frame {
@@ -73,7 +75,7 @@ const plenty = 1 << 20
 
 // newBudget is one that nothing watches over.
 func newBudget(client, total int) *Budget {
-	return &Budget{limits: Limits{Client: client, Total: total, Timeout: 30 * time.Second}, over: make(chan struct{}, 1), waiting: make(map[*Queue]struct{})}
+	return &Budget{limits: Limits{Client: client, Total: total, Timeout: 30 * time.Second}, over: make(chan struct{}, 1), waiting: make(map[*queue]struct{})}
 }
 
 func newOutbox(room, limit int) (*Outbox, *socket) {
@@ -190,7 +192,7 @@ func TestNotCutOffBeforeStart(t *testing.T) {
 	o, s := newOutbox(plenty, plenty)
 	o.Await()
 	o.Send(frame("a"))
-	o.CutOff()
+	o.cutOff()
 	if s.got.Len() > 0 || s.slow > 0 || s.finished > 0 {
 		t.Fatalf("got %q, cut off %d times, finished %d times", s.got.Bytes(), s.slow, s.finished)
 	}
@@ -198,7 +200,7 @@ func TestNotCutOffBeforeStart(t *testing.T) {
 	if got := s.got.String(); got != "preface"+string(frame("a")) {
 		t.Errorf("got %q", got)
 	}
-	o.CutOff()
+	o.cutOff()
 	if s.slow != 1 || s.finished != 1 {
 		t.Errorf("cut off %d times, finished %d times", s.slow, s.finished)
 	}
@@ -291,6 +293,62 @@ func TestLargeAnswer(t *testing.T) {
 	}
 }
 
+// request takes lines, while it has the outbox flush.
+type request struct {
+	socket
+	taking bool
+	woken  int
+}
+
+func (r *request) TryWrite(p []byte) (int, error) {
+	if !r.taking {
+		r.woken++
+		return 0, nil
+	}
+	return r.socket.TryWrite(p)
+}
+
+func (r *request) FrameLen(lines []byte) int { return bytes.IndexByte(lines, '\n') + 1 }
+
+func (r *request) Slow() []byte { return []byte("goodbye\n") }
+
+// What is pulled waits until then, and is cut off between two lines.
+func TestPull(t *testing.T) {
+	r, o := new(request), new(Outbox)
+	o.Init(r, newBudget(10, plenty))
+	pull := func(room int, want string) {
+		t.Helper()
+		o.Lock()
+		defer o.Unlock()
+		r.taking, r.room = true, room
+		o.FlushLocked()
+		r.taking = false
+		if got := r.got.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		r.got.Reset()
+	}
+	o.Send([]byte("a\n"))
+	if r.woken != 1 {
+		t.Errorf("woken %d times", r.woken)
+	}
+	o.Hold()
+	pull(plenty, "")
+	o.Send([]byte("c\n"))
+	o.Release([]byte("b\n"))
+	pull(plenty, "a\nb\nc\n")
+	o.Send([]byte("d\nee\nf\n"))
+	pull(2, "d\n")
+	for range 10 {
+		o.Send([]byte("g\n"))
+	}
+	o.Close([]byte("late\n"))
+	pull(plenty, "goodbye\n")
+	if r.finished != 1 || o.Waiting() != 0 {
+		t.Errorf("finished %d times, %d bytes wait", r.finished, o.Waiting())
+	}
+}
+
 // What waits for many is kept once, and is not what a batch is made in.
 func TestSharedBytes(t *testing.T) {
 	large := frame(strings.Repeat("x", leastShared))
@@ -331,7 +389,9 @@ func TestStalled(t *testing.T) {
 		for range 40 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			reads.Locked(func() { little.room = 1 })
+			reads.Lock()
+			little.room = 1
+			reads.Unlock()
 			reads.Flush()
 		}
 		if no.slow != 1 || little.slow != 0 {
@@ -404,7 +464,7 @@ func TestBudgetOfClosing(t *testing.T) {
 			t.Errorf("%d bytes wait", n)
 		}
 		for i := range closing {
-			outboxes[i].CutOff() // again
+			outboxes[i].cutOff() // again
 			sockets[i].room = plenty
 			outboxes[i].Flush()
 			if sockets[i].slow > 1 || sockets[i].finished != 1 {
@@ -510,7 +570,9 @@ func TestConcurrentWriters(t *testing.T) {
 	var flusher sync.WaitGroup
 	flusher.Go(func() {
 		for {
-			o.Locked(func() { s.room = rand.IntN(300) })
+			o.Lock()
+			s.room = rand.IntN(300)
+			o.Unlock()
 			o.Flush()
 			select {
 			case <-stop:
@@ -606,5 +668,6 @@ func BenchmarkSend(b *testing.B) {
 type devNull struct{}
 
 func (devNull) TryWrite(p []byte) (int, error) { return len(p), nil }
+func (devNull) FrameLen(frames []byte) int     { return len(frames) }
 func (devNull) Slow() []byte                   { return nil }
 func (devNull) Finish(error)                   {}

@@ -1,7 +1,6 @@
 package poller
 
 import (
-	"errors"
 	"os"
 	"runtime"
 	"sync"
@@ -149,17 +148,13 @@ func (p *Poller) Pause(fd int) {
 func (p *Poller) run() {
 	events := make([]unix.EpollEvent, 256)
 	for {
-		n := 0
+		var n int
+		var failed error
 		err := p.raw.Read(func(fd uintptr) bool {
-			var err error
-			n, err = unix.EpollWait(int(fd), events, 0)
-			if errors.Is(err, unix.EINTR) {
-				n = 0
-				return true
-			}
-			return n != 0 // an error as well: it ends the loop below
+			n, failed = epollWait(int(fd), events)
+			return n > 0 || failed != nil
 		})
-		if err != nil || n < 0 {
+		if err != nil || failed != nil {
 			return
 		}
 		for _, e := range events[:n] {

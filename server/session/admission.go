@@ -8,6 +8,7 @@ import (
 
 	"belfry/protocol"
 	"belfry/server/apps"
+	"belfry/server/bugs"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 )
@@ -32,12 +33,24 @@ type Admission struct {
 	Metrics  *metrics.Metrics
 	Log      *slog.Logger
 	Refusals *refusals.Log
+	Bugs     *bugs.Log
 }
+
+// internalError is the close of RFC 6455 section 7.4.1 for a bug.
+var internalError = &protocol.Error{Code: 1011, Message: "internal error"}
 
 // Admit checks a handshake and greets the client. A refusal is returned after
 // it was logged and counted; the caller sends it, which must be behind a
-// completed handshake of the transport, as browsers hide its status.
-func (a *Admission) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
+// completed handshake of the transport, as browsers hide its status. A client that
+// meets a bug is refused.
+func (a *Admission) Admit(h Handshake, conn Conn) (s *Session, refused *protocol.Error) {
+	defer a.Bugs.Recover(func() {
+		opened := s
+		s, refused = nil, internalError
+		if opened != nil { // it was counted in
+			opened.End(Panic)
+		}
+	})
 	app := a.Apps.ByKey(h.Key)
 	address, e := check(app, h)
 	if e != nil {
@@ -49,21 +62,14 @@ func (a *Admission) Admit(h Handshake, conn Conn) (*Session, *protocol.Error) {
 			slog.String("client", h.Client), slog.String("version", h.Version))
 		return nil, e
 	}
-	s := newSession(app, h.Transport, conn, a)
+	s = newSession(app, h.Transport, conn, a)
 	s.address, s.source = address, app.Source(h.Remote)
-	admitted := false
-	defer func() {
-		if !admitted { // for a bug: the connection was counted in
-			s.End(Panic)
-		}
-	}()
 	app.Metrics.Opened(h.Transport)
 	if a.Log.Enabled(noContext, slog.LevelDebug) {
 		a.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,
 			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
 	}
 	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.Settings().ActivityTimeout.Seconds())))
-	admitted = true
 	return s, nil
 }
 

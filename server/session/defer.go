@@ -3,8 +3,6 @@ package session
 import (
 	"cmp"
 	"errors"
-	"fmt"
-	"runtime/debug"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
@@ -59,13 +57,9 @@ func (s *Session) defers(m protocol.Message, size int) bool {
 // work handles a message, and then what has come in meanwhile. A bug ends this
 // connection only.
 func (s *Session) work(m protocol.Message) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.app.Metrics.Panicked()
-			s.admission.Log.Error("panic while serving a connection; it is closed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			s.Close(Panic, &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Internal error"})
-		}
-	}()
+	defer s.admission.Bugs.Recover(func() {
+		s.Close(Panic, &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Internal error"})
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := deferredMessage{Message: m}

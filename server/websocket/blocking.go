@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"belfry/server/capacity"
 	"belfry/server/poller"
 	"belfry/server/session"
 )
@@ -28,10 +29,10 @@ type blocking struct {
 	pending   []byte
 }
 
-func newBlocking(h *Handler, nc net.Conn) *conn {
+func newBlocking(h *Handler, nc net.Conn, place *capacity.Place) *conn {
 	b := &blocking{nc: nc, done: make(chan struct{})}
 	b.finished = sync.OnceFunc(func() { close(b.done) })
-	b.init(h, b)
+	b.init(h, b, place)
 	return &b.conn
 }
 
@@ -41,7 +42,7 @@ func (b *blocking) run(early []byte) {
 	// Deferred, so that a bug in what leaves keeps no descriptor.
 	defer b.handler.remove(&b.conn)
 	defer b.out.Abort(b.cut)
-	defer b.recovered()
+	defer b.handler.Bugs.Recover(b.panicked)
 	if b.session != nil { // else it was refused, and is closing
 		b.serve(early)
 	}
@@ -56,7 +57,7 @@ func (b *blocking) run(early []byte) {
 
 // serve reads until the connection ends, or must not be read from any more.
 func (b *blocking) serve(early []byte) {
-	defer b.recovered()
+	defer b.handler.Bugs.Recover(b.panicked)
 	b.take(early)
 	input := make([]byte, poller.InputBytes)
 	for !b.ended && !b.closing.Load() {

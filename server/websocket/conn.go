@@ -6,6 +6,7 @@ import (
 
 	"belfry/channels"
 	"belfry/protocol"
+	"belfry/server/capacity"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/outbox"
@@ -16,9 +17,6 @@ import (
 // frames and to close its side.
 const closeTimeout = 5
 
-// never is a deadline that does not come.
-const never = ^keepalive.Time(0)
-
 // conn is what both forms of a connection have in common: the session's
 // transport. Control frames go through the outbox like everything else, and so
 // never end up inside another frame.
@@ -28,7 +26,7 @@ type conn struct {
 	out     outbox.Outbox
 	session *session.Session // nil when the client was refused
 	slot    keepalive.Slot
-	counted bool          // against Capacity
+	place   *capacity.Place
 	seen    atomic.Uint32 // keepalive.Time of the last bytes from the client
 	closing atomic.Bool   // the last frame is on its way
 
@@ -49,15 +47,15 @@ type socket interface {
 	cut()
 	// pause stops reading for about a second. The reader calls it.
 	pause()
-	// resume ends a pause. It is called in the sweep.
+	// resume ends a pause. It is called in the sweep, and when the connection is closing.
 	resume()
 	// start begins reading. early are bytes that came with the handshake.
 	start(early []byte)
 }
 
 // init prepares a connection. The outbox and the watch need the whole.
-func (c *conn) init(h *Handler, s socket) {
-	c.handler, c.socket = h, s
+func (c *conn) init(h *Handler, s socket, place *capacity.Place) {
+	c.handler, c.socket, c.place = h, s, place
 	c.out.Init(s, h.Budget)
 	c.seen.Store(h.Watch.Now())
 }
@@ -91,15 +89,20 @@ func farewell(e *protocol.Error) []byte {
 func (c *conn) end(last []byte) {
 	c.closing.Store(true)
 	c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
+	c.socket.resume() // to see the peer's end
 	c.out.Close(last)
 }
+
+// FrameLen implements outbox.Writer.
+func (c *conn) FrameLen(frames []byte) int { return protocol.FrameLen(frames) }
 
 // Slow implements outbox.Writer.
 func (c *conn) Slow() []byte {
 	c.closing.Store(true)
 	go func() {
-		defer c.recovered()
+		defer c.handler.Bugs.Recover(c.panicked)
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
+		c.socket.resume()
 		c.leave(session.SlowConsumer)
 	}()
 	return farewell(session.TooSlow)
@@ -107,14 +110,14 @@ func (c *conn) Slow() []byte {
 
 // Due implements keepalive.Watched.
 func (c *conn) Due(now keepalive.Time) (next keepalive.Time) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
 	c.socket.resume()
 	if c.closing.Load() {
 		c.out.Abort(c.socket.cut)
-		return never
+		return keepalive.Never
 	}
 	if c.session == nil {
-		return never
+		return keepalive.Never
 	}
 	next = c.session.Due(now, c.seen.Load())
 	if begun := c.begun.Load(); begun != 0 {
@@ -166,7 +169,7 @@ func (c *conn) take(came []byte) {
 
 // takeEarly is take for what came with the handshake.
 func (c *conn) takeEarly(early []byte) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
 	c.take(early)
 }
 
@@ -214,20 +217,10 @@ func (c *conn) finish(e *ending) {
 	c.end(protocol.CloseFrame(e.code, e.reason))
 }
 
-// recovered is deferred around everything that a client can reach: a bug ends
-// that client's connection only. The reader sees the end, and cleans up.
-func (c *conn) recovered() {
-	p := recover()
-	if p == nil {
-		return
-	}
+// panicked ends the connection on which a bug was met, and no other. The reader sees
+// the end, and cleans up.
+func (c *conn) panicked() {
 	c.closing.Store(true)
 	c.out.Abort(c.socket.cut)
-	c.handler.panicked(p)
-	defer func() {
-		if p := recover(); p != nil { // a bug in leaving
-			c.handler.panicked(p)
-		}
-	}()
 	c.leave(session.Panic)
 }

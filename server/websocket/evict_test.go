@@ -11,6 +11,7 @@ import (
 
 	"belfry/channels"
 	"belfry/server/apps"
+	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/internal/servertest"
 	"belfry/server/internal/wstest"
@@ -59,7 +60,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 			app := registry.ByID("1")
 			budget := outbox.NewBudget(outbox.Limits{Client: config.MinOutboxBytes, Total: 1 << 30, Timeout: time.Minute})
 			defer budget.Close()
-			h := &websocket.Handler{Watch: watch, Metrics: m, Budget: budget, Capacity: session.NewCapacity(0, 0)}
+			h := &websocket.Handler{Watch: watch, Budget: budget, Capacity: capacity.New(capacity.Limits{})}
 			var once sync.Once
 			h.Log = slog.New(onOpened{slog.DiscardHandler, func() {
 				once.Do(func() {
@@ -73,7 +74,6 @@ func TestEvictAmidAdmission(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer h.Pollers.Close()
-			h.Start()
 			mux := http.NewServeMux()
 			mux.Handle("/app/{key}", h)
 			server := httptest.NewServer(mux)
@@ -81,7 +81,7 @@ func TestEvictAmidAdmission(t *testing.T) {
 			defer func() {
 				ended, cancel := context.WithCancel(t.Context())
 				cancel()
-				h.Drain(ended)
+				h.End(ended)
 			}()
 
 			c := wstest.Dial(t, server.Listener.Addr().String(), servertest.Path("1"))

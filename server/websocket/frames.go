@@ -21,7 +21,6 @@ const (
 	closeProtocolError = 1002
 	closeInvalidText   = 1007
 	closeTooBig        = 1009
-	closeInternalError = 1011
 )
 
 // handler takes what frames carry. A payload is valid until the call returns.

@@ -17,16 +17,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"belfry/protocol"
+	"belfry/server/bugs"
+	"belfry/server/capacity"
+	"belfry/server/door"
 	"belfry/server/keepalive"
-	"belfry/server/metrics"
 	"belfry/server/outbox"
 	"belfry/server/poller"
 	"belfry/server/refusals"
@@ -37,25 +37,15 @@ import (
 type Handler struct {
 	Admission *session.Admission
 	Watch     *keepalive.Watch
-	Metrics   *metrics.Metrics
 	Log       *slog.Logger
+	Bugs      *bugs.Log
 	// Budget bounds what may wait for connections.
 	Budget *outbox.Budget
 	// Pollers watch parked connections.
 	Pollers *poller.Pollers
-	// Capacity is taken by clients that are served; a client that finds none is
-	// closed with 4100.
-	Capacity *session.Capacity
-
-	mu       sync.Mutex // guards the following
-	open     int        // connections, from before the handshake until the socket is closed
-	served   int        // those of them that count against Capacity
-	draining bool
-	empty    chan struct{} // closed when draining and no connection is left
+	// Capacity decides who is served; a client that finds none is closed with 4100.
+	Capacity *capacity.Capacity
 }
-
-// Start prepares for serving; Drain ends it.
-func (h *Handler) Start() { h.empty = make(chan struct{}) }
 
 // ServeHTTP connects a client to the application whose key is in the path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,78 +75,60 @@ func (h *Handler) ServeNotFound(w http.ResponseWriter, r *http.Request) {
 
 // serve upgrades, admits and, in any case, returns at once.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn) *protocol.Error) {
-	hj := &hijacker{ResponseWriter: w, handler: h}
-	defer func() {
-		if hj.entered && hj.conn == nil {
-			h.leave(hj.refused == nil)
-		}
-	}()
+	hj := &hijacker{ResponseWriter: w, handler: h, place: door.Place(w, r)}
+	if hj.place == nil {
+		hj.place = h.Capacity.Enter(capacity.HTTP, nil)
+	}
 	_, err := websocket.Accept(hj, r, &websocket.AcceptOptions{
 		Subprotocols:       subprotocols(r),
 		InsecureSkipVerify: true, // origins are the application's business, behind the handshake
 	})
 	switch {
 	case errors.Is(err, errHijacked):
+		h.admit(hj.conn, hj.refused, admit, hj.response)
+		hj.conn.socket.start(hj.early)
 	case errors.Is(err, errFull):
-		h.Admission.Refusals.Add(refusals.Refusal{What: "connection refused", Code: http.StatusServiceUnavailable, Reason: errFull.Error()},
+		h.Admission.Refusals.Add(refusals.Refusal{What: "connection refused", Code: http.StatusServiceUnavailable, Reason: hj.refused.Message},
 			slog.String("remote", r.RemoteAddr))
 		for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol"} {
 			w.Header().Del(name) // the library has accepted
 		}
 		http.Error(w, errFull.Error(), http.StatusServiceUnavailable)
-		return
 	default:
 		h.Admission.Refusals.Add(refusals.Refusal{What: "no WebSocket handshake", Reason: err.Error() + "; a proxy may drop the Upgrade header"},
 			slog.String("remote", r.RemoteAddr))
-		return
 	}
-	c := hj.conn
-	c.counted = hj.refused == nil
-	h.admit(c, hj.refused, admit, hj.response)
-	c.socket.start(hj.early)
 }
 
-// admit answers the handshake, and a client that is refused by that and a
-// reason. A bug in it ends this connection only: the reader finds it cut.
+// admit answers the handshake, and then greets the client, or tells it why it is
+// refused.
 func (h *Handler) admit(c *conn, refused *protocol.Error, admit func(*conn) *protocol.Error, response []byte) {
-	defer c.recovered()
+	defer c.handler.Bugs.Recover(c.panicked)
+	if refused != nil {
+		h.Admission.Reject("", refused)
+	}
 	c.out.Await() // so that our half of the handshake and the greeting are one write
 	if refused == nil {
-		refused = h.guard(c, admit)
+		refused = admit(c)
 	}
 	c.out.Start(response)
-	due := never
+	due := keepalive.Never
 	if c.session != nil {
 		due = h.Watch.Now()
 	}
 	h.Watch.Add(c, &c.slot, due)
 	switch {
 	case refused != nil:
-		h.giveUpCapacity(c)
+		told := c.place.Refuse()
 		c.Close(refused)
-	case h.isDraining(): // Drain may have looked for it before it was watched
+		if !told {
+			c.out.Abort(c.socket.cut) // behind what the socket has taken
+		}
+	case h.Capacity.RefusesClients(): // Drain may have looked for it before it was watched
 		c.session.Close(session.Drain, session.Restarting)
 	default: // likewise Evict
 		c.session.Evict()
 	}
-}
-
-// guard admits. A bug in it ends this connection only, in the way of a refusal.
-func (h *Handler) guard(c *conn, admit func(*conn) *protocol.Error) (refused *protocol.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-			c.session = nil
-			refused = protocol.Errorf(closeInternalError, "internal error")
-		}
-	}()
-	return admit(c)
-}
-
-// panicked tells of a bug, in the function that recovers from it.
-func (h *Handler) panicked(p any) {
-	h.Metrics.Panics.Inc()
-	h.Log.Error("panic while serving a connection; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
 
 // subprotocols are those offered that mean this protocol. iOS clients offer
@@ -172,107 +144,46 @@ func subprotocols(r *http.Request) (offered []string) {
 	return offered
 }
 
-// maxRefused is how many refused clients are told why at a time when there is
-// no capacity. They hold a descriptor until they have closed their side.
-const maxRefused = 64
-
-// enter counts a connection in. It may have to be refused; ok is false when it
-// cannot even be told.
-func (h *Handler) enter() (refused *protocol.Error, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case h.draining && h.open == 0:
-		return nil, false
-	case h.draining:
-		refused = session.Restarting
-	default:
-		refused = h.Capacity.Acquire(1)
-		if refused == nil {
-			h.served++
-			break
-		}
-		if h.open-h.served >= maxRefused {
-			return nil, false
-		}
-		h.Admission.Reject("", refused)
-	}
-	h.open++
-	return refused, true
-}
-
-// giveUpCapacity is for a client that was refused: it stays to be told, but does
-// not count as served.
-func (h *Handler) giveUpCapacity(c *conn) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if c.counted {
-		c.counted = false
-		h.served--
-		h.Capacity.Release(1)
-	}
-}
-
-func (h *Handler) isDraining() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.draining
-}
-
-// leave counts a connection out.
-func (h *Handler) leave(counted bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.open--
-	if counted {
-		h.served--
-		h.Capacity.Release(1)
-	}
-	if h.draining && h.open == 0 {
-		close(h.empty)
-	}
-}
-
 // remove forgets a connection whose socket is closed.
 func (h *Handler) remove(c *conn) {
 	h.Watch.Remove(c.slot)
-	h.leave(c.counted)
+	c.place.Leave()
 }
 
-// Drain tells all clients to reconnect, spread over the time that is left
-// until the context's deadline, and returns when all have gone or the deadline
-// has come: then the rest is cut.
-func (h *Handler) Drain(ctx context.Context) {
-	h.mu.Lock()
-	h.draining = true
-	if h.open == 0 {
-		close(h.empty)
-	}
-	h.mu.Unlock()
-
+// Drain tells all clients to reconnect, see [session.CloseAll].
+func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
 	var sessions []*session.Session
 	for _, c := range h.conns() {
 		if c.session != nil {
 			sessions = append(sessions, c.session)
 		}
 	}
-	session.CloseAll(ctx, sessions)
-	select {
-	case <-h.empty:
-	case <-ctx.Done():
-	}
-	// One that was still being admitted is found the next time.
-	for again := time.NewTicker(10 * time.Millisecond); ; {
+	session.CloseAll(ctx, sessions, pause)
+}
+
+// End returns when all clients have gone. Those that are left when the context ends are
+// cut, and who was still being admitted then is a moment later.
+func (h *Handler) End(ctx context.Context) {
+	for h.waitForClients(ctx) != nil {
 		for _, c := range h.conns() {
 			c.out.Abort(c.socket.cut)
 		}
-		select {
-		case <-h.empty:
-			again.Stop()
-			return
-		case <-again.C:
-		}
+		ctx = context.Background() // from here on, for cutAgain
 	}
+}
+
+// cutAgain is how long End waits for those it has cut before it looks for others.
+const cutAgain = 10 * time.Millisecond
+
+// waitForClients returns when all clients have gone, or with an error when ctx, or
+// cutAgain if ctx has no end, is over.
+func (h *Handler) waitForClients(ctx context.Context) error {
+	if ctx.Done() == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cutAgain)
+		defer cancel()
+	}
+	return h.Capacity.Wait(ctx, capacity.Client, capacity.Refused)
 }
 
 // Evict closes the connections of applications that were disabled or removed.
@@ -299,7 +210,7 @@ func (h *Handler) conns() []*conn {
 // These end the library's part once the handshake is verified: the rest is ours.
 var (
 	errHijacked = errors.New("the connection is taken over")
-	errFull     = errors.New("server is stopping or over its capacity") // not even a refusal can be told
+	errFull     = errors.New("server is over its capacity") // nor can the client be told by way of a WebSocket
 )
 
 // hijacker takes the connection over in the place of the library, which verifies
@@ -308,9 +219,9 @@ var (
 type hijacker struct {
 	http.ResponseWriter
 	handler  *Handler
+	place    *capacity.Place
 	full     bool            // answered with errFull, elsewhere
-	entered  bool            // counted in
-	refused  *protocol.Error // then: why the client is not served; nil if it is
+	refused  *protocol.Error // why the client is not served; nil if it is
 	conn     *conn
 	response []byte // the server's half of the handshake (RFC 6455 section 4.2.2)
 	early    []byte // what has come behind the request
@@ -339,7 +250,8 @@ func (hj *hijacker) Write(p []byte) (int, error) {
 // if there is not even room for a refused client.
 func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// Not before: what is no handshake takes no capacity, and is no client refused.
-	if hj.refused, hj.entered = hj.handler.enter(); !hj.entered {
+	var told bool
+	if hj.refused, told = hj.place.Serve(); !told {
 		hj.full = true
 		return nil, nil, errFull
 	}
@@ -348,7 +260,7 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_ = hj.Header().Write(head) // a buffer takes everything
 	head.WriteString("\r\n")
 	hj.response = head.Bytes()
-	if hj.conn, hj.early = hj.handler.takeOver(hj.ResponseWriter); hj.conn != nil {
+	if hj.conn, hj.early = hj.handler.takeOver(hj.ResponseWriter, hj.place); hj.conn != nil {
 		return nil, nil, errHijacked
 	}
 	nc, buffered, err := http.NewResponseController(hj.ResponseWriter).Hijack()
@@ -357,18 +269,15 @@ func (hj *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	// A client may send its first message without waiting for our answer.
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	hj.early = bytes.Clone(early)
-	if wrapped, ok := nc.(interface{ Unwrap() (*net.TCPConn, []byte) }); ok {
-		tcp, unread := wrapped.Unwrap()
-		hj.early = append(hj.early, unread...)
-		nc = tcp
-	}
+	early = bytes.Clone(early)
 	if err = nc.SetDeadline(time.Time{}); err == nil {
-		hj.conn, err = hj.handler.newConn(nc)
+		hj.conn, hj.early, err = hj.handler.newConn(nc, hj.place)
 	}
 	if err != nil {
 		nc.Close()
+		hj.place.Leave()
 		return nil, nil, err
 	}
+	hj.early = append(early, hj.early...)
 	return nil, nil, errHijacked
 }

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/capacity"
+	"belfry/server/door"
 	"belfry/server/poller"
 	"belfry/server/session"
 )
@@ -26,11 +28,11 @@ type parked struct {
 	sealed *sealed // nil without TLS
 
 	// Guarded by the outbox's lock.
-	watched  bool // the poller knows the descriptor
-	wantsOut bool // it tells when the socket becomes writable
-	fdClosed bool // the number may be another's by now
-	ending   bool // end the stream when the last records have gone out
-	paused   bool // nothing is read
+	watched        bool // the poller knows the descriptor
+	wantsOut       bool // it tells when the socket becomes writable
+	fdClosed       bool // the number may be another's by now
+	shutAfterFlush bool // end the stream when the last records have gone out
+	paused         bool // nothing is read
 }
 
 // sealed is the TLS of a connection.
@@ -39,56 +41,45 @@ type sealed struct {
 	socket *tlsSocket
 }
 
-// newConn takes over a connection: parked if it is a TCP socket, with TLS or
-// without.
-func (h *Handler) newConn(nc net.Conn) (*conn, error) {
+// newConn takes over a connection of net/http's: parked if it is a counted one of
+// TCP, with TLS or without.
+func (h *Handler) newConn(nc net.Conn, place *capacity.Place) (c *conn, early []byte, err error) {
+	counted := door.Counted(nc)
+	if counted == nil {
+		return newBlocking(h, nc, place), nil, nil
+	}
 	var s *sealed
 	if secure, ok := nc.(*tls.Conn); ok {
-		if socket, ok := secure.NetConn().(*tlsSocket); ok {
-			s = &sealed{secure, socket}
-			nc = socket.TCPConn
-		}
+		s = &sealed{secure, secure.NetConn().(*tlsSocket)}
 	}
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		return newBlocking(h, nc), nil
-	}
-	raw, err := tcp.SyscallConn()
+	fd, err := poller.Duplicate(counted.TCPConn)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	fd := -1
-	if ctlErr := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctlErr != nil || err != nil {
-		return nil, errors.Join(ctlErr, err)
+	early, ok := counted.Take()
+	if !ok {
+		unix.Close(fd)
+		return nil, nil, net.ErrClosed
 	}
-	tcp.Close() // the duplicate keeps the connection; Go's poller is rid of it
+	counted.TCPConn.Close() // the duplicate keeps the connection; Go's poller is rid of it
 	if s != nil {
 		s.socket.park(fd)
 	}
 	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), sealed: s}
-	p.init(h, p)
-	return &p.conn, nil
+	p.init(h, p, place)
+	return &p.conn, early, nil
 }
 
-// taker is an http.ResponseWriter of package door's.
-type taker interface {
-	// TakeOver gives away the connection's descriptor, which its poller watches, and
-	// what has come behind the request.
-	TakeOver() (fd int, p *poller.Poller, early []byte)
-}
-
-// takeOver makes a connection of one that package door has accepted, nil if it is
+// takeOver makes a connection of one that is still at the door, nil if it is
 // net/http's.
-func (h *Handler) takeOver(w http.ResponseWriter) (c *conn, early []byte) {
-	t, ok := w.(taker)
+func (h *Handler) takeOver(w http.ResponseWriter, place *capacity.Place) (c *conn, early []byte) {
+	t, ok := w.(*door.Takeover)
 	if !ok {
 		return nil, nil
 	}
-	fd, watching, early := t.TakeOver()
+	fd, watching, early := t.Take()
 	p := &parked{fd: fd, poller: watching, watched: true}
-	p.init(h, p)
+	p.init(h, p, place)
 	p.poller.Replace(fd, p)
 	return &p.conn, early
 }
@@ -98,41 +89,46 @@ func (p *parked) start(early []byte) {
 	if p.sealed != nil {
 		p.openEarly()
 	}
-	var err error
-	p.out.Locked(func() {
-		if !p.fdClosed && !p.watched && !p.paused {
-			p.watched = true
-			err = p.poller.Add(p.fd, p, p.wantsOut)
-		}
-	})
-	if err != nil {
+	if err := p.watch(); err != nil {
 		p.handler.Log.Error("cannot watch a connection; it is closed", "error", err)
 		p.gone()
 	}
 }
 
+// watch has the poller read, unless it does, or the connection is paused.
+func (p *parked) watch() error {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.fdClosed || p.watched || p.paused {
+		return nil
+	}
+	p.watched = true
+	return p.poller.Add(p.fd, p, p.wantsOut)
+}
+
 // pause implements socket.
 func (p *parked) pause() {
-	p.out.Locked(func() {
-		if p.watched && !p.fdClosed {
-			p.watched, p.paused = false, true
-			p.poller.Pause(p.fd)
-		}
-	})
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.watched && !p.fdClosed {
+		p.watched, p.paused = false, true
+		p.poller.Pause(p.fd)
+	}
 	p.handler.Watch.Earlier(p.slot, p.handler.Watch.Now()+1)
 }
 
 // resume implements socket.
 func (p *parked) resume() {
-	p.out.Locked(func() {
-		if !p.paused || p.fdClosed {
-			return
-		}
-		p.watched, p.paused = true, false
-		if p.poller.Add(p.fd, p, p.wantsOut) != nil {
-			p.cut()
-		}
-	})
+	p.out.Lock()
+	defer p.out.Unlock()
+	if !p.paused || p.fdClosed {
+		return
+	}
+	p.watched, p.paused = true, false
+	if err := p.poller.Add(p.fd, p, p.wantsOut); err != nil {
+		p.handler.Log.Error("cannot watch a connection; it is cut", "error", err)
+		p.cut()
+	}
 }
 
 // TryWrite implements outbox.Writer.
@@ -140,27 +136,10 @@ func (p *parked) TryWrite(b []byte) (n int, err error) {
 	if p.sealed != nil {
 		return p.seal(b)
 	}
-	if n, err = writeSome(p.fd, b); err != nil {
+	if n, err = poller.WriteSome(p.fd, b); err != nil {
 		return n, err
 	}
 	return n, p.watchWritable(n < len(b))
-}
-
-// writeSome writes what a descriptor takes without blocking.
-func writeSome(fd int, b []byte) (n int, err error) {
-	for n < len(b) {
-		m, err := unix.Write(fd, b[n:])
-		switch err {
-		case nil:
-			n += m
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return n, nil
-		default:
-			return n, err
-		}
-	}
-	return n, nil
 }
 
 // maxRecord is the most that a TLS record carries, in bytes (RFC 8446 section
@@ -193,7 +172,7 @@ func (p *parked) flushRecords() {
 		p.cut()
 	default:
 		_ = p.watchWritable(blocked) // an error shows at the next write
-		if !blocked && p.ending {
+		if !blocked && p.shutAfterFlush {
 			_ = unix.Shutdown(p.fd, unix.SHUT_WR)
 		}
 	}
@@ -220,7 +199,7 @@ func (p *parked) Finish(err error) {
 		p.cut()
 	case p.sealed != nil:
 		_ = p.sealed.CloseWrite() // says goodbye, behind what is left
-		p.ending = true
+		p.shutAfterFlush = true
 		p.flushRecords()
 	default:
 		_ = unix.Shutdown(p.fd, unix.SHUT_WR)
@@ -228,30 +207,42 @@ func (p *parked) Finish(err error) {
 }
 
 func (p *parked) cut() {
-	if !p.fdClosed {
-		_ = unix.Shutdown(p.fd, unix.SHUT_RDWR)
+	if p.fdClosed {
+		return
+	}
+	_ = unix.Shutdown(p.fd, unix.SHUT_RDWR)
+	if p.paused { // the poller has to see it
+		p.watched, p.paused = true, false
+		_ = p.poller.Add(p.fd, p, false) // fails for want of memory at most
 	}
 }
 
 // Ready implements poller.Handler.
 func (p *parked) Ready(events poller.Events) {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	if events.Writable() {
-		if p.sealed != nil {
-			p.out.Locked(p.flushRecords)
-		}
-		p.out.Flush()
+		p.flush()
 	}
 	if events.Readable() {
 		p.read()
 	}
 }
 
+// flush writes what is left: records, and then what waits.
+func (p *parked) flush() {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.sealed != nil {
+		p.flushRecords()
+	}
+	p.out.FlushLocked()
+}
+
 func (p *parked) read() {
 	input := p.poller.Input
-	n, err := unix.Read(p.fd, input)
+	n, err := poller.Read(p.fd, input)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		return
 	case err != nil || n == 0:
 		p.gone()
@@ -268,7 +259,7 @@ func (p *parked) read() {
 
 // openEarly is open for what the TLS connection has read already.
 func (p *parked) openEarly() {
-	defer p.recovered()
+	defer p.handler.Bugs.Recover(p.panicked)
 	p.open(nil, make([]byte, 512))
 }
 
@@ -287,7 +278,11 @@ func (p *parked) open(b, opened []byte) {
 		}
 		// Reading may have written: a key update is answered (RFC 8446 section 4.6.3).
 		if blocked, _ := p.sealed.socket.flush(); blocked {
-			p.out.Locked(p.flushRecords)
+			p.flush()
+		}
+		if p.sealed.socket.stuffed() {
+			p.leave(session.SlowConsumer)
+			p.gone()
 		}
 		return
 	}

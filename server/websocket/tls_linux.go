@@ -4,16 +4,20 @@ package websocket
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"belfry/server/door"
+	"belfry/server/poller"
 )
 
-// ListenTLS makes a listener's connections speak TLS. They can be parked once they
-// are WebSockets.
+// ListenTLS makes a listener's connections speak TLS. Those that were counted can be
+// parked once they are WebSockets.
 func ListenTLS(l net.Listener, config *tls.Config) net.Listener { return tlsListener{l, config} }
 
 type tlsListener struct {
@@ -27,11 +31,11 @@ func (l tlsListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	tcp, ok := nc.(*net.TCPConn)
+	c, ok := nc.(*door.Conn)
 	if !ok {
 		return tls.Server(nc, l.config), nil
 	}
-	return tls.Server(&tlsSocket{TCPConn: tcp}, l.config), nil
+	return tls.Server(&tlsSocket{Conn: c}, l.config), nil
 }
 
 // tlsSocket is what a TLS connection reads and writes records by: the TCP
@@ -39,7 +43,7 @@ func (l tlsListener) Accept() (net.Conn, error) {
 // from then on. Then it never blocks: there is nothing to read but what the
 // poller has read, and what the descriptor does not take is kept.
 type tlsSocket struct {
-	*net.TCPConn // until it is parked
+	*door.Conn // until it is parked
 
 	// Set once, by park, before another goroutine knows the socket.
 	parked bool
@@ -54,8 +58,15 @@ type tlsSocket struct {
 
 // park makes the socket one of a descriptor. Nobody uses it meanwhile.
 func (s *tlsSocket) park(fd int) {
-	s.parked, s.fd = true, fd
+	s.parked, s.fd, s.Conn = true, fd, nil // and its memory
 }
+
+// maxUnsentRecords is how many bytes of records may be left when another one is made:
+// more than one record is, only if the client has Go's TLS answer it (RFC 8446 section
+// 4.6.3) without reading that.
+const maxUnsentRecords = 64 << 10
+
+var errUnreadRecords = errors.New("the client does not read answers of TLS")
 
 // errNothingToRead is a temporary error, after which a TLS connection goes on.
 var errNothingToRead net.Error = os.ErrDeadlineExceeded.(net.Error)
@@ -63,7 +74,7 @@ var errNothingToRead net.Error = os.ErrDeadlineExceeded.(net.Error)
 // Read implements net.Conn.
 func (s *tlsSocket) Read(p []byte) (int, error) {
 	if !s.parked {
-		return s.TCPConn.Read(p)
+		return s.Conn.Read(p)
 	}
 	if len(s.in) == 0 {
 		return 0, errNothingToRead
@@ -77,10 +88,13 @@ func (s *tlsSocket) Read(p []byte) (int, error) {
 // flush before they write more.
 func (s *tlsSocket) Write(p []byte) (int, error) {
 	if !s.parked {
-		return s.TCPConn.Write(p)
+		return s.Conn.Write(p)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.out) > maxUnsentRecords {
+		return 0, errUnreadRecords
+	}
 	if len(s.out) > 0 {
 		s.out = append(s.out, p...)
 		return len(p), nil
@@ -91,6 +105,13 @@ func (s *tlsSocket) Write(p []byte) (int, error) {
 	}
 	s.out = append(s.out, p[n:]...)
 	return len(p), nil
+}
+
+// stuffed says that the client does not read answers of TLS.
+func (s *tlsSocket) stuffed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.out) > maxUnsentRecords
 }
 
 // flush writes records that are left, and reports whether some still are.
@@ -114,7 +135,7 @@ func (s *tlsSocket) write(p []byte) (n int, err error) {
 	if s.closed {
 		return 0, net.ErrClosed
 	}
-	return writeSome(s.fd, p)
+	return poller.WriteSome(s.fd, p)
 }
 
 // close closes the descriptor, after which nothing is written.
@@ -129,21 +150,25 @@ func (s *tlsSocket) close() {
 // Deadlines are net/http's; a parked socket has its own.
 
 // SetDeadline implements net.Conn.
-func (s *tlsSocket) SetDeadline(t time.Time) error { return s.deadline(s.TCPConn.SetDeadline, t) }
+func (s *tlsSocket) SetDeadline(t time.Time) error {
+	if s.parked {
+		return nil
+	}
+	return s.Conn.SetDeadline(t)
+}
 
 // SetReadDeadline implements net.Conn.
 func (s *tlsSocket) SetReadDeadline(t time.Time) error {
-	return s.deadline(s.TCPConn.SetReadDeadline, t)
+	if s.parked {
+		return nil
+	}
+	return s.Conn.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements net.Conn.
 func (s *tlsSocket) SetWriteDeadline(t time.Time) error {
-	return s.deadline(s.TCPConn.SetWriteDeadline, t)
-}
-
-func (s *tlsSocket) deadline(set func(time.Time) error, t time.Time) error {
 	if s.parked {
 		return nil
 	}
-	return set(t)
+	return s.Conn.SetWriteDeadline(t)
 }
