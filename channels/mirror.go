@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"slices"
 	"time"
 
 	"belfry/channels/cluster"
@@ -81,6 +82,9 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 	before := r.version
 	r.loaded, r.version = true, v
 	c.last = nil
+	if before.Epoch != "" {
+		idle = append(idle, c.deliverEarly(v, s.Events, now)...)
+	}
 	for _, e := range s.Events {
 		news := before.Epoch != "" && (before.Epoch != v.Epoch || e.Number > before.Number)
 		idle = append(idle, c.keep(e, news, now)...)
@@ -111,6 +115,21 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 	r.early = nil
 	for _, m := range early {
 		idle = append(idle, c.apply(m, now)...)
+	}
+	return idle
+}
+
+// deliverEarly delivers kept events that came before the load and are in the snapshot's
+// version, but not among its events, as later ones took their place. mu is held.
+func (c *channel) deliverEarly(v cluster.Version, events []cluster.Event, now time.Time) (idle []*shard) {
+	for _, m := range c.remote.early {
+		if m.Kind != cluster.Published || m.Version.Epoch != v.Epoch || m.Version.Number > v.Number {
+			continue
+		}
+		if slices.ContainsFunc(events, func(e cluster.Event) bool { return e.Number == m.Version.Number }) {
+			continue
+		}
+		idle = append(idle, c.keep(cluster.Event{Payload: m.Payload}, true, now)...)
 	}
 	return idle
 }

@@ -78,14 +78,15 @@ func (w *world) examineOrder(s *seat, order map[[2]int]*seat) (all []finding) {
 }
 
 // examineReplay looks at what a seat of a cache channel was given of the events
-// before its answer: the last one that the backend has published, or a later one,
+// before its answer: the last one that the backend has published, unless it was to be
+// kept from this client, or a later one,
 // if the node could know and the store has not lost it.
 func (w *world) examineReplay(s *seat) []finding {
 	if !protocol.KindOf(s.channel).IsCache() {
 		return nil
 	}
 	for i, e := range w.events {
-		if e.channel != s.channel || e.by != nil || e.err != nil || !e.end.Before(s.answered) || s.has(i) ||
+		if e.channel != s.channel || e.by != nil || e.except == s.client || e.err != nil || !e.end.Before(s.answered) || s.has(i) ||
 			w.lostSince(e.begun) || !s.client.node.steady(e.begun, s.answered.Add(w.times.InFlight)) {
 			continue
 		}

@@ -189,8 +189,8 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 		case h.come != come:
 		case w.missing(of, come, before, h.at):
 			check, text = "forgotten", "one between two that are the same was not told"
-		case !before.Equal(w.begun) && w.killedBetween(before, h.at):
-			continue // delivered, and not acknowledged
+		case !before.Equal(w.begun) && w.killedBetween(before.Add(-w.times.InFlight), h.at):
+			continue // delivered, and not acknowledged, maybe by a node that was on its way out
 		case h.come && w.lostBetween(before.Add(-w.times.InFlight), h.at): // told late, too
 			check, text = "young", "told once more to have come"
 		case !h.come && w.apart:
