@@ -62,6 +62,7 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 		return nil
 	}
 	r.version = m.Version
+	defer r.notify()
 	if m.Kind == cluster.Published {
 		return c.keep(cluster.Event{Payload: m.Payload, TTL: c.app.limits.Load().CacheTTL}, true, now)
 	}
@@ -71,7 +72,6 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 	for _, one := range m.Joined {
 		idle = append(idle, c.addMember(one, now)...)
 	}
-	r.notify()
 	return idle
 }
 
@@ -83,7 +83,7 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 	r.loaded, r.version = true, v
 	c.last = nil
 	if before.Epoch != "" {
-		idle = append(idle, c.deliverEarly(v, s.Events, now)...)
+		idle = append(idle, c.deliverEarly(before, v, s.Events, now)...)
 	}
 	for _, e := range s.Events {
 		news := before.Epoch != "" && (before.Epoch != v.Epoch || e.Number > before.Number)
@@ -119,11 +119,13 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 	return idle
 }
 
-// deliverEarly delivers kept events that came before the load and are in the snapshot's
-// version, but not among its events, as later ones took their place. mu is held.
-func (c *channel) deliverEarly(v cluster.Version, events []cluster.Event, now time.Time) (idle []*shard) {
+// deliverEarly delivers kept events that came before the load, after the version before
+// it, and that are in the snapshot's version, but not among its events, as later ones
+// took their place. mu is held.
+func (c *channel) deliverEarly(before, v cluster.Version, events []cluster.Event, now time.Time) (idle []*shard) {
 	for _, m := range c.remote.early {
-		if m.Kind != cluster.Published || m.Version.Epoch != v.Epoch || m.Version.Number > v.Number {
+		if m.Kind != cluster.Published || m.Version.Epoch != v.Epoch || m.Version.Number > v.Number ||
+			before.Epoch == v.Epoch && m.Version.Number <= before.Number {
 			continue
 		}
 		if slices.ContainsFunc(events, func(e cluster.Event) bool { return e.Number == m.Version.Number }) {
