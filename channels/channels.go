@@ -219,6 +219,12 @@ func (a *App) Close() {
 		a.dismiss(controlName)
 	}
 	a.closed.Store(true)
+	if b.driver != nil { // nobody is let in any more: see enter
+		a.change("", func(c *channel) []*shard {
+			c.remote.notify()
+			return nil
+		})
+	}
 	a.leave()
 }
 

@@ -159,7 +159,7 @@ func (c *client) subscribe(channel, user string) {
 		return
 	}
 	if err != nil {
-		if c.node.steady(s.asked, time.Now()) {
+		if c.app == c.node.app && c.node.steady(s.asked, time.Now()) { // of an application that was not removed
 			w.fault("refused", "a connection to node %d was refused %s: %v", c.node.number, channel, err)
 		}
 		delete(c.seats, channel)
