@@ -46,8 +46,9 @@ unit: ## Go tests with the race detector, once more for systems without epoll
 
 # Variables given to make are in the environment of the tests, which read more of
 # them: see Run in channels/cluster/clustertest/histories.
-histories: ## random histories of a cluster, in memory and over Redis; HISTORIES=n SEED=s, or HISTORY='...' for one
-	go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/local ./channels/cluster/redis
+histories: ## random histories of a cluster, 2,000 in memory and 50 over Redis, or HISTORIES=n SEED=s
+	HISTORIES=$(or $(HISTORIES),2000) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/local
+	HISTORIES=$(or $(HISTORIES),50) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/redis
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); \

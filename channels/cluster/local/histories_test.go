@@ -19,10 +19,9 @@ const (
 
 func TestHistories(t *testing.T) {
 	o := histories.Options{
-		Store:     newStore,
-		Bubble:    true,
-		Histories: 2000,
-		Parallel:  2,
+		Store:    newStore,
+		Bubble:   true,
+		Parallel: 2,
 		Times: histories.Times{
 			Grace:    grace,
 			Buried:   lease - time.Second,

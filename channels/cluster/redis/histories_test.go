@@ -14,9 +14,8 @@ import (
 // real time, most of it to wait for leases, so many run at once.
 func TestHistories(t *testing.T) {
 	histories.Run(t, histories.Options{
-		Store:     newHistoriesStore,
-		Histories: 50,
-		Parallel:  50,
+		Store:    newHistoriesStore,
+		Parallel: 50,
 		Times: histories.Times{
 			Grace:     channels.Grace,
 			Buried:    testLease - 2*testRenew,

@@ -95,9 +95,9 @@ type Options struct {
 	Times Times
 	// Bubble plays each history in a bubble of testing/synctest.
 	Bubble bool
-	// Histories are played, Parallel of them at a time. In bubbles, no more are
-	// than there are processors.
-	Histories, Parallel int
+	// Parallel is how many are played at a time. In bubbles, no more are than there are
+	// processors.
+	Parallel int
 	// Weights replace those of the tables, by the names of steps and channels; with
 	// "all", what the tables have off is on.
 	Weights map[string]int
@@ -105,10 +105,9 @@ type Options struct {
 	Off []string
 }
 
-// Run plays random histories, or the one in the environment's HISTORY. There are
-// also:
+// Run plays the one history in the environment's HISTORY, or as many random ones as
+// HISTORIES says, and else those that are known. There are also:
 //
-//	HISTORIES=n          how many
 //	SEED=n               where to begin
 //	WEIGHTS=kill=0,cut=5 how often steps and channels are drawn; all=1 turns on what is off
 //	OFF=told,webhooks    which checks are not made, instead of those that fail for now
@@ -126,10 +125,11 @@ func Run(t *testing.T, o Options) {
 		}
 		return
 	}
-	if testing.Short() {
-		o.Histories = max(o.Histories/10, 1)
+	histories := number(t, "HISTORIES", 0)
+	if histories == 0 {
+		o.playKnown(t)
+		return
 	}
-	histories := number(t, "HISTORIES", o.Histories)
 	first := number(t, "SEED", rand.IntN(1e9))
 	t.Logf("SEED=%d HISTORIES=%d", first, histories)
 	if !o.Bubble {
@@ -150,20 +150,38 @@ func Run(t *testing.T, o Options) {
 	})
 }
 
+// playKnown plays the histories that have found a fault once.
+func (o Options) playKnown(t *testing.T) {
+	if !o.Bubble {
+		t.Skip("takes its time: set HISTORIES, as make histories does")
+	}
+	for _, text := range known {
+		t.Run(text, func(t *testing.T) {
+			h, err := Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := o.play(t, h); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // check plays as many histories as rapid's flags say.
 func (o Options) check(t *testing.T) {
 	parallel := sync.OnceFunc(t.Parallel)
 	histories := generator(o.Weights, o.Times.Waits)
-	known := make(map[string]error)
+	verdicts := make(map[string]error)
 	rapid.Check(t, func(r *rapid.T) {
 		parallel()
 		h := histories.Draw(r, "history")
 		text := h.String()
-		err, ok := known[text]
+		err, ok := verdicts[text]
 		if !ok {
 			o.trace(h)
 			err = o.play(t, h)
-			known[text] = err
+			verdicts[text] = err
 		}
 		if err != nil {
 			r.Fatalf("%v\nHISTORY='%s'", err, text)
