@@ -14,7 +14,7 @@ NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-to
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build test needs unit lint fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,12 @@ needs:
 unit: ## Go tests with the race detector, once more for systems without epoll
 	go test -race ./...
 	go test -race -tags blocking ./server ./server/websocket
+
+# Variables given to make are in the environment of the tests, which read more of
+# them: see Run in channels/cluster/clustertest/histories.
+histories: ## random histories of a cluster, 2,000 in memory and 50 over Redis, or HISTORIES=n SEED=s
+	HISTORIES=$(or $(HISTORIES),2000) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/local
+	HISTORIES=$(or $(HISTORIES),50) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/redis
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); \

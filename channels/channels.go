@@ -219,6 +219,12 @@ func (a *App) Close() {
 		a.dismiss(controlName)
 	}
 	a.closed.Store(true)
+	if b.driver != nil { // nobody is let in any more: see enter
+		a.change("", func(c *channel) []*shard {
+			c.remote.notify()
+			return nil
+		})
+	}
 	a.leave()
 }
 
@@ -229,7 +235,8 @@ func (a *App) removed() {
 	}
 }
 
-// leave lets the application's successor have its channels if it has none any more.
+// leave lets the application's successor have its channels, if neither it nor one
+// before it has any more.
 func (a *App) leave() {
 	b := a.broker
 	b.mu.Lock()
@@ -239,12 +246,16 @@ func (a *App) leave() {
 		return
 	default:
 	}
-	if a.channels.Load() > 0 {
+	if a.channels.Load() > 0 || a.follows() {
 		return
 	}
 	close(a.gone)
-	if b.leaving[a.id] == a {
+	switch next := b.leaving[a.id]; next {
+	case nil:
+	case a:
 		delete(b.leaving, a.id)
+	default: // it was closed meanwhile, too
+		b.timers.after(0, next.leave)
 	}
 	if next := b.apps[a.id]; next != nil && b.driver != nil {
 		b.timers.after(0, func() { next.change("", func(*channel) []*shard { return nil }) })

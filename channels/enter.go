@@ -52,6 +52,10 @@ func (a *App) enter(name string, m *protocol.Member) (*channel, error) {
 			c.retreat(m)
 			return nil, ErrFull
 		}
+		if a.closed.Load() { // its successor waits until nobody is here any more
+			c.retreat(m)
+			return nil, cluster.ErrUnavailable
+		}
 		failures, progress := r.failures, r.wait()
 		c.unlock(nil)
 		if timeout == nil {

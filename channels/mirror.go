@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"slices"
 	"time"
 
 	"belfry/channels/cluster"
@@ -14,6 +15,7 @@ type mirror struct {
 	loaded  bool            // the copy is one of the ledger's; else it has to be loaded
 	version cluster.Version // of the copy; zero if nothing was ever loaded
 	total   int             // the subscription count that was heard last
+	heard   uint64          // how often one was heard in a message
 	lost    bool            // messages were lost since the last load
 
 	early []cluster.Message // those that came before the load
@@ -60,6 +62,7 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 		return nil
 	}
 	r.version = m.Version
+	defer r.notify()
 	if m.Kind == cluster.Published {
 		return c.keep(cluster.Event{Payload: m.Payload, TTL: c.app.limits.Load().CacheTTL}, true, now)
 	}
@@ -69,7 +72,6 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 	for _, one := range m.Joined {
 		idle = append(idle, c.addMember(one, now)...)
 	}
-	r.notify()
 	return idle
 }
 
@@ -80,6 +82,9 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 	before := r.version
 	r.loaded, r.version = true, v
 	c.last = nil
+	if before.Epoch != "" {
+		idle = append(idle, c.deliverEarly(before, v, s.Events, now)...)
+	}
 	for _, e := range s.Events {
 		news := before.Epoch != "" && (before.Epoch != v.Epoch || e.Number > before.Number)
 		idle = append(idle, c.keep(e, news, now)...)
@@ -110,6 +115,23 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 	r.early = nil
 	for _, m := range early {
 		idle = append(idle, c.apply(m, now)...)
+	}
+	return idle
+}
+
+// deliverEarly delivers kept events that came before the load, after the version before
+// it, and that are in the snapshot's version, but not among its events, as later ones
+// took their place. mu is held.
+func (c *channel) deliverEarly(before, v cluster.Version, events []cluster.Event, now time.Time) (idle []*shard) {
+	for _, m := range c.remote.early {
+		if m.Kind != cluster.Published || m.Version.Epoch != v.Epoch || m.Version.Number > v.Number ||
+			before.Epoch == v.Epoch && m.Version.Number <= before.Number {
+			continue
+		}
+		if slices.ContainsFunc(events, func(e cluster.Event) bool { return e.Number == m.Version.Number }) {
+			continue
+		}
+		idle = append(idle, c.keep(cluster.Event{Payload: m.Payload}, true, now)...)
 	}
 	return idle
 }

@@ -239,6 +239,7 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	switch {
 	case m.Kind == cluster.Count:
 		c.remote.total = m.Count
+		c.remote.heard++
 		return c.countChanged(0)
 	case m.Kind > cluster.Count || m.Kind == cluster.Members && !c.kind.IsPresence():
 		return nil

@@ -100,10 +100,7 @@ func (c *channel) countChanged(by protocol.Source) (idle []*shard) {
 	now, n, count := time.Now(), c.ensureNotices(), c.subscriptionCount()
 	wait := countInterval - now.Sub(n.counted)
 	if count > countedAlways && wait > 0 {
-		if !n.counting {
-			n.counting = true
-			c.app.broker.timers.after(wait, c.countLate)
-		}
+		c.countLater(wait)
 		return nil
 	}
 	n.counted, n.count = now, count
@@ -111,6 +108,14 @@ func (c *channel) countChanged(by protocol.Source) (idle []*shard) {
 		c.app.listener.Happened(protocol.WebhookEvent{Name: protocol.WebhookSubscriptionCount, Channel: c.name, Count: count, Source: by}, nil)
 	}
 	return c.append(pending{frame: protocol.SubscriptionCountFrame(c.name, count), at: now})
+}
+
+// countLater has the count looked at in a while. mu is held.
+func (c *channel) countLater(wait time.Duration) {
+	if !c.notices.counting {
+		c.notices.counting = true
+		c.app.broker.timers.after(wait, c.countLate)
+	}
 }
 
 // countLate is countChanged for what has changed since.
@@ -125,11 +130,18 @@ func (c *channel) countLate() {
 }
 
 // countMissed is the subscription count for a subscriber that was let in after it
-// was told; 0 if it has yet to be told. mu is held.
+// was told; 0 if none was. Another one follows if the subscriber changes it. mu is held.
 func (c *channel) countMissed() int {
 	r := c.remote
-	if !c.app.limits.Load().SubscriptionCount || r.acked.count != c.present() && r.total < countedAlways {
+	if !c.app.limits.Load().SubscriptionCount {
 		return 0
+	}
+	if n := c.ensureNotices(); n.count != r.total {
+		n.count = uncounted // one subscriber is told something else than the others
+		c.countLater(max(0, countInterval-time.Since(n.counted)))
 	}
 	return r.total
 }
+
+// uncounted differs from every count.
+const uncounted = -1

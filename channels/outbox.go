@@ -45,15 +45,17 @@ func (s *outboxes) hint(h cluster.Hint) {
 		o = &outbox{of: s, bucket: h.Bucket}
 		s.byBucket[h.Bucket] = o
 	}
+	o.lent = false // the other node may have seen nothing of this
 	o.schedule(h.In)
 }
 
-// waiting reports whether anything waits to be taken.
+// waiting reports whether anything waits to be taken, or may: what is being delivered
+// may not be all.
 func (s *outboxes) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.byBucket {
-		if !o.delivering && !o.lent {
+		if !o.lent {
 			return true
 		}
 	}

@@ -193,7 +193,7 @@ func (c *channel) work() {
 // held on entry and on return; it is released during the call.
 func (c *channel) update() (idle []*shard, err error) {
 	r, b := c.remote, c.app.broker
-	share, base := c.share(), r.acked
+	share, base, heard := c.share(), r.acked, r.heard
 	r.calling = true
 	c.mu.Unlock()
 	o, err := b.driver.Update(b.ctx, c.topic(), share)
@@ -221,7 +221,14 @@ func (c *channel) update() (idle []*shard, err error) {
 	if int(r.acked.count) != share.Count {
 		r.counted = now
 	}
-	r.acked, r.total = &acked{true, o.Version.Epoch, int32(share.Count)}, o.Count
+	r.acked = &acked{true, o.Version.Epoch, int32(share.Count)}
+	if r.heard == heard { // else what was heard may be newer, or what is newer will be heard
+		missed := share.Whole && r.total != o.Count
+		r.total = o.Count
+		if missed {
+			idle = c.countChanged(0)
+		}
+	}
 	for _, m := range share.Join {
 		u := r.users[m.UserID]
 		u.confirmed, u.since = true, o.Version.Number
@@ -234,7 +241,7 @@ func (c *channel) update() (idle []*shard, err error) {
 		u.confirmed, u.full = false, true
 	}
 	if share.Load {
-		idle = c.load(o.Version, *o.Snapshot, members, now)
+		idle = append(idle, c.load(o.Version, *o.Snapshot, members, now)...)
 	} else if r.loaded && r.version.Epoch != o.Version.Epoch {
 		r.loaded = false
 	}

@@ -4,6 +4,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -29,6 +30,10 @@ type Hub struct {
 	channels map[cluster.Topic]*channel
 	outboxes map[string]*outbox // by application
 	swept    int                // channels that were left by the last sweep
+	made     int                // nodes that ever were
+	lease    time.Duration      // see SetLease
+	seed     uint64             // see SetSeed
+	lossy    bool               // see LoseAnswers
 }
 
 // NewHub returns a cluster without nodes.
@@ -42,6 +47,8 @@ func NewHub() *Hub {
 func (h *Hub) Node() cluster.Driver {
 	n := &node{hub: h, topics: make(map[cluster.Topic]struct{}), wake: make(chan struct{}, 1)}
 	h.mu.Lock()
+	h.made++
+	n.number = h.made
 	h.nodes = append(h.nodes, n)
 	h.mu.Unlock()
 	return n
@@ -52,11 +59,18 @@ func (h *Hub) SetDown(down bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.down && !down {
-		for _, n := range h.nodes {
+		h.restored()
+	}
+	h.down = down
+}
+
+// restored tells all nodes that are not cut off. mu is held.
+func (h *Hub) restored() {
+	for _, n := range h.nodes {
+		if !n.cut {
 			n.push(item{kind: restored})
 		}
 	}
-	h.down = down
 }
 
 // Flush loses all that the nodes have together, and lets them know.
@@ -64,9 +78,7 @@ func (h *Hub) Flush() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.clear()
-	for _, n := range h.nodes {
-		n.push(item{kind: restored})
-	}
+	h.restored()
 }
 
 // clear begins an epoch. mu is held, or nobody else has the hub yet.
@@ -77,22 +89,34 @@ func (h *Hub) clear() {
 	h.outboxes = make(map[string]*outbox)
 }
 
-// Kill lets a node die: it is cut off for good, and its share is taken away.
+// Kill lets a node die: it is cut off for good, and its share is taken away once its
+// lease has ended.
 func (h *Hub) Kill(d cluster.Driver) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.remove(d.(*node))
+	h.remove(d.(*node), true)
 }
 
-// remove takes a node and its share away. The one of the others that has lived for
-// longest has a look at what it was lent. mu is held.
-func (h *Hub) remove(n *node) {
+// remove ends a node, and takes its share away: at the end of its lease, if there is
+// one and it died. mu is held.
+func (h *Hub) remove(n *node, died bool) {
 	n.dead = true
 	n.signal()
+	n.lose()
 	clear(n.topics)
 	if i := slices.Index(h.nodes, n); i >= 0 {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
 	}
+	if died && h.lease > 0 {
+		time.AfterFunc(h.lease, func() { h.bury(n, 0) })
+	} else {
+		h.takeShare(n, h.reaching(n))
+	}
+}
+
+// takeShare takes the share of a node away. One of the others, if there is any, has a
+// look at what that was lent. mu is held.
+func (h *Hub) takeShare(n, heir *node) {
 	for t, c := range h.channels {
 		if s := c.shares[n]; s != nil {
 			last := s.Share
@@ -104,16 +128,27 @@ func (h *Hub) remove(n *node) {
 		if o.owner == n {
 			o.owner = nil
 		}
-		if len(h.nodes) > 0 {
-			h.nodes[0].push(item{kind: due, hint: cluster.Hint{Bucket: cluster.Bucket{App: app}}})
+		if heir != nil {
+			heir.push(item{kind: due, hint: cluster.Hint{Bucket: cluster.Bucket{App: app}}})
 		}
 	}
+}
+
+// reaching returns the one of the other nodes that has lived for longest, of those that
+// reach the hub; nil if none does. mu is held.
+func (h *Hub) reaching(but *node) *node {
+	for _, n := range h.nodes {
+		if n != but && !n.cut && !h.down {
+			return n
+		}
+	}
+	return nil
 }
 
 // send queues a message for all that listen to its topic. mu is held.
 func (h *Hub) send(m cluster.Message) {
 	for _, n := range h.nodes {
-		if _, ok := n.topics[m.Topic]; ok {
+		if _, ok := n.topics[m.Topic]; ok && !n.cut {
 			n.push(item{message: m})
 		}
 	}
@@ -148,7 +183,7 @@ func (h *Hub) sweep() {
 }
 
 func (n *node) Listen(ctx context.Context, t cluster.Topic) error {
-	return n.do(ctx, func(*Hub) { n.topics[t] = struct{}{} })
+	return n.do(ctx, t.Channel, func(*Hub) { n.topics[t] = struct{}{} })
 }
 
 func (n *node) Ignore(t cluster.Topic) {
@@ -157,12 +192,15 @@ func (n *node) Ignore(t cluster.Topic) {
 	delete(n.topics, t)
 }
 
-func (n *node) Ready() error { return n.do(context.Background(), func(*Hub) {}) }
+func (n *node) Ready() error { return n.reach(context.Background(), func(*Hub) {}) }
 
 func (n *node) Reaches(cluster.Topic) error { return n.Ready() }
 
 func (n *node) Publish(ctx context.Context, publications ...cluster.Publication) error {
-	return n.do(ctx, func(h *Hub) {
+	if len(publications) == 0 {
+		return nil
+	}
+	return n.do(ctx, publications[0].Topic.Channel, func(h *Hub) {
 		for _, p := range publications {
 			h.send(cluster.Message{Topic: p.Topic, Kind: cluster.Published, Payload: slices.Clone(p.Payload)})
 		}
@@ -170,7 +208,10 @@ func (n *node) Publish(ctx context.Context, publications ...cluster.Publication)
 }
 
 func (n *node) Keep(ctx context.Context, events ...cluster.Kept) error {
-	return n.do(ctx, func(h *Hub) {
+	if len(events) == 0 {
+		return nil
+	}
+	return n.do(ctx, events[0].Topic.Channel, func(h *Hub) {
 		for _, e := range events {
 			c := h.channel(e.Topic)
 			m := cluster.Message{Topic: e.Topic, Kind: cluster.Published, Payload: slices.Clone(e.Payload)}
@@ -197,19 +238,25 @@ func (h *Hub) version(c *channel) cluster.Version {
 
 func (n *node) Update(ctx context.Context, t cluster.Topic, s cluster.Share) (o cluster.Outcome, err error) {
 	forgotten := false
-	err = n.do(ctx, func(h *Hub) {
+	err = n.do(ctx, t.Channel, func(h *Hub) {
 		if forgotten = !s.Whole && s.Epoch != "" && s.Epoch != strconv.Itoa(h.epoch); !forgotten {
 			o = h.update(n, t, s)
 		}
 	})
-	if forgotten {
+	switch {
+	case errors.Is(err, cluster.ErrUnknown):
+		o = cluster.Outcome{}
+		if s.Record {
+			o.Hint = &cluster.Hint{Bucket: cluster.Bucket{App: t.App}}
+		}
+	case forgotten:
 		err = cluster.ErrForgotten
 	}
 	return o, err
 }
 
 func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err error) {
-	err = n.do(ctx, func(h *Hub) {
+	err = n.do(ctx, "", func(h *Hub) {
 		if c := h.channels[t]; c != nil {
 			s = cluster.State{Count: c.count, Users: len(c.members)}
 			if events := c.snapshotEvents(); len(events) > 0 {
@@ -222,7 +269,7 @@ func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err
 
 func (n *node) States(ctx context.Context, app, prefix string) (map[string]cluster.State, error) {
 	states := make(map[string]cluster.State)
-	err := n.do(ctx, func(h *Hub) {
+	err := n.do(ctx, "", func(h *Hub) {
 		for t, c := range h.channels {
 			if t.App == app && c.count > 0 && strings.HasPrefix(t.Channel, prefix) {
 				states[t.Channel] = cluster.State{Count: c.count, Users: len(c.members)}
@@ -233,7 +280,7 @@ func (n *node) States(ctx context.Context, app, prefix string) (map[string]clust
 }
 
 func (n *node) Users(ctx context.Context, t cluster.Topic) (ids []string, err error) {
-	err = n.do(ctx, func(h *Hub) {
+	err = n.do(ctx, "", func(h *Hub) {
 		if c := h.channels[t]; c != nil {
 			for _, m := range c.roster() {
 				ids = append(ids, m.UserID)
@@ -245,7 +292,7 @@ func (n *node) Users(ctx context.Context, t cluster.Topic) (ids []string, err er
 
 func (n *node) Occupied(ctx context.Context, app string, channels []string) ([]bool, error) {
 	occupied := make([]bool, len(channels))
-	err := n.do(ctx, func(h *Hub) {
+	err := n.do(ctx, "", func(h *Hub) {
 		for i, name := range channels {
 			c := h.channels[cluster.Topic{App: app, Channel: name}]
 			occupied[i] = c != nil && c.count > 0

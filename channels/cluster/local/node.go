@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"belfry/channels/cluster"
 )
@@ -12,9 +13,15 @@ import (
 type node struct {
 	hub    *Hub
 	topics map[cluster.Topic]struct{} // listened to
-	dead   bool                       // killed or closed
+	number int
+	dead   bool // killed or closed
+	cut    bool
+	cuts   int // how often it was
 	queue  []item
+	lost   int  // how often the queue was
 	lagged bool // messages are lost since the queue was full
+	slow   time.Duration
+	delays map[string]uint64 // how often each was
 
 	wake    chan struct{} // something is queued, or the node is dead
 	running sync.WaitGroup
@@ -35,14 +42,31 @@ const (
 	due
 )
 
-// do runs f with the hub locked, if the node can reach it.
-func (n *node) do(ctx context.Context, f func(*Hub)) error {
+// do is reach for a call, which takes a while if the node is slow. What is delayed by
+// itself. The answer may get lost, see LoseAnswers.
+func (n *node) do(ctx context.Context, what string, f func(*Hub)) error {
+	n.delay(what)
+	before := 0
+	if err := n.reach(ctx, func(h *Hub) { f(h); before = n.lost }); err != nil {
+		return err
+	}
+	n.delay(what)
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	if n.hub.lossy && n.lost != before {
+		return fmt.Errorf("local: %w", cluster.ErrUnknown)
+	}
+	return nil
+}
+
+// reach runs f with the hub locked, if the node can reach it.
+func (n *node) reach(ctx context.Context, f func(*Hub)) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("local: %w: %w", cluster.ErrUnavailable, err)
 	}
 	n.hub.mu.Lock()
 	defer n.hub.mu.Unlock()
-	if n.hub.down || n.dead {
+	if n.hub.down || n.cut || n.dead {
 		return fmt.Errorf("local: %w", cluster.ErrUnavailable)
 	}
 	f(n.hub)
@@ -66,8 +90,8 @@ func (n *node) signal() {
 	}
 }
 
-// take returns what is queued; dead: and will be no more.
-func (n *node) take() (queue []item, dead bool) {
+// take returns what is queued, and how often that was lost; dead: and will be no more.
+func (n *node) take() (queue []item, lost int, dead bool) {
 	n.hub.mu.Lock()
 	defer n.hub.mu.Unlock()
 	queue, n.queue = n.queue, nil
@@ -75,17 +99,27 @@ func (n *node) take() (queue []item, dead bool) {
 		n.lagged = false
 		queue = append(queue, item{kind: restored})
 	}
-	return queue, n.dead
+	return queue, n.lost, n.dead
+}
+
+// isLost reports whether the queue was lost since take.
+func (n *node) isLost(before int) bool {
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	return n.lost != before
 }
 
 func (n *node) Start(r cluster.Receiver) {
 	n.running.Go(func() {
 		for {
-			queue, dead := n.take()
+			queue, lost, dead := n.take()
 			if dead {
 				return
 			}
 			for _, i := range queue {
+				if n.delay("@messages"); n.isLost(lost) {
+					break
+				}
 				switch i.kind {
 				case received:
 					r.Receive(i.message)
@@ -105,7 +139,7 @@ func (n *node) Start(r cluster.Receiver) {
 func (n *node) Close() {
 	n.hub.mu.Lock()
 	if !n.dead {
-		n.hub.remove(n)
+		n.hub.remove(n, n.cut || n.hub.down)
 	}
 	n.hub.mu.Unlock()
 	n.running.Wait()

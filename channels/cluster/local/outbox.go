@@ -155,7 +155,7 @@ func (r *recorder) depart(userID string) {
 }
 
 func (n *node) Take(ctx context.Context, b cluster.Bucket, receipt string) (taken cluster.Taken, err error) {
-	err = n.do(ctx, func(h *Hub) {
+	err = n.do(ctx, "@outbox", func(h *Hub) {
 		o, now := h.outbox(b.App), time.Now()
 		if o.owner != nil && o.owner != n {
 			taken.Lent, taken.Next = true, -1

@@ -108,13 +108,15 @@ func clusterURL(servers []*redistest.Server) string {
 func conform(t *testing.T, url string, servers ...*redistest.Server) {
 	t.Run("all", func(t *testing.T) { // ends when all have
 		clustertest.Run(t, func(t *testing.T) clustertest.Cluster {
-			return &testCluster{t: t, options: Options{URL: url, Prefix: prefix()}, networks: make(map[cluster.Driver]*network), forget: func(prefix string) {
+			c := newTestCluster(t, url)
+			c.forget = func(prefix string) {
 				for _, s := range servers {
 					for _, key := range strings.Fields(s.CLI("keys", "{"+prefix+"[}:]*")) {
 						s.CLI("del", key)
 					}
 				}
-			}}
+			}
+			return c
 		})
 	})
 }
@@ -134,11 +136,15 @@ type testCluster struct {
 	networks map[cluster.Driver]*network
 }
 
+func newTestCluster(t *testing.T, url string) *testCluster {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return &testCluster{t: t, options: Options{URL: url, Prefix: prefix(), Log: log}, networks: make(map[cluster.Driver]*network)}
+}
+
 func (c *testCluster) Node() cluster.Driver {
 	c.t.Helper()
 	o := c.options
 	o.Timeout, o.Lease, o.Renew = testTimeout, testLease, testRenew
-	o.Log = slog.New(slog.NewTextHandler(c.t.Output(), nil))
 	d, err := New(o)
 	if err != nil {
 		c.t.Fatal(err)

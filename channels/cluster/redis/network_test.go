@@ -7,14 +7,16 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // network is the way of one node to Redis, which tests can break.
 type network struct {
-	mu    sync.Mutex // guards the following
-	cut   bool       // connections end, and none can be made
-	deaf  bool       // nothing comes any more, but connections stay
-	mute  bool       // nothing gets there any more either
+	mu    sync.Mutex    // guards the following
+	cut   bool          // connections end, and none can be made
+	deaf  bool          // nothing comes any more, but connections stay
+	mute  bool          // nothing gets there any more either
+	delay time.Duration // of all that comes
 	conns map[*conn]struct{}
 	dials int
 }
@@ -80,6 +82,19 @@ func (n *network) Mend() {
 	n.cut, n.deaf, n.mute = false, false, false
 }
 
+// SetDelay has all that comes take longer.
+func (n *network) SetDelay(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.delay = d
+}
+
+func (n *network) delayed() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.delay
+}
+
 func (n *network) lost() (in, out bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -102,6 +117,9 @@ type conn struct {
 func (c *conn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
+		if d := c.network.delayed(); d > 0 && err == nil {
+			<-time.After(d)
+		}
 		if in, _ := c.network.lost(); err != nil || !in {
 			return n, err
 		}

@@ -1,0 +1,341 @@
+package histories
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"belfry/channels"
+	"belfry/protocol"
+)
+
+// client is a connection. It is a [channels.Subscriber], and does one thing after
+// the other, as a session does.
+type client struct {
+	world *world
+	node  *node
+	app   *channels.App // of the node when the client came
+	id    protocol.SocketID
+
+	// The world's lock guards the following.
+	seats   map[string]*seat // by channel: asked for, and not left
+	gone    bool             // it subscribes no more
+	queue   []func()         // what it does next
+	running bool             // a goroutine does it
+	held    bool
+	late    []delivery // what came while it was held
+}
+
+// seat is a subscription of a client, from when it was asked for.
+type seat struct {
+	client   *client
+	channel  string
+	user     string
+	asked    time.Time
+	answered time.Time // zero: not yet, or refused
+	left     time.Time // zero: it is there still; when it was refused, or began to leave
+	s        *channels.Subscription
+
+	got     []receipt
+	warned  time.Time // when it was told last that it may have missed events
+	roster  map[string]bool
+	removed map[string]int // how often it was told that each has left
+	count   int            // the subscription count that it was told last
+}
+
+// receipt is an event that a seat has received.
+type receipt struct {
+	event  int
+	at     time.Time
+	replay bool // as the channel's last event
+}
+
+type delivery struct {
+	s      *channels.Subscription
+	frames []byte
+}
+
+// present reports that it has been answered and has not left. The world's lock
+// is held.
+func (s *seat) present() bool { return !s.answered.IsZero() && s.left.IsZero() }
+
+func (c *client) ID() protocol.SocketID   { return c.id }
+func (c *client) Source() protocol.Source { return 0 }
+func (c *client) Lines() bool             { return false }
+func (c *client) Send(protocol.Frame)     {}
+
+// Dropped takes back that a client event was accepted: it is one of those that
+// nobody has received.
+func (c *client) Dropped(channel string, err error) {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	for _, e := range c.world.events {
+		if e.by == c && e.channel == channel && !e.received {
+			e.err = err
+		}
+	}
+}
+
+// Terminate ends the connection, which tells the client that it may have missed
+// something, too.
+func (c *client) Terminate() {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	if c.gone || c.node.state == dead {
+		return
+	}
+	for i, current := range c.world.clients {
+		if current == c {
+			c.world.clients[i] = nil
+		}
+	}
+	c.end()
+}
+
+func (c *client) Hold() {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.held = true
+}
+
+func (c *client) Deliver(s *channels.Subscription, frames []byte) (kept bool) {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	switch {
+	case s.Left() || c.node.state == dead:
+	case c.held:
+		c.late = append(c.late, delivery{s, slices.Clone(frames)})
+	default:
+		c.take(s, frames)
+	}
+	return false
+}
+
+// do has the client do something after what it does already. The world's lock is
+// held, but not when f is called.
+func (c *client) do(f func()) {
+	c.queue = append(c.queue, f)
+	if c.running {
+		return
+	}
+	c.running = true
+	c.world.busy.Go(func() {
+		c.world.mu.Lock()
+		for len(c.queue) > 0 {
+			f := c.queue[0]
+			c.queue = c.queue[1:]
+			c.world.mu.Unlock()
+			f()
+			c.world.mu.Lock()
+		}
+		c.running = false
+		c.world.mu.Unlock()
+	})
+}
+
+// subscribe asks for a channel, unless the client has it.
+func (c *client) subscribe(channel, user string) {
+	w := c.world
+	w.mu.Lock()
+	if c.gone || c.seats[channel] != nil {
+		w.mu.Unlock()
+		return
+	}
+	s := &seat{client: c, channel: channel, user: user, asked: time.Now()}
+	c.seats[channel] = s
+	w.seats = append(w.seats, s)
+	var m *protocol.Member
+	if user != "" {
+		m = &protocol.Member{UserID: user, UserInfo: []byte(`{"name":"` + user + `"}`)}
+	}
+	w.mu.Unlock()
+	subscription, joined, err := c.app.Subscribe(c, channel, m)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.node.state == dead {
+		return
+	}
+	if err != nil {
+		if c.app == c.node.app && c.node.steady(s.asked, time.Now()) { // of an application that was not removed
+			w.fault("refused", "a connection to node %d was refused %s: %v", c.node.number, channel, err)
+		}
+		delete(c.seats, channel)
+		s.left = time.Now()
+		w.departed(s)
+		return
+	}
+	s.s, s.answered = subscription, time.Now()
+	c.answer(s, joined)
+}
+
+// answer takes what a new subscriber is answered with, then what was held back.
+// The world's lock is held.
+func (c *client) answer(s *seat, joined channels.Joined) {
+	s.count = joined.Count
+	if s.user != "" {
+		s.roster, s.removed = make(map[string]bool), make(map[string]int)
+		for _, id := range ids(protocol.PresenceSucceededFrame(s.channel, joined.Members).JSON()) {
+			s.roster[id] = true
+		}
+		if !s.roster[s.user] {
+			c.world.fault("rosters", "%s is not among the members that it is told of %s", s.user, s.channel)
+		}
+	}
+	if joined.Last != nil {
+		s.take(joined.Last.JSON(), true)
+	}
+	late := c.late
+	c.held, c.late = false, nil
+	for _, d := range late {
+		if !d.s.Left() {
+			c.take(d.s, d.frames)
+		}
+	}
+}
+
+// say sends a client event, if the client is subscribed.
+func (c *client) say(channel string) {
+	w := c.world
+	w.mu.Lock()
+	s := c.seats[channel]
+	if s == nil || !s.present() {
+		w.mu.Unlock()
+		return
+	}
+	// It is accepted at once, and on its way for a while.
+	now := time.Now()
+	e := &event{channel: channel, except: c, by: c, begun: now, end: now.Add(w.times.InFlight)}
+	id := len(w.events)
+	w.events = append(w.events, e)
+	w.mu.Unlock()
+	err := c.app.PublishFrom(s.s, encode(channel, id))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		e.err = err
+		if c.node.steady(now, time.Now()) {
+			w.fault("refused", "client event %d was refused at node %d: %v", id, c.node.number, err)
+		}
+	}
+}
+
+// encode is an event with a number.
+func encode(channel string, id int) protocol.Event {
+	return protocol.Event{Name: eventName, Channel: channel, Data: fmt.Appendf(nil, `"%d"`, id)}
+}
+
+// leave ends a subscription, if there is one.
+func (c *client) leave(channel string) {
+	w := c.world
+	w.mu.Lock()
+	s := c.seats[channel]
+	delete(c.seats, channel)
+	if s == nil || c.node.state == dead {
+		w.mu.Unlock()
+		return
+	}
+	s.left = time.Now()
+	w.departed(s)
+	w.mu.Unlock()
+	c.app.Unsubscribe(s.s)
+}
+
+// end has the client leave all channels, and subscribe no more. The world's lock
+// is held.
+func (c *client) end() {
+	c.gone = true
+	c.do(func() {
+		for _, channel := range names {
+			c.leave(channel)
+		}
+	})
+}
+
+// take takes frames of a subscription. The world's lock is held.
+func (c *client) take(of *channels.Subscription, frames []byte) {
+	s := c.seats[of.Channel()]
+	if s == nil || s.s != of {
+		return // it is leaving
+	}
+	for len(frames) > 0 {
+		n := protocol.FrameLen(frames)
+		s.take(protocol.Frame(frames[:n]).JSON(), false)
+		frames = frames[n:]
+	}
+}
+
+// take takes a message. The world's lock is held.
+func (s *seat) take(text []byte, replay bool) {
+	w := s.client.world
+	var m struct{ Event, Channel, Data string }
+	if err := json.Unmarshal(text, &m); err != nil || m.Channel != s.channel {
+		w.fault("deliveries", "a subscriber of %s received %s", s.channel, text)
+		return
+	}
+	var about struct {
+		User  string `json:"user_id"`
+		Count int    `json:"subscription_count"`
+	}
+	switch m.Event {
+	case eventName:
+	case protocol.EventSubscriptionSucceeded:
+		s.warn(text)
+		return
+	default:
+		if err := json.Unmarshal([]byte(m.Data), &about); err != nil {
+			w.fault("deliveries", "a subscriber of %s received %s", s.channel, text)
+		}
+	}
+	switch m.Event {
+	case protocol.EventMemberAdded:
+		if s.roster[about.User] {
+			w.fault("rosters", "%s is told that %s came to %s, whom it knew", s.user, about.User, s.channel)
+		}
+		s.roster[about.User] = true
+	case protocol.EventMemberRemoved:
+		if !s.roster[about.User] {
+			w.fault("rosters", "%s is told that %s left %s, whom it did not know", s.user, about.User, s.channel)
+		}
+		s.removed[about.User]++
+		if told, may := s.removed[about.User], len(w.gone[subject{s.channel, about.User}]); told > may {
+			w.fault("rosters", "%s is told %d times that %s left %s, who may have left %d times", s.user, told, about.User, s.channel, may)
+		}
+		delete(s.roster, about.User)
+	case protocol.EventSubscriptionCount:
+		s.count = about.Count
+	case eventName:
+		id, err := strconv.Atoi(m.Data)
+		if err != nil || id >= len(w.events) {
+			w.fault("deliveries", "a subscriber of %s received %s", s.channel, text)
+			return
+		}
+		w.received(s, receipt{id, time.Now(), replay})
+	}
+}
+
+// warn takes that the subscription has succeeded once more: messages may have been
+// lost. It tells of members just those that the seat knows. The world's lock is held.
+func (s *seat) warn(text []byte) {
+	s.warned = time.Now()
+	if s.user == "" {
+		return
+	}
+	told := ids(text)
+	slices.Sort(told)
+	if known := slices.Sorted(maps.Keys(s.roster)); !slices.Equal(told, known) {
+		s.client.world.fault("rosters", "%s is told once more that %v are on %s, of whom it knew %v", s.user, told, s.channel, known)
+	}
+}
+
+// ids are those of the members in an answer.
+func ids(text []byte) []string {
+	var m struct{ Data string }
+	var data struct{ Presence struct{ IDs []string } }
+	if json.Unmarshal(text, &m) != nil || json.Unmarshal([]byte(m.Data), &data) != nil {
+		return nil
+	}
+	return data.Presence.IDs
+}

@@ -1,0 +1,37 @@
+package histories
+
+// known are histories that have each found a fault.
+var known = []string{
+	// Counts.
+	"seed 0; subscribe 0 a; wait 300ms; subscribe 3 a",
+	"seed 0; subscribe 0 a; wait 20ms; end 0; subscribe 3 a",
+	"seed 0; subscribe 0 a; wait 20ms; kill 0; wait 2.9s; crowd 1 a",
+	"seed 0; subscribe 0 a; subscribe 1 a; leave 1 a; crowd 2 a",
+	"seed 0; subscribe 0 a; subscribe 0 presence-a u3; subscribe 1 a; wait 300ms; subscribe 6 presence-a u3; end 0; subscribe 6 a; subscribe 1 a",
+	"seed 8; subscribe 0 a; publish 1 a; subscribe 1 a",
+	// Last events.
+	"seed 0; publish 0 cache-a; subscribe 0 cache-a; wait 20ms; flush",
+	"seed 224; subscribe 0 a; subscribe 0 cache-a; subscribe 3 cache-a; publish 0 cache-a",
+	"seed 1; subscribe 1 presence-cache-a u1; wait 20ms; subscribe 4 presence-cache-a u2; publish 0 presence-cache-a; cut 1",
+	"seed 0; subscribe 0 cache-a; wait 20ms; publish 0 cache-a; publish 0 cache-a; flush",
+	"seed 913; subscribe 1 cache-a; restart; subscribe 0 cache-a; publish 1 cache-a; publish 2 cache-a",
+	"seed 10; subscribe 1 presence-cache-a u1; subscribe 1 a; subscribe 2 presence-cache-a u2; wait 20ms; subscribe 4 presence-cache-a u2; publish 0 presence-cache-a",
+	// Webhooks.
+	"seed 0; subscribe 1 a; leave 1 a; wait 20ms; kill 1",
+	"seed 8; subscribe 0 b; wait 1ms; kill 0",
+	"seed 0; subscribe 0 presence-a u1; wait 1ms; end 0; wait 20ms; subscribe 7 presence-a u1; wait 300ms; leave 7 presence-a; wait 2.9s; subscribe 1 presence-a u1",
+	"seed 0; subscribe 3 presence-a u1; leave 3 presence-a; wait 300ms; cut 0; wait 2.9s; subscribe 1 presence-a u1",
+	"seed 0; subscribe 0 a; subscribe 1 a; wait 300ms; leave 0 a; leave 1 a; wait 1s; cut 1; stop 1; subscribe 0 a",
+	"seed 0; subscribe 0 a; wait 20ms; restart",
+	"seed 0; subscribe 0 a; wait 20ms; flush",
+	"seed 4; subscribe 0 b",
+	// Members.
+	"seed 0; subscribe 0 presence-a u1; subscribe 1 presence-a u2; wait 20ms; restart",
+	"seed 0; subscribe 0 presence-a u1; wait 20ms; subscribe 1 presence-a u2; subscribe 2 presence-a u1; flush",
+	// Applications that are removed and added again.
+	"seed 0; subscribe 0 a; wait 20ms; reload 0; subscribe 0 a",
+	"seed 0; subscribe 0 a; wait 1ms; reload 0; reload 0; subscribe 0 a",
+	"seed 0; subscribe 1 presence-cache-a u1; wait 20ms; subscribe 4 presence-cache-a u2; wait 1ms; reload 1; subscribe 1 a",
+	// Losses.
+	"seed 0; subscribe 2 a; wait 300ms; cut 2; wait 20ms; publish 0 a; wait 300ms",
+}
