@@ -110,10 +110,8 @@ func conform(t *testing.T, url string, servers ...*redistest.Server) {
 		clustertest.Run(t, func(t *testing.T) clustertest.Cluster {
 			c := newTestCluster(t, url)
 			c.forget = func(prefix string) {
-				for _, s := range servers {
-					for _, key := range strings.Fields(s.CLI("keys", "{"+prefix+"[}:]*")) {
-						s.CLI("del", key)
-					}
+				for _, s := range servers { // each loses all in one step, as by FLUSHALL
+					s.CLI("eval", `for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end`, "0", "{"+prefix+"[}:]*")
 				}
 			}
 			return c
