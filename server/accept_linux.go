@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"belfry/server/api"
-	"belfry/server/config"
 	"belfry/server/door"
 )
 
@@ -36,7 +35,7 @@ func (s *Server) prepareDoor(intake *door.Intake) (net.Listener, error) {
 // quick says whether nothing in a request to the HTTP API has to wait: on a node of
 // a cluster, all of them may.
 func (s *Server) quick(r *http.Request) bool {
-	return s.config.Cluster.Driver == config.ClusterLocal && api.Quick(r)
+	return !s.clustered() && api.Quick(r)
 }
 
 func (e entrance) openDoor() error {

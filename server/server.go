@@ -244,10 +244,10 @@ func (s *Server) MetricsAddr() net.Addr {
 // Secure reports whether the server speaks TLS.
 func (s *Server) Secure() bool { return s.secured() }
 
-// Run serves until the context ends, and then drains: it accepts no more,
-// finishes the requests it has, tells clients to reconnect over
-// shutdown_grace, delivers webhooks, and returns when all have gone, or after
-// shutdown_grace whatever is left. The error is that of a listener that failed
+// Run serves until the context ends, and then drains: after drain_delay it tells
+// clients to reconnect, delivers webhooks, finishes the requests it has, closes its
+// listener last, and returns when all have gone, or after shutdown_grace whatever is
+// left. The error is that of a listener that failed
 // before.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)

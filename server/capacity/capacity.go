@@ -6,6 +6,7 @@ package capacity
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -61,9 +62,9 @@ type Capacity struct {
 
 	mu      sync.Mutex // guards the following, and Place.kind
 	counts  [left]int
-	guests  map[*Place]Guest
-	reason  *protocol.Error // why there is no place for another client
-	emptied chan struct{}   // closed when there are none of a kind any more; nil while nobody waits
+	guests  map[*Place]Guest // who can make room: visitors, and connections of net/http's
+	reason  *protocol.Error  // why there is no place for another client
+	emptied chan struct{}    // closed when there are none of a kind any more; nil while nobody waits
 }
 
 // New returns a capacity of which nothing is taken.
@@ -103,7 +104,9 @@ func (c *Capacity) Enter(k Kind, g Guest) *Place {
 	defer c.mu.Unlock()
 	p := &Place{c, left}
 	c.move(p, k)
-	c.guests[p] = g
+	if g != nil {
+		c.guests[p] = g
+	}
 	return p
 }
 
@@ -135,9 +138,8 @@ func (p *Place) Pass() {
 	c := p.capacity
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g := c.guests[p]; p.kind == Visitor {
+	if p.kind == Visitor {
 		c.move(p, HTTP)
-		c.guests[p] = g
 	}
 }
 
@@ -193,7 +195,9 @@ func (c *Capacity) move(p *Place, to Kind) {
 		c.counts[to]++
 	}
 	p.kind = to
-	delete(c.guests, p)
+	if to != Visitor && to != HTTP {
+		delete(c.guests, p)
+	}
 }
 
 // refusal is why there is no place for another client, nil if there is. mu is held.
@@ -221,7 +225,9 @@ func (c *Capacity) Room() bool {
 // MakeRoom dismisses guests, that many at most, and strangers first. Their places are
 // given back before long.
 func (c *Capacity) MakeRoom(most int) {
-	guests := c.all(Visitor, HTTP)
+	c.mu.Lock()
+	guests := slices.Collect(maps.Values(c.guests))
+	c.mu.Unlock()
 	for _, idleness := range []Idleness{Stranger, Idle} {
 		for _, g := range guests {
 			if most == 0 {
@@ -232,18 +238,6 @@ func (c *Capacity) MakeRoom(most int) {
 			}
 		}
 	}
-}
-
-// all are the guests of some kinds, in no order.
-func (c *Capacity) all(kinds ...Kind) (guests []Guest) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for p, g := range c.guests {
-		if g != nil && slices.Contains(kinds, p.kind) {
-			guests = append(guests, g)
-		}
-	}
-	return guests
 }
 
 // Count is how many places of a kind are taken.

@@ -47,13 +47,8 @@ func (l *leisure) begin(now keepalive.Time, authorized bool) {
 
 // is says whether the connection is as idle as that.
 func (l *leisure) is(i capacity.Idleness, now keepalive.Time) bool {
-	switch long := now > l.since.Load()+1; i { // a second of which may not be over
-	case capacity.Stranger:
-		return long && !l.authorized.Load()
-	case capacity.Idle:
-		return long
-	}
-	return true
+	long := now > l.since.Load()+1 // a second of which may not be over
+	return long && (i == capacity.Idle || !l.authorized.Load())
 }
 
 // tlsHandshake is the content type of the record that a TLS client begins with

@@ -53,9 +53,14 @@ func (v *visitor) Due(now keepalive.Time) keepalive.Time {
 // endRequests has the connection closed once the requests that have come are
 // answered: the poller finds the stream's end behind them. It does nothing to one
 // that has left.
-func (v *visitor) endRequests() (ended bool) {
+func (v *visitor) endRequests() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.end()
+}
+
+// end is endRequests with mu held, and reports whether it has done something.
+func (v *visitor) end() bool {
 	if v.gone || v.over {
 		return false
 	}
@@ -66,13 +71,9 @@ func (v *visitor) endRequests() (ended bool) {
 
 // Dismiss implements capacity.Guest.
 func (v *visitor) Dismiss(i capacity.Idleness) bool {
-	return v.is(i, v.door.watch.Now()) && !v.isBusy() && v.endRequests()
-}
-
-func (v *visitor) isBusy() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.busy
+	return !v.busy && v.is(i, v.door.watch.Now()) && v.end()
 }
 
 func (v *visitor) setBusy(busy bool) {

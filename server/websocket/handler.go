@@ -164,26 +164,23 @@ func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
 // End returns when all clients have gone. Those that are left when the context ends are
 // cut, and who was still being admitted then is a moment later.
 func (h *Handler) End(ctx context.Context) {
-	for h.waitForClients(ctx) != nil {
+	gone := h.waitForClients(ctx)
+	for !gone {
 		for _, c := range h.conns() {
 			c.out.Abort(c.socket.cut)
 		}
-		ctx = context.Background() // from here on, for cutAgain
+		again, cancel := context.WithTimeout(context.Background(), cutAgain)
+		gone = h.waitForClients(again)
+		cancel()
 	}
 }
 
 // cutAgain is how long End waits for those it has cut before it looks for others.
 const cutAgain = 10 * time.Millisecond
 
-// waitForClients returns when all clients have gone, or with an error when ctx, or
-// cutAgain if ctx has no end, is over.
-func (h *Handler) waitForClients(ctx context.Context) error {
-	if ctx.Done() == nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, cutAgain)
-		defer cancel()
-	}
-	return h.Capacity.Wait(ctx, capacity.Client, capacity.Refused)
+// waitForClients reports whether all clients have gone before the context has ended.
+func (h *Handler) waitForClients(ctx context.Context) (gone bool) {
+	return h.Capacity.Wait(ctx, capacity.Client, capacity.Refused) == nil
 }
 
 // Evict closes the connections of applications that were disabled or removed.

@@ -10,22 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Once the last records have gone out, the poller does not look for room any more:
-// a socket that is shut for writing has it always.
-func TestLastRecords(t *testing.T) {
+// pair returns a descriptor that does not block, and its peer.
+func pair(t *testing.T) (fd int, peer *os.File) {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer := os.NewFile(uintptr(fds[1]), "peer")
-	defer peer.Close()
+	peer = os.NewFile(uintptr(fds[1]), "peer")
+	t.Cleanup(func() { peer.Close() })
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		t.Fatal(err)
 	}
+	return fds[0], peer
+}
+
+// Once the last records have gone out, the poller does not look for room any more:
+// a socket that is shut for writing has it always.
+func TestLastRecords(t *testing.T) {
+	fd, peer := pair(t)
 	const records = 1 << 20 // more than a socket takes at once
-	s := &tlsSocket{parked: true, fd: fds[0], out: make([]byte, records)}
+	s := &tlsSocket{parked: true, fd: fd, out: make([]byte, records)}
 	defer s.close()
-	p := &parked{fd: fds[0], sealed: &sealed{socket: s}, shutAfterFlush: true}
+	p := &parked{fd: fd, sealed: &sealed{socket: s}, shutAfterFlush: true}
 	p.flush()
 	if !p.wantsOut {
 		t.Fatal("the poller does not look for room while records are left")
@@ -49,16 +56,8 @@ func TestLastRecords(t *testing.T) {
 
 // A client that has TLS answer it without reading that is found out.
 func TestUnreadRecords(t *testing.T) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer := os.NewFile(uintptr(fds[1]), "peer")
-	defer peer.Close()
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		t.Fatal(err)
-	}
-	s := &tlsSocket{parked: true, fd: fds[0]}
+	fd, _ := pair(t)
+	s := &tlsSocket{parked: true, fd: fd}
 	defer s.close()
 	record := make([]byte, 1<<10)
 	for n := 0; !s.stuffed(); n++ {

@@ -59,7 +59,7 @@ func (h *Hub) Cut(d cluster.Driver) {
 	n.lose()
 	if h.lease > 0 {
 		cuts := n.cuts
-		time.AfterFunc(h.lease, func() { h.bury(n, cuts) })
+		time.AfterFunc(h.lease, func() { h.takeShareAway(n, cuts) })
 	}
 }
 
@@ -74,10 +74,10 @@ func (h *Hub) Heal(d cluster.Driver) {
 	}
 }
 
-// bury takes the share of a node away that is dead, or still cut off as it was
+// takeShareAway takes the share of a node away that is dead, or still cut off as it was
 // when it had been so as often. If no other node is there to see it, one is
 // waited for.
-func (h *Hub) bury(n *node, cuts int) {
+func (h *Hub) takeShareAway(n *node, cuts int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !n.dead && (!n.cut || n.cuts != cuts) {
@@ -86,7 +86,7 @@ func (h *Hub) bury(n *node, cuts int) {
 	if heir := h.reaching(n); heir != nil {
 		h.takeShare(n, heir)
 	} else if h.lease > 0 {
-		time.AfterFunc(time.Second, func() { h.bury(n, cuts) })
+		time.AfterFunc(time.Second, func() { h.takeShareAway(n, cuts) })
 	}
 }
 

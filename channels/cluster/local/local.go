@@ -108,7 +108,7 @@ func (h *Hub) remove(n *node, died bool) {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
 	}
 	if died && h.lease > 0 {
-		time.AfterFunc(h.lease, func() { h.bury(n, 0) })
+		time.AfterFunc(h.lease, func() { h.takeShareAway(n, 0) })
 	} else {
 		h.takeShare(n, h.reaching(n))
 	}

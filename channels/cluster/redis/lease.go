@@ -124,7 +124,7 @@ func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string) (le
 	}
 	// From here on, nothing of the node counts any more in this bucket.
 	one, cancel := d.timeout(ctx)
-	err = s.run(one, call{buryScript, []string{tag + "b"}, []string{id, itoa(int64(deadFor.Seconds()))}})[0].Error()
+	err = s.run(one, call{deadScript, []string{tag + "b"}, []string{id, itoa(int64(deadFor.Seconds()))}})[0].Error()
 	cancel()
 	if err != nil {
 		return false, err
@@ -141,7 +141,7 @@ func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string) (le
 		}
 		calls := make([]call, len(fields))
 		for i, channel := range fields {
-			calls[i] = d.update(s, id, cluster.Topic{App: bucket.App, Channel: channel}, cluster.Share{}, flagBury)
+			calls[i] = d.update(s, id, cluster.Topic{App: bucket.App, Channel: channel}, cluster.Share{}, flagForDead)
 			calls[i].args[0] = never
 		}
 		one, cancel := d.timeout(ctx)

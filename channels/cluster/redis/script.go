@@ -23,8 +23,8 @@ var keepText string
 //go:embed lua/take.lua
 var takeText string
 
-//go:embed lua/bury.lua
-var buryText string
+//go:embed lua/dead.lua
+var deadText string
 
 //go:embed lua/lease.lua
 var leaseText string
@@ -39,7 +39,7 @@ var (
 	updateScript   = newScript(updateText)
 	keepScript     = newScript(keepText)
 	takeScript     = newScript(takeText)
-	buryScript     = newScript(buryText)
+	deadScript     = newScript(deadText)
 	leaseScript    = newScript(leaseText)
 	registerScript = newScript(registerText)
 	statesScript   = newScript(statesText)

@@ -28,7 +28,7 @@ const (
 	flagTell
 	flagWatched
 	flagLoad
-	flagBury
+	flagForDead
 	flagRecord
 )
 

@@ -234,7 +234,7 @@ func (w *world) cut(n *node) {
 		return
 	}
 	n.cut = true
-	n.trouble()
+	n.beginFault()
 	n.way.Cut()
 	cuts := len(n.spans)
 	// The others may have taken it for dead a little earlier.
@@ -242,7 +242,7 @@ func (w *world) cut(n *node) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if n.cut && len(n.spans) == cuts && n.state == running {
-			w.bury(n)
+			w.takenForDead(n)
 		}
 	})
 }
@@ -262,7 +262,7 @@ func (w *world) heal(n *node) {
 // flush has the store lose its data.
 func (w *world) flush() {
 	if w.times.FlushCuts > 0 {
-		w.troubleAll()
+		w.beginFaults()
 		w.busy.Go(func() {
 			<-time.After(w.times.FlushCuts)
 			w.calmAll()
@@ -273,7 +273,7 @@ func (w *world) flush() {
 
 // restart has the store begin anew, without data.
 func (w *world) restart() {
-	w.troubleAll()
+	w.beginFaults()
 	w.lose(w.store.Restart)
 	w.calmAll()
 }
@@ -291,11 +291,11 @@ func (w *world) lose(f func()) {
 	}
 }
 
-func (w *world) troubleAll() {
+func (w *world) beginFaults() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, n := range w.nodes {
-		n.trouble()
+		n.beginFault()
 	}
 }
 
@@ -321,7 +321,7 @@ func (w *world) finish() {
 			n.way.Slow(false)
 		}
 	}
-	if alive == 0 { // somebody has to bury the dead
+	if alive == 0 { // somebody has to take the shares of the dead away
 		w.again(w.nodes[0])
 	}
 	w.mu.Unlock()

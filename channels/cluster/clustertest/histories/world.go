@@ -118,8 +118,8 @@ func (n *node) steady(from, to time.Time) bool {
 	return n.state == running
 }
 
-// trouble begins a span, if there is none. The world's lock is held.
-func (n *node) trouble() {
+// beginFault begins a span, if there is none. The world's lock is held.
+func (n *node) beginFault() {
 	if len(n.spans) == 0 || !n.spans[len(n.spans)-1].to.IsZero() {
 		n.spans = append(n.spans, span{from: time.Now()})
 	}
@@ -162,7 +162,7 @@ func (w *world) start(number int) {
 	n.hooks = newBackend(func(e protocol.WebhookEvent) { w.happened(n, e) })
 	n.app = n.broker.NewApp(app, n.limits(), observer{}, n.hooks)
 	w.nodes[number] = n
-	n.trouble()
+	n.beginFault()
 	n.calm()
 }
 
@@ -230,9 +230,9 @@ func (w *world) occupied(of subject, but *seat) bool {
 // new. The world's lock is held.
 func (n *node) known() bool { return !n.cut && !n.retold.After(time.Now()) }
 
-// bury notes that a node was cut off for so long that the others may have taken
+// takenForDead notes that a node was cut off for so long that the others may have taken
 // its share away. The world's lock is held.
-func (w *world) bury(n *node) {
+func (w *world) takenForDead(n *node) {
 	n.buried = true
 	w.kills = append(w.kills, time.Now())
 	for _, s := range w.seats {

@@ -1,4 +1,4 @@
--- Renews the lease of a node, and gives it the nodes that have died to bury.
+-- Renews the lease of a node, and gives it the nodes that have died, to take their shares away.
 --
 -- KEYS: leases, claims: nodes by when they end, in µs.
 -- ARGV: deadline, node, life of a lease in µs, life of a claim in µs, 1 to begin

@@ -16,7 +16,7 @@ local maxwaiting, maxoutbox = tonumber(ARGV[16]), tonumber(ARGV[17])
 local call = redis.call
 
 local function flag(n) return flags % (2 * n) >= n end
-local whole, tell, watched, load, bury, record = flag(1), flag(2), flag(4), flag(8), flag(16), flag(32)
+local whole, tell, watched, load, forDead, record = flag(1), flag(2), flag(4), flag(8), flag(16), flag(32)
 
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -25,7 +25,7 @@ if now > tonumber(deadline) then
   return {'late', text(now)}
 end
 local state = call('HMGET', bucket, 'epoch', 'number', 'dead', 'c:' .. channel, 'r:' .. node)
-if not bury and (not state[5] or state[3] and string.find(state[3], node, 1, true)) then
+if not forDead and (not state[5] or state[3] and string.find(state[3], node, 1, true)) then
   return {'lost', text(now)}
 end
 local current, number = state[1] or ARGV[13], tonumber(state[2] or '0')
@@ -39,13 +39,13 @@ if state[4] then
   total, users, version = tonumber(t), tonumber(u), tonumber(v)
 end
 local confirmed = had -- in the epoch of the share
-if whole or bury then
+if whole or forDead then
   local share = call('HGET', shares, channel)
   had = 0
   if share then
     local c, f, g = string.match(share, '^(%d+) (%d+) (%d+)$')
     had = tonumber(c)
-    if bury then
+    if forDead then
       flags, grace = tonumber(f), tonumber(g)
       tell, watched, record = flag(2), flag(4), flag(32)
     end
@@ -276,7 +276,7 @@ end
 if #set > 0 then call('HSET', bucket, unpack(set)) end
 if count > 0 then
   call('HSET', shares, channel, count .. ' ' .. flags .. ' ' .. text(grace))
-elseif had > 0 or whole or bury then
+elseif had > 0 or whole or forDead then
   call('HDEL', shares, channel)
 end
 
