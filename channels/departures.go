@@ -29,9 +29,10 @@ const (
 )
 
 // departures are an application's channels and members on a single node that have
-// gone and may come back; in a cluster, they are in the ledger. First in, first out, as the grace is the same for all. What has
-// become final is told to the listener under mu, so that it hears of one channel's
-// coming and going in their order.
+// gone and may come back; in a cluster, they are in the ledger. They leave in the order
+// in which they came, as the grace is the same for all. The listener is told of what has
+// become final under mu, so that it hears of one channel's coming and going in their
+// order.
 type departures struct {
 	app *App
 
