@@ -67,18 +67,24 @@ func expectNothingLeft(t *testing.T, url string, servers ...*redistest.Server) {
 		return keys
 	}
 	for keys := left(); len(keys) > 0; keys = left() {
-		prefix, _, _ := strings.Cut(keys[0][1:], "}")
-		prefix, _, _ = strings.Cut(prefix, ":")
+		prefix := prefixOf(keys[0])
 		d, err := New(Options{URL: url, Prefix: prefix, Timeout: testTimeout, Lease: testLease, Renew: testRenew})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.Start(nobody{})
-		until(t, "the end of what a dead node has left", func() bool {
-			return !slices.ContainsFunc(left(), func(key string) bool { return strings.HasPrefix(key, "{"+prefix) && key != d.keys.leases() })
+		until(t, fmt.Sprint("the end of what a dead node has left: ", keys), func() bool {
+			return !slices.ContainsFunc(left(), func(key string) bool { return prefixOf(key) == prefix && key != d.keys.leases() })
 		})
 		d.Close()
 	}
+}
+
+// prefixOf is that of a key.
+func prefixOf(key string) string {
+	prefix, _, _ := strings.Cut(key[1:], "}")
+	prefix, _, _ = strings.Cut(prefix, ":")
+	return prefix
 }
 
 // nobody is a receiver.
