@@ -61,9 +61,6 @@ func (d *Driver) send(ctx context.Context, topics []cluster.Topic, calls func(co
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return d.note(err)
-	}
 	for _, t := range topics {
 		if err := d.away(s, t); err != nil {
 			return err

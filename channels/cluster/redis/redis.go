@@ -189,9 +189,13 @@ func (d *Driver) away(s *session, t cluster.Topic) error {
 	return d.listening.broken(s.slots.Load().owner(s.slot(name)))
 }
 
-// connected returns the session, or waits for the first one.
+// connected returns the session, or waits for the first one. If the context has ended,
+// that is an error.
 func (d *Driver) connected(ctx context.Context) (*session, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, unavailable(err)
+		}
 		d.mu.Lock()
 		s, down := d.session, d.down
 		d.mu.Unlock()
