@@ -83,8 +83,8 @@ func (h *Hub) takeShareAway(n *node, cuts int) {
 	if !n.dead && (!n.cut || n.cuts != cuts) {
 		return
 	}
-	if heir := h.reaching(n); heir != nil {
-		h.takeShare(n, heir)
+	if h.reaching() != nil {
+		h.takeShare(n)
 	} else if h.lease > 0 {
 		time.AfterFunc(time.Second, func() { h.takeShareAway(n, cuts) })
 	}

@@ -110,13 +110,13 @@ func (h *Hub) remove(n *node, died bool) {
 	if died && h.lease > 0 {
 		time.AfterFunc(h.lease, func() { h.takeShareAway(n, 0) })
 	} else {
-		h.takeShare(n, h.reaching(n))
+		h.takeShare(n)
 	}
 }
 
-// takeShare takes the share of a node away. One of the others, if there is any, has a
-// look at what that was lent. mu is held.
-func (h *Hub) takeShare(n, heir *node) {
+// takeShare takes the share of a node away. One of the others has a look at what is in
+// the outboxes then. mu is held.
+func (h *Hub) takeShare(n *node) {
 	for t, c := range h.channels {
 		if s := c.shares[n]; s != nil {
 			last := s.Share
@@ -124,21 +124,36 @@ func (h *Hub) takeShare(n, heir *node) {
 			h.update(n, t, last)
 		}
 	}
-	for app, o := range h.outboxes {
+	for _, o := range h.outboxes {
 		if o.owner == n {
 			o.owner = nil
 		}
+	}
+	h.hint()
+}
+
+// hint has a node look at the outboxes: the first that can be reached. mu is held.
+func (h *Hub) hint() {
+	heir := h.reaching()
+	if heir == nil && h.lease > 0 {
+		time.AfterFunc(time.Second, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.hint()
+		})
+	}
+	for app := range h.outboxes {
 		if heir != nil {
 			heir.push(item{kind: due, hint: cluster.Hint{Bucket: cluster.Bucket{App: app}}})
 		}
 	}
 }
 
-// reaching returns the one of the other nodes that has lived for longest, of those that
-// reach the hub; nil if none does. mu is held.
-func (h *Hub) reaching(but *node) *node {
+// reaching returns the node that has lived for longest, of those that reach the hub; nil
+// if none does. mu is held.
+func (h *Hub) reaching() *node {
 	for _, n := range h.nodes {
-		if n != but && !n.cut && !h.down {
+		if !n.cut && !h.down {
 			return n
 		}
 	}
