@@ -39,8 +39,8 @@ func (a *allowance) take(n, perSecond int, now time.Time) bool {
 func (s *Session) withinRate(n int) bool {
 	most := s.app.Settings().MessageRate
 	within := most == 0 || s.messages.take(n, most, time.Now())
-	s.over.Store(!within)
 	if !within {
+		s.hurried.Store(true)
 		s.app.Metrics.LimitMet(metrics.MessageRate)
 	}
 	return within
@@ -79,6 +79,7 @@ func (s *Session) Spend(frames int) {
 	s.withinRate(frames)
 }
 
-// OverRate reports, once, that the last message or frame was over message_rate. The
-// transport then reads no more of the client for a while.
-func (s *Session) OverRate() bool { return s.over.Load() && s.over.Swap(false) }
+// Hurried reports, once, that the client has sent more than may be taken now: it is over
+// message_rate, or too much waits for the cluster. The transport then reads no more of
+// it for a while.
+func (s *Session) Hurried() bool { return s.hurried.Load() && s.hurried.Swap(false) }

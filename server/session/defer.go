@@ -1,13 +1,10 @@
 package session
 
 import (
-	"cmp"
 	"errors"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
-	"belfry/server/config"
-	"belfry/server/metrics"
 )
 
 // On a node of a cluster, some messages wait for an answer from elsewhere. The
@@ -15,12 +12,14 @@ import (
 // message has a goroutine of its own, and what the client sends meanwhile waits
 // for its turn.
 
-// maxDeferredBytes bounds that beside the number of channels that a connection may
-// subscribe to, as a page that is loaded subscribes to all at once.
-const maxDeferredBytes = 1 << 20
-
-// maxDeferred is for applications without a limit of channels.
-const maxDeferred = config.DefaultMaxChannelsPerConnection
+// Over enoughDeferred messages or half of maxDeferredBytes, the client is not read from
+// until some have been handled. What it has sent before that still has room; only the
+// fallback, whose requests come by themselves, gets to the bounds.
+const (
+	enoughDeferred   = 1000
+	maxDeferred      = 2 * enoughDeferred
+	maxDeferredBytes = 1 << 20
+)
 
 // deferred is what waits behind a message that is being handled.
 type deferred struct {
@@ -30,6 +29,7 @@ type deferred struct {
 
 type deferredMessage struct {
 	protocol.Message
+	size    int
 	dismiss func() // ends the expectation of a subscription; nil if there is none
 }
 
@@ -37,14 +37,15 @@ type deferredMessage struct {
 func (s *Session) defers(m protocol.Message, size int) bool {
 	switch {
 	case s.deferred != nil:
-		most := cmp.Or(s.app.Settings().MaxChannelsPerConnection, maxDeferred)
-		if n := len(s.deferred.messages); n >= most || s.deferred.bytes+size > maxDeferredBytes {
-			s.app.Metrics.LimitMet(metrics.MaxChannelsPerConnection)
+		if n := len(s.deferred.messages); n < maxDeferred && s.deferred.bytes <= maxDeferredBytes {
+			s.deferred.messages = append(s.deferred.messages, deferredMessage{m, size, s.expect(m)})
+			s.deferred.bytes += size
+		} else {
 			s.refuseMessage(m, 503, protocol.Errorf(protocol.CodeOverCapacity, "Message dropped: %d others of this connection wait for the cluster", n))
-			return true
 		}
-		s.deferred.messages = append(s.deferred.messages, deferredMessage{m, s.expect(m)})
-		s.deferred.bytes += size
+		if len(s.deferred.messages) >= enoughDeferred || s.deferred.bytes > maxDeferredBytes/2 {
+			s.hurried.Store(true)
+		}
 		return true
 	case s.app.Channels.Waits() && (m.Event == protocol.EventSubscribe || m.Event == protocol.EventSignin):
 		s.deferred = new(deferred)
@@ -78,6 +79,7 @@ func (s *Session) work(m protocol.Message) {
 		next.end()
 		next = s.deferred.messages[0]
 		s.deferred.messages = s.deferred.messages[1:]
+		s.deferred.bytes -= next.size
 	}
 }
 

@@ -42,6 +42,12 @@ func (d *slow) Listen(ctx context.Context, t cluster.Topic) error {
 	return d.Driver.Listen(ctx, t)
 }
 
+// open lets all be listened to, and waits for what comes of it.
+func (d *slow) open() {
+	close(d.gate)
+	synctest.Wait()
+}
+
 // inCluster runs a test with a session on a node of a cluster.
 func inCluster(t *testing.T, test func(t *testing.T, hub *local.Hub, d *slow, app *apps.App, s *session.Session, w *wire)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -117,26 +123,68 @@ func TestMessagesBehindOneThatWaits(t *testing.T) {
 	})
 }
 
+// Who sends much while it waits is not read from for a while. What comes all the same is
+// refused in the end.
 func TestTooManyMessagesBehind(t *testing.T) {
 	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
 		s.Handle([]byte(subscribeA))
-		const more = 10
-		for range session.MaxDeferred + more {
+		for range session.EnoughDeferred - 1 {
 			s.Handle([]byte(ping))
+		}
+		if s.Hurried() {
+			t.Error("it is to be read from no more, too early")
+		}
+		const more = 10
+		for range session.MaxDeferred - session.EnoughDeferred + 1 + more {
+			s.Handle([]byte(ping))
+		}
+		if !s.Hurried() {
+			t.Error("it is to be read from")
 		}
 		if got := w.events(t); len(got) != more || got[0] != "error" {
 			t.Errorf("%d are refused: %v", len(got), got)
 		}
-		large := fmt.Sprintf(`{"event":"pusher:ping","data":%q}`, strings.Repeat("x", session.MaxDeferredBytes))
 		close(d.gate)
 		synctest.Wait()
 		if got := w.events(t); len(got) != session.MaxDeferred+1 {
 			t.Errorf("%d are answered", len(got))
 		}
-		s.Handle([]byte(large)) // alone it is none too many
+		s.Handle([]byte(ping))
+		if s.Hurried() {
+			t.Error("it is to be read from no more, after all was handled")
+		}
+	})
+}
+
+func TestTooManyBytesBehind(t *testing.T) {
+	inCluster(t, func(t *testing.T, _ *local.Hub, d *slow, _ *apps.App, s *session.Session, w *wire) {
+		large := fmt.Appendf(nil, `{"event":"pusher:ping","data":%q}`, strings.Repeat("x", session.MaxDeferredBytes))
+		s.Handle(large)
 		if got := w.events(t); !slices.Equal(got, []string{"pong"}) {
 			t.Errorf("a large one is answered with %v", got)
 		}
+		for range 3 { // what was handled does not count any more
+			s.Handle([]byte(subscribeA))
+			if s.Hurried() {
+				t.Error("it is to be read from no more, too early")
+			}
+			s.Handle(large)
+			if !s.Hurried() {
+				t.Error("it is to be read from")
+			}
+			s.Handle([]byte(ping))
+			if got := w.events(t); !slices.Equal(got, []string{"error"}) {
+				t.Errorf("refused: %v", got)
+			}
+			d.open()
+			if got, want := w.events(t), []string{"subscription_succeeded", "pong"}; !slices.Equal(got, want) {
+				t.Errorf("answered with %v, want %v", got, want)
+			}
+			s.Handle([]byte(`{"event":"pusher:unsubscribe","data":{"channel":"a"}}`))
+			synctest.Wait()
+			d.gate = make(chan struct{})
+		}
+		d.open()
 	})
 }
 

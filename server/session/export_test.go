@@ -2,6 +2,7 @@ package session
 
 // For tests.
 const (
+	EnoughDeferred   = enoughDeferred
 	MaxDeferred      = maxDeferred
 	MaxDeferredBytes = maxDeferredBytes
 )

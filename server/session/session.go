@@ -72,7 +72,7 @@ type Session struct {
 	pinged keepalive.Time // when an unanswered probe went out, 0 for none
 
 	authorized atomic.Bool // signed in, or subscribed with a signature
-	over       atomic.Bool // the last message was over message_rate
+	hurried    atomic.Bool // see Hurried
 
 	mu            sync.Mutex // guards the following; held while a message is handled
 	ended         bool

@@ -152,7 +152,7 @@ func (c *conn) take(came []byte) {
 		c.frames.count = 0
 		c.session.Spend(n)
 	}
-	if c.session.OverRate() {
+	if c.session.Hurried() {
 		c.socket.pause()
 	}
 	switch {
