@@ -59,7 +59,9 @@ func inCluster(t *testing.T, test func(t *testing.T, hub *local.Hub, d *slow, ap
 			t.Fatal(err)
 		}
 		m := metrics.New("", "", "")
-		registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, hooks, m)
+		settings := servertest.App("1")
+		settings.MessageRate = 0
+		registry := apps.NewRegistry([]config.App{settings}, broker, hooks, m)
 		admission := &session.Admission{Apps: registry, Metrics: m, Log: discard, Refusals: refusals.New(discard)}
 		w := new(wire)
 		s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
@@ -169,10 +171,10 @@ func TestTooManyBytesBehind(t *testing.T) {
 				t.Error("it is to be read from no more, too early")
 			}
 			s.Handle(large)
+			s.Handle([]byte(ping))
 			if !s.Hurried() {
 				t.Error("it is to be read from")
 			}
-			s.Handle([]byte(ping))
 			if got := w.events(t); !slices.Equal(got, []string{"error"}) {
 				t.Errorf("refused: %v", got)
 			}
