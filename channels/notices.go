@@ -15,6 +15,9 @@ type Listener interface {
 	// nothing to do with the event any more: the cluster keeps it until then, and
 	// gives it to another node if this one ends before. Else done is nil.
 	Happened(e protocol.WebhookEvent, done func())
+	// Lost says of how many events of a channel it will not be told, as too many wait
+	// in the cluster.
+	Lost(channel string, events int)
 	// Wants reports whether the backend wants to know when a channel of that name
 	// or its members come, or when they go. Nothing is kept of others.
 	Wants(channel string) bool

@@ -32,6 +32,8 @@ func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
 	b.events = append(b.events, e)
 }
 
+func (b *backend) Lost(string, int) {}
+
 func (b *backend) Wants(channel string) bool { return channel != b.unwanted }
 
 func (b *backend) take() []string {

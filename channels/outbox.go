@@ -24,14 +24,21 @@ type outbox struct {
 	bucket cluster.Bucket
 
 	due        time.Time // when to take; zero: not by itself
+	unserved   time.Time // since when its application is not; zero: it is
 	queued     bool      // in the run queue, or being worked on
 	delivering bool      // the listener has what was taken
-	lent       bool      // another node had it when this one looked
+	lent       bool      // another node had it when this one looked, or may serve the application
 	receipt    string    // of what it is done with
 }
 
-// lentInterval is how often it is looked whether a bucket is still lent to another node.
-const lentInterval = 5 * time.Second
+const (
+	// lentInterval is how often it is looked whether a bucket is still lent to another
+	// node, or its application still not served.
+	lentInterval = 5 * time.Second
+	// unservedFor is for how long transitions of an application are kept that this node
+	// does not serve: another one may, or a removed one may return.
+	unservedFor = time.Minute
+)
 
 // hint notes that a bucket has something to take.
 func (s *outboxes) hint(h cluster.Hint) {
@@ -93,32 +100,30 @@ func (o *outbox) look() {
 }
 
 // work takes transitions, and acknowledges those before. Those of an application that
-// is not served here any more are dropped.
+// has not been served here for a while are dropped.
 func (o *outbox) work() {
 	b := o.of.broker
 	ctx, cancel := b.within(queryTimeout)
 	defer cancel()
-	o.of.mu.Lock()
-	receipt := o.receipt
-	o.of.mu.Unlock()
 	a := b.app(o.bucket.App)
 	served := a != nil && a.listener != nil
-	taken, err := cluster.Taken{Next: -1}, error(nil)
-	if served || receipt != "" {
+	receipt, drop := o.turn(served)
+	taken, err := cluster.Taken{Lent: true}, error(nil)
+	if served || drop || receipt != "" {
 		taken, err = b.driver.Take(ctx, o.bucket, receipt)
 	}
 	some := err == nil && len(taken.Transitions) > 0
 	o.of.mu.Lock()
-	o.queued, o.delivering, o.lent = false, some && served, taken.Lent
+	o.queued, o.delivering, o.lent = false, some && served, taken.Lent || some && !served && !drop
 	switch {
 	case err != nil:
 		o.again(retryInterval)
-	case some && !served:
+	case some && drop:
 		o.receipt = taken.Receipt
 		o.again(0)
-	case !some:
+	case !some || !served:
 		o.receipt = ""
-		if taken.Lent {
+		if o.lent {
 			taken.Next = lentInterval // as the other node may forget it
 		}
 		if taken.Next >= 0 {
@@ -133,6 +138,21 @@ func (o *outbox) work() {
 	if some && served {
 		o.deliver(a.listener, taken)
 	}
+}
+
+// turn returns the receipt of what is done with, and whether to drop what there is.
+func (o *outbox) turn(served bool) (receipt string, drop bool) {
+	o.of.mu.Lock()
+	defer o.of.mu.Unlock()
+	switch {
+	case served:
+		o.unserved = time.Time{}
+	case o.unserved.IsZero():
+		o.unserved = time.Now()
+	default:
+		drop = time.Since(o.unserved) >= unservedFor
+	}
+	return o.receipt, drop
 }
 
 // again is schedule for an outbox without a timer. The lock is held.

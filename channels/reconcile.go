@@ -204,11 +204,15 @@ func (c *channel) update() (idle []*shard, err error) {
 	if o.Hint != nil {
 		b.node.outboxes.hint(*o.Hint)
 	}
+	if o.Lost > 0 {
+		c.app.listener.Lost(c.name, o.Lost)
+	}
 	c.mu.Lock()
 	r.calling = false
 	defer r.compareAll()
 	switch {
 	case errors.Is(err, cluster.ErrForgotten):
+		b.node.heardOfLoss()
 		r.doubt()
 		return nil, nil
 	case errors.Is(err, cluster.ErrUnknown):
@@ -260,6 +264,7 @@ func (c *channel) share() cluster.Share {
 		MaxMembers: limits.PresenceMembers,
 		TellCount:  limits.SubscriptionCount && !c.kind.IsPresence() && c.kind != protocol.User,
 		Watched:    c.kind == protocol.User,
+		Settling:   c.app.broker.node.settles(),
 		Record:     c.watched(),
 		Load:       c.wanted() && c.needsLoad(),
 	}

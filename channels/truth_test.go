@@ -310,6 +310,34 @@ func TestClusterAppAgain(t *testing.T) {
 	})
 }
 
+// What happens while an application is removed for a moment is told when it is back; what
+// happened before one that stays away is dropped in the end, which keeps no bucket lent.
+func TestClusterTransitionsOfRemovedApp(t *testing.T) {
+	graced(t, 1, Limits{}, func(t *testing.T, w *world) {
+		const c = "c"
+		broker := w.apps[0].broker
+		for away, want := range map[time.Duration][]string{
+			30 * time.Second: {"channel_vacated:" + c},
+			2 * time.Minute:  nil,
+		} {
+			_, s := w.on(t, 0, c)
+			pass(time.Second)
+			before := len(w.words())
+			w.apps[0].Close()
+			w.apps[0].Unsubscribe(s)
+			pass(away)
+			w.apps[0] = broker.NewApp("1", Limits{}, new(counts), w.told[0])
+			pass(time.Minute)
+			if got := w.words()[before:]; !slices.Equal(got, want) {
+				t.Errorf("after %s told %q, want %q", away, got, want)
+			}
+			if broker.node.outboxes.waiting() {
+				t.Error("the outbox is not done with")
+			}
+		}
+	})
+}
+
 // Nothing is left of channels and watched users when all have gone, whatever was lost
 // meanwhile.
 func TestClusterLossLeavesNothing(t *testing.T) {

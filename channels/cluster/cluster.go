@@ -160,9 +160,12 @@ type Share struct {
 	Leave []string
 	// Known is how many of Join, from the first, were confirmed in Epoch. With
 	// Whole, Leave are the users of this node that were, and Before the count.
-	// If the epoch is another one by now, there is no transition for those who
-	// are still here.
+	// If another epoch has begun within [ToldAgain], there is no transition for
+	// those who are still here; later, they arrive anew.
 	Known int
+	// Settling says that the node has heard of a loss of data within [ToldAgain]:
+	// whoever arrives may be one of whom another node has not told yet.
+	Settling bool
 	// MaxMembers is how many the whole cluster may have; 0: any number. It does
 	// not concern the known.
 	MaxMembers int
@@ -196,6 +199,7 @@ type Outcome struct {
 	Full     []string // users of Join that found no place, and are not members
 	Snapshot *Snapshot
 	Hint     *Hint // nil: the Update has put nothing into the outbox. It may come with [ErrUnknown] too
+	Lost     int   // transitions for which the outbox had no room
 }
 
 // Snapshot is what the ledger has of a channel at the outcome's Version.

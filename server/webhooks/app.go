@@ -198,6 +198,15 @@ func (r *receipt) give() {
 	}
 }
 
+// Lost counts events of a channel that never came here.
+func (a *App) Lost(channel string, events int) {
+	for _, t := range a.list() {
+		if t.wants(arrivals|departures, channel) {
+			t.lose(metrics.DroppedQueueFull, events, "too many wait in the cluster")
+		}
+	}
+}
+
 // Wants reports whether any endpoint wants to know when a channel or its members
 // come, or when they go.
 func (a *App) Wants(channel string) bool { return wanted(a.list(), arrivals|departures, channel) }

@@ -26,7 +26,8 @@ type Hub struct {
 	down     bool
 	nodes    []*node
 	epoch    int
-	number   uint64 // of the last change of any channel
+	born     time.Time // of the epoch
+	number   uint64    // of the last change of any channel
 	channels map[cluster.Topic]*channel
 	outboxes map[string]*outbox // by application
 	swept    int                // channels that were left by the last sweep
@@ -84,6 +85,7 @@ func (h *Hub) Flush() {
 // clear begins an epoch. mu is held, or nobody else has the hub yet.
 func (h *Hub) clear() {
 	h.epoch++
+	h.born = time.Now()
 	h.number, h.swept = 0, 0
 	h.channels = make(map[cluster.Topic]*channel)
 	h.outboxes = make(map[string]*outbox)

@@ -67,7 +67,8 @@ type recorder struct {
 	*outbox
 	channel string
 	grace   time.Duration
-	again   bool // the share was confirmed in another epoch
+	again   bool // the share was confirmed in another epoch, and others may not have told theirs yet
+	waits   bool // likewise, or the node has heard of the loss: an arrival may be none
 	now     time.Time
 	hint    time.Duration // when there is something to take of what was put in; negative for never
 }
@@ -127,7 +128,7 @@ func (r *recorder) arrive(userID string, known bool) {
 	case known:
 		r.cancel(arrival) // another node took it for new
 	case back:
-	case r.again:
+	case r.waits:
 		r.wait(arrival, cluster.ToldAgain)
 	default:
 		r.record(arrival)

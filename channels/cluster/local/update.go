@@ -12,7 +12,9 @@ import (
 // returns what it came to. mu is held.
 func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outcome) {
 	c, out := h.channel(t), h.recorder(t, s)
-	out.again = s.Epoch != "" && s.Epoch != h.version(c).Epoch
+	again := s.Epoch != "" && s.Epoch != h.version(c).Epoch
+	out.again = again && out.now.Sub(h.born) <= cluster.ToldAgain
+	out.waits = out.again || s.Settling
 	mine := c.shares[n]
 	if mine == nil {
 		mine = &share{users: make(map[string]struct{})}
@@ -50,7 +52,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 		if removed {
 			m.Left = append(m.Left, id)
 		}
-		if removed || out.again && c.members[id] == nil {
+		if removed || again && c.members[id] == nil {
 			out.depart(id)
 		}
 	}
@@ -86,7 +88,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 	if s.Load {
 		o.Snapshot = &cluster.Snapshot{Members: c.roster(), Events: c.snapshotEvents()}
 	}
-	if c.count == 0 && (before > 0 || known) {
+	if c.count == 0 && (before > 0 || again && s.Before > 0) {
 		out.depart("") // after its members
 	}
 	if out.hint >= 0 {

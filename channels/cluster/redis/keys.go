@@ -22,6 +22,7 @@ const buckets = 64
 // and with the tag of a bucket, {prefix:app/number}:
 //
 //	b                       epoch: of the bucket's data, new when they were lost
+//	                        born: when the epoch began, in s
 //	                        number: of the last change of any channel
 //	                        dead: nodes that are, and since when
 //	                        r:NODE: the node may have shares here, and others will

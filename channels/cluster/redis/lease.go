@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -151,6 +153,11 @@ func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string) (le
 			if err := r.Error(); err != nil {
 				return false, err
 			}
+			if a, err := parseAnswer(r); err == nil {
+				if o, err := d.outcome(cluster.Topic{App: bucket.App}, a, false); err == nil && o.Lost > 0 {
+					d.log.Warn("webhooks of a dead node are dropped: too many wait in the cluster", "app", bucket.App, "events", o.Lost)
+				}
+			}
 		}
 	}
 }
@@ -216,7 +223,9 @@ func (s *session) strings(ctx context.Context, d *Driver, command func(rueidis.B
 }
 
 // register has Redis know that the node will have shares in a bucket, before it
-// has: by what is in the bucket, an update knows that nothing of this was lost.
+// has: by what is in the bucket, an update knows that nothing of this was lost. The
+// lease is looked at again at the end, as all that was there at the beginning may have
+// been lost before the bucket knew the node.
 func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	s.mu.Lock()
 	_, ok := s.registered[tag]
@@ -224,19 +233,54 @@ func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	if ok {
 		return nil
 	}
-	known, err := s.run(ctx, call{registerScript, []string{d.keys.leases(), d.keys.bucketsOf(s.node)}, []string{s.node, tag}})[0].AsBool()
-	if err != nil {
+	if err := d.noteBucket(ctx, s, tag); err != nil {
 		return err
 	}
-	if !known {
-		return errLost
-	}
 	if err := s.do(ctx, s.client.B().Hset().Key(tag+"b").FieldValue().FieldValue("r:"+s.node, "1").Build()).Error(); err != nil {
+		return err
+	}
+	if err := d.noteBucket(ctx, s, tag); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.registered[tag] = struct{}{}
 	s.mu.Unlock()
+	d.mu.Lock()
+	d.buckets[tag] = struct{}{}
+	d.mu.Unlock()
+	return nil
+}
+
+// noteBucket puts a bucket among those of the node, if that has its lease.
+func (d *Driver) noteBucket(ctx context.Context, s *session, tag string) error {
+	known, err := s.run(ctx, call{registerScript, []string{d.keys.leases(), d.keys.bucketsOf(s.node)}, []string{s.node, tag}})[0].AsBool()
+	if err == nil && !known {
+		return errLost
+	}
+	return err
+}
+
+// bequeath leaves what this node has to whoever takes the shares of the dead away: with
+// the lease, it may have got lost in which buckets there are some.
+func (d *Driver) bequeath(s *session) error {
+	d.mu.Lock()
+	tags := slices.Collect(maps.Keys(d.buckets))
+	d.mu.Unlock()
+	if len(tags) == 0 {
+		return nil
+	}
+	ctx, cancel := d.timeout(d.ctx)
+	defer cancel()
+	for _, r := range s.doAll(ctx,
+		s.client.B().Sadd().Key(d.keys.bucketsOf(s.node)).Member(tags...).Build(),
+		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(0, s.node).Build()) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	clear(d.buckets)
+	d.mu.Unlock()
 	return nil
 }
 

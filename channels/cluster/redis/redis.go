@@ -83,9 +83,10 @@ type Driver struct {
 
 	listening topics
 
-	mu      sync.Mutex // guards the following
-	session *session   // nil: there is no connection
-	down    error      // why not; nil at the beginning
+	mu      sync.Mutex          // guards the following
+	session *session            // nil: there is no connection
+	down    error               // why not; nil at the beginning
+	buckets map[string]struct{} // where node may have shares
 
 	node string // id, new after each lost lease; owned by the loop
 
@@ -127,6 +128,7 @@ func New(o Options) (*Driver, error) {
 		queue:   make(chan item, maxQueued),
 		check:   make(chan struct{}, 1),
 		lost:    make(map[cluster.Topic]struct{}),
+		buckets: make(map[string]struct{}),
 		node:    newID(),
 	}
 	d.listening.init()

@@ -118,34 +118,34 @@ type answer struct {
 	rest   []rueidis.RedisMessage
 }
 
+func parseAnswer(result rueidis.RedisResult) (a answer, err error) {
+	array, err := result.ToArray()
+	if err != nil {
+		return a, err
+	}
+	r := reader{rest: array}
+	a.status, a.clock = r.string(), r.string()
+	a.rest = r.rest
+	return a, r.err()
+}
+
 // before is a call that Redis executes only while there is time. The first of
 // its arguments is left for the deadline.
 func (s *session) before(ctx context.Context, deadline time.Time, clock string, c call) (answer, error) {
 	for {
 		c.args[0] = s.clocks.redis(clock, deadline)
-		array, err := s.run(ctx, c)[0].ToArray()
+		a, err := parseAnswer(s.run(ctx, c)[0])
 		back := time.Now()
 		if err != nil {
 			return answer{}, err
 		}
-		if len(array) < 2 {
-			return answer{}, errAnswer
-		}
-		status, err := array[0].ToString()
-		if err != nil {
-			return answer{}, errAnswer
-		}
-		text, err := array[1].ToString()
-		if err != nil {
-			return answer{}, errAnswer
-		}
-		now, err := strconv.ParseInt(text, 10, 64)
+		now, err := strconv.ParseInt(a.clock, 10, 64)
 		if err != nil {
 			return answer{}, errAnswer
 		}
 		s.clocks.set(clock, now, back)
-		if status != "late" {
-			return answer{status, text, array[2:]}, nil
+		if a.status != "late" {
+			return a, nil
 		}
 		if !back.Before(deadline) {
 			return answer{}, errLate

@@ -179,9 +179,11 @@ func (d *Driver) connect() (*session, error) {
 	// both are the end of this node, and the beginning of another.
 	err = d.lease(s, !d.missedAll.Load())
 	if errors.Is(err, errLost) {
-		d.node = newID()
-		s.node = d.node
-		err = d.lease(s, true)
+		if err = d.bequeath(s); err == nil {
+			d.node = newID()
+			s.node = d.node
+			err = d.lease(s, true)
+		}
 	}
 	if err == nil && s.cluster {
 		err = d.loadSlots(s)

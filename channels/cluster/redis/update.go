@@ -30,6 +30,7 @@ const (
 	flagLoad
 	flagForDead
 	flagRecord
+	flagSettling
 )
 
 // Update implements [cluster.Ledger].
@@ -48,7 +49,7 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 		return cluster.Outcome{}, d.failed(s, err)
 	}
 	flags := 0
-	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record} {
+	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record, flagSettling: share.Settling} {
 		if on {
 			flags |= flag
 		}
@@ -105,6 +106,7 @@ func (d *Driver) outcome(t cluster.Topic, a answer, load bool) (o cluster.Outcom
 	if in := r.int(); in >= 0 {
 		o.Hint = &cluster.Hint{Bucket: d.keys.bucketOf(t), In: time.Duration(in) * time.Microsecond}
 	}
+	o.Lost = int(r.int())
 	if load {
 		members, err := parseMembers(r.strings())
 		if err != nil {

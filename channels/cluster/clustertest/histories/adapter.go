@@ -55,6 +55,9 @@ func newBackend(tell func(protocol.WebhookEvent)) *backend {
 	return b
 }
 
+// Lost implements [channels.Listener].
+func (b *backend) Lost(string, int) {}
+
 // Wants implements [channels.Listener].
 func (b *backend) Wants(string) bool { return true }
 

@@ -27,7 +27,6 @@ func standard(off []string) checks {
 		"newcomers":  true, // the last event of a cache channel
 		"webhooks":   true, // in turn, in truth, of nobody who stayed
 		"young":      true, // arrivals that are told once more just after the store lost its data
-		"apart":      true, // those of a node that was cut off when the store lost its data
 		"forgotten":  true, // webhooks that got lost with the store's data
 		"left":       true, // of a cluster that has ended
 	}
@@ -39,7 +38,6 @@ func standard(off []string) checks {
 
 // failing are the checks that channels does not stand, and why.
 var failing = []string{
-	"apart",     // its share is told again later than the others wait for it, and makes no transition
 	"forgotten", // what lies in a store that loses its data is lost, and the share of a node that has died with it
 	"young",     // a node that was not on a channel yet takes it for empty until the others have told theirs
 }
@@ -191,10 +189,11 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 			check, text = "forgotten", "one between two that are the same was not told"
 		case !before.Equal(w.begun) && w.killedBetween(before.Add(-w.times.InFlight), h.at):
 			continue // delivered, and not acknowledged, maybe by a node that was on its way out
+		case w.apart:
+			// What a node that was cut off when the data were lost has, arrives anew when it
+			// comes back, and what has gone from it meanwhile may have been told by others.
 		case h.come && w.lostBetween(before.Add(-w.times.InFlight), h.at): // told late, too
 			check, text = "young", "told once more to have come"
-		case !h.come && w.apart:
-			check, text = "apart", "told once more to have left"
 		default:
 			return "webhooks", "told the same twice"
 		}
@@ -211,9 +210,6 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 		return check, text
 	case w.missing(of, come, before, time.Now()):
 		return "forgotten", fmt.Sprintf("there: %t, but told otherwise", there)
-	}
-	if there && w.apart {
-		return "apart", "there, but told otherwise"
 	}
 	return "webhooks", fmt.Sprintf("there: %t, but told otherwise", there)
 }

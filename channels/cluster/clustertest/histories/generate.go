@@ -72,7 +72,6 @@ func generator(over map[string]int, times []time.Duration) *rapid.Generator[Hist
 		times = waits
 	}
 	d := drawer{times: times}
-	apart := over[lossBesideCut] > 0 || over[everything] > 0
 	for _, w := range weights {
 		d.kinds = append(d.kinds, repeat(over, w.do, string(w.do), w.weight, w.off)...)
 	}
@@ -83,18 +82,9 @@ func generator(over map[string]int, times []time.Duration) *rapid.Generator[Hist
 	scenes := rapid.SliceOfN(rapid.SliceOfN(step, 1, mostSteps), 1, mostScenes)
 	return rapid.Custom(func(t *rapid.T) History {
 		first := Step{Do: seed, Except: -1, Seed: rapid.Uint64Max(999).Draw(t, "seed")}
-		h := append(History{first}, slices.Concat(scenes.Draw(t, "scenes")...)...)
-		if !apart && slices.ContainsFunc(h, func(s Step) bool { return s.Do == cut }) {
-			h = slices.DeleteFunc(h, func(s Step) bool { return s.Do == flush || s.Do == restart })
-		}
-		return h
+		return append(History{first}, slices.Concat(scenes.Draw(t, "scenes")...)...)
 	})
 }
-
-// lossBesideCut is the name of histories in which the store loses its data and a node
-// is cut off from it, too. They are off: what the others know of that node's share then
-// is not settled, see the reasons of the checks that are off.
-const lossBesideCut = "loss-beside-cut"
 
 // drawn reports whether a weight may have the name.
 func drawn(name string) bool {
@@ -103,7 +93,7 @@ func drawn(name string) bool {
 			return true
 		}
 	}
-	return name == everything || name == lossBesideCut || slices.Contains(names, name)
+	return name == everything || slices.Contains(names, name)
 }
 
 // repeat is something as often as its weight says.

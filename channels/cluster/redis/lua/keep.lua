@@ -9,10 +9,11 @@ local expires = time[1] * 1000 + math.floor(time[2] / 1000) + life
 local state = redis.call('HMGET', bucket, 'epoch', 'number', 'c:' .. channel)
 local epoch, number, after = state[1] or ARGV[7], string.format('%.0f', tonumber(state[2] or '0') + 1), '0'
 local set = {'epoch', epoch, 'number', number}
+if not state[1] then set[5], set[6] = 'born', time[1] end
 if state[3] then
   local counts, version = string.match(state[3], '^(%d+ %d+ )(%d+)$')
   after = version
-  set[5], set[6] = 'c:' .. channel, counts .. number
+  set[#set + 1], set[#set + 2] = 'c:' .. channel, counts .. number
 end
 redis.call('HSET', bucket, unpack(set))
 redis.call('RPUSH', kept, number .. ' ' .. string.format('%.0f', expires) .. ' ' .. payload)

@@ -16,7 +16,7 @@ local maxwaiting, maxoutbox = tonumber(ARGV[16]), tonumber(ARGV[17])
 local call = redis.call
 
 local function flag(n) return flags % (2 * n) >= n end
-local whole, tell, watched, load, forDead, record = flag(1), flag(2), flag(4), flag(8), flag(16), flag(32)
+local whole, tell, watched, load, forDead, record, settling = flag(1), flag(2), flag(4), flag(8), flag(16), flag(32), flag(64)
 
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -24,7 +24,7 @@ local function text(n) return string.format('%.0f', n) end
 if now > tonumber(deadline) then
   return {'late', text(now)}
 end
-local state = call('HMGET', bucket, 'epoch', 'number', 'dead', 'c:' .. channel, 'r:' .. node)
+local state = call('HMGET', bucket, 'epoch', 'number', 'dead', 'c:' .. channel, 'r:' .. node, 'born')
 if not forDead and (not state[5] or state[3] and string.find(state[3], node, 1, true)) then
   return {'lost', text(now)}
 end
@@ -33,6 +33,7 @@ local again = epoch ~= '' and epoch ~= current
 if again and not whole then
   return {'forgotten', text(now)}
 end
+local early = again and time[1] - (state[6] or time[1]) <= settle / 1000000 -- others may not have told their shares yet
 local total, users, version = 0, 0, number
 if state[4] then
   local t, u, v = string.match(state[4], '^(%d+) (%d+) (%d+)$')
@@ -75,10 +76,13 @@ local function transitions(kind, list)
   for i, what in ipairs(list) do all[i] = kind .. #channel .. ' ' .. channel .. what end
   return all
 end
+local lost = 0
 local function append(list)
   chunks(list, function(part)
-    if call('RPUSH', outbox, unpack(part)) > maxoutbox then
+    local over = call('RPUSH', outbox, unpack(part)) - maxoutbox
+    if over > 0 then
       call('LTRIM', outbox, 0, maxoutbox - 1)
+      lost = lost + over
     end
   end)
   if #list > 0 then due(0) end
@@ -116,7 +120,7 @@ end
 local function arrive(list, arrival, departure)
   if not record or #list == 0 then return end
   local new = without(departure, list, arrival)
-  if again then
+  if early or settling then
     wait(new, arrival == 'o' and settle or settle + 1) -- the channel first
   else
     append(new)
@@ -131,7 +135,7 @@ end
 local function depart(list, arrival, departure)
   if not record or #list == 0 then return end
   local gone = without(arrival, list, departure)
-  local after = again and math.max(grace, settle) or grace -- another node may have them
+  local after = early and math.max(grace, settle) or grace -- another node may have them
   if after > 0 then wait(gone, after) else append(gone) end
 end
 if record then
@@ -144,7 +148,7 @@ end
 local before = total
 total = before - had + count
 local stays = again and confirmed > 0
-if total > 0 and stays then
+if total > 0 and stays and early then
   stay({''}, 'o', 'v')
 elseif total > 0 and before == 0 then
   arrive({''}, 'o', 'v')
@@ -202,7 +206,7 @@ else
 end
 if count > 0 then
   local all = slice(ARGV, first, #ARGV, 2)
-  if again then
+  if early then
     stay(slice(all, 1, known, 1), '+', '-')
   end
   local new, index = {}, 0
@@ -223,7 +227,7 @@ if count > 0 then
           users = users + 1
           set[#set + 1], set[#set + 2] = user, '1 ' .. text(number + 1) .. ' ' .. index .. ' ' .. info
           added[#added + 1], joined[#joined + 1], infos[#infos + 1] = user, user, info
-          if not (again and index <= known) then new[#new + 1] = user end
+          if not (early and index <= known) then new[#new + 1] = user end
         end
       end
     end
@@ -263,7 +267,7 @@ end
 
 -- What has changed.
 local set = {}
-if not state[1] then set[1], set[2] = 'epoch', current end
+if not state[1] then set = {'epoch', current, 'born', time[1]} end
 if number ~= tonumber(state[2] or '0') then
   set[#set + 1], set[#set + 2] = 'number', text(number)
 end
@@ -280,9 +284,9 @@ elseif had > 0 or whole or forDead then
   call('HDEL', shares, channel)
 end
 
-local answer = {'done', text(now), current, text(version), text(total), full, text(hint)}
+local answer = {'done', text(now), current, text(version), text(total), full, text(hint), text(lost)}
 if load then
-  answer[8] = call('HGETALL', members)
-  answer[9] = call('LRANGE', kept, 0, -1)
+  answer[9] = call('HGETALL', members)
+  answer[10] = call('LRANGE', kept, 0, -1)
 end
 return answer
