@@ -19,6 +19,7 @@ type mirror struct {
 	lost    bool            // messages were lost since the last load
 
 	early []cluster.Message // those that came before the load
+	came  uint64            // how many ever did
 
 	// missing are members of the copy whom a new epoch does not have: their nodes
 	// may not have told it yet. Who is missing at missingUntil has gone.
@@ -54,11 +55,13 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 			r.early, r.lost = nil, true
 		}
 		r.early = append(r.early, m)
+		r.came++
 		return nil
 	case m.Version.Epoch == r.version.Epoch && m.Version.Number <= r.version.Number:
 		return nil // the copy has it
 	case m.Version.Epoch != r.version.Epoch || m.After > r.version.Number:
 		r.loaded, r.early = false, []cluster.Message{m} // some were missed
+		r.came++
 		return nil
 	}
 	r.version = m.Version
@@ -76,8 +79,9 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 }
 
 // load makes a snapshot the copy. Subscribers who knew another one are told the
-// differences. members has those of the snapshot. mu is held.
-func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, now time.Time) (idle []*shard) {
+// differences. members has those of the snapshot, and asked is how many early messages
+// had come when it was asked for. mu is held.
+func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, asked uint64, now time.Time) (idle []*shard) {
 	r := c.remote
 	before := r.version
 	r.loaded, r.version = true, v
@@ -111,9 +115,12 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, n
 		r.lost = false
 		idle = append(idle, c.tellLoss(now)...)
 	}
-	early := r.early
+	early, first := r.early, r.came-uint64(len(r.early))
 	r.early = nil
-	for _, m := range early {
+	for i, m := range early {
+		if m.Version.Epoch != v.Epoch && first+uint64(i) < asked {
+			continue // of an epoch that was over when the ledger answered
+		}
 		idle = append(idle, c.apply(m, now)...)
 	}
 	return idle

@@ -21,7 +21,6 @@ type node struct {
 	queue    fifo[work]   // what waits for a worker
 	busy     atomic.Int64 // what is queued or worked on
 	outboxes outboxes
-	loss     atomic.Int64 // when it last heard that the ledger may have lost its data, in ns since 1970
 
 	mu         sync.Mutex            // guards unfinished
 	unfinished map[*channel]struct{} // those that are held
@@ -143,14 +142,6 @@ func (b *Broker) retry() {
 	}
 }
 
-// heardOfLoss notes that the ledger may have lost its data.
-func (n *node) heardOfLoss() { n.loss.Store(time.Now().UnixNano()) }
-
-// settles reports whether others may not have told their shares since such a loss.
-func (n *node) settles() bool {
-	return time.Now().UnixNano()-n.loss.Load() < int64(cluster.ToldAgain)
-}
-
 // within bounds a call that somebody waits for.
 func (b *Broker) within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(b.ctx, d)
@@ -265,7 +256,6 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 // Restored implements cluster.Receiver.
 func (b *Broker) Restored(lost func(cluster.Topic) bool) {
 	now := time.Now()
-	b.node.heardOfLoss()
 	for _, a := range b.all() {
 		a.change("", func(c *channel) []*shard {
 			if !lost(c.topic()) {

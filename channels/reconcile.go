@@ -193,7 +193,7 @@ func (c *channel) work() {
 // held on entry and on return; it is released during the call.
 func (c *channel) update() (idle []*shard, err error) {
 	r, b := c.remote, c.app.broker
-	share, base, heard := c.share(), r.acked, r.heard
+	share, base, heard, came := c.share(), r.acked, r.heard, r.came
 	r.calling = true
 	c.mu.Unlock()
 	o, err := b.driver.Update(b.ctx, c.topic(), share)
@@ -212,7 +212,6 @@ func (c *channel) update() (idle []*shard, err error) {
 	defer r.compareAll()
 	switch {
 	case errors.Is(err, cluster.ErrForgotten):
-		b.node.heardOfLoss()
 		r.doubt()
 		return nil, nil
 	case errors.Is(err, cluster.ErrUnknown):
@@ -245,7 +244,7 @@ func (c *channel) update() (idle []*shard, err error) {
 		u.confirmed, u.full = false, true
 	}
 	if share.Load {
-		idle = append(idle, c.load(o.Version, *o.Snapshot, members, now)...)
+		idle = append(idle, c.load(o.Version, *o.Snapshot, members, came, now)...)
 	} else if r.loaded && r.version.Epoch != o.Version.Epoch {
 		r.loaded = false
 	}
@@ -264,7 +263,6 @@ func (c *channel) share() cluster.Share {
 		MaxMembers: limits.PresenceMembers,
 		TellCount:  limits.SubscriptionCount && !c.kind.IsPresence() && c.kind != protocol.User,
 		Watched:    c.kind == protocol.User,
-		Settling:   c.app.broker.node.settles(),
 		Record:     c.watched(),
 		Load:       c.wanted() && c.needsLoad(),
 	}

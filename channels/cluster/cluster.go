@@ -39,6 +39,10 @@
 //   - Messages of one topic reach all listeners in one order, none twice.
 //   - Of a node that has died, the others take away the share within
 //     [DeadAfter], as if it had said that it has nothing.
+//   - After a loss of the ledger's data, each node that reaches the cluster has told
+//     its shares once more within [ToldAgain]. Until then, an arrival is no transition
+//     yet: another node may have those who arrive. A node that comes later counts as
+//     one that has died. Transitions that were in the outbox are lost.
 //   - Nothing is promised of messages that were published while the connection
 //     was lost. [Receiver.Restored] says that it was.
 package cluster
@@ -163,9 +167,6 @@ type Share struct {
 	// If another epoch has begun within [ToldAgain], there is no transition for
 	// those who are still here; later, they arrive anew.
 	Known int
-	// Settling says that the node has heard of a loss of data within [ToldAgain]:
-	// whoever arrives may be one of whom another node has not told yet.
-	Settling bool
 	// MaxMembers is how many the whole cluster may have; 0: any number. It does
 	// not concern the known.
 	MaxMembers int

@@ -67,8 +67,8 @@ type recorder struct {
 	*outbox
 	channel string
 	grace   time.Duration
-	again   bool // the share was confirmed in another epoch, and others may not have told theirs yet
-	waits   bool // likewise, or the node has heard of the loss: an arrival may be none
+	waits   bool // others may not have told their shares since a loss: an arrival may be none
+	again   bool // likewise, and this share was confirmed before the loss
 	now     time.Time
 	hint    time.Duration // when there is something to take of what was put in; negative for never
 }

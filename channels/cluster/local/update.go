@@ -13,8 +13,8 @@ import (
 func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outcome) {
 	c, out := h.channel(t), h.recorder(t, s)
 	again := s.Epoch != "" && s.Epoch != h.version(c).Epoch
-	out.again = again && out.now.Sub(h.born) <= cluster.ToldAgain
-	out.waits = out.again || s.Settling
+	out.waits = h.epoch > 1 && out.now.Sub(h.born) <= cluster.ToldAgain
+	out.again = again && out.waits
 	mine := c.shares[n]
 	if mine == nil {
 		mine = &share{users: make(map[string]struct{})}

@@ -88,7 +88,9 @@ type Driver struct {
 	down    error               // why not; nil at the beginning
 	buckets map[string]struct{} // where node may have shares
 
-	node string // id, new after each lost lease; owned by the loop
+	// Owned by the loop.
+	node    string    // id, new after each lost lease
+	settled time.Time // when the others have told their shares after the last one was
 
 	missed    atomic.Bool                // messages or shares may be lost: Restored is due
 	missedAll atomic.Bool                // those of all topics

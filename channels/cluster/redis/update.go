@@ -49,7 +49,7 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 		return cluster.Outcome{}, d.failed(s, err)
 	}
 	flags := 0
-	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record, flagSettling: share.Settling} {
+	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record, flagSettling: time.Now().Before(s.settled)} {
 		if on {
 			flags |= flag
 		}

@@ -39,7 +39,6 @@ func standard(off []string) checks {
 // failing are the checks that channels does not stand, and why.
 var failing = []string{
 	"forgotten", // what lies in a store that loses its data is lost, and the share of a node that has died with it
-	"young",     // a node that was not on a channel yet takes it for empty until the others have told theirs
 }
 
 // truth is who is there: of each channel its subscriptions, and of each member.

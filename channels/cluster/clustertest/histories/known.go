@@ -11,6 +11,7 @@ var known = []string{
 	"seed 8; subscribe 0 a; publish 1 a; subscribe 1 a",
 	// Last events.
 	"seed 0; publish 0 cache-a; subscribe 0 cache-a; wait 20ms; flush",
+	"seed 9; publish 2 cache-a; subscribe 2 cache-a; wait 1ms; flush",
 	"seed 224; subscribe 0 a; subscribe 0 cache-a; subscribe 3 cache-a; publish 0 cache-a",
 	"seed 1; subscribe 1 presence-cache-a u1; wait 20ms; subscribe 4 presence-cache-a u2; publish 0 presence-cache-a; cut 1",
 	"seed 0; subscribe 0 cache-a; wait 20ms; publish 0 cache-a; publish 0 cache-a; flush",
@@ -25,9 +26,14 @@ var known = []string{
 	"seed 0; subscribe 0 a; wait 20ms; restart",
 	"seed 0; subscribe 0 a; wait 20ms; flush",
 	"seed 4; subscribe 0 b",
+	"seed 0; subscribe 1 a; kill 0; wait 20s; cut 2; hurry 1; wait 1ms",
+	"seed 0; subscribe 0 b; wait 20ms; subscribe 1 b; flush",
+	"seed 0; crowd 0 a; wait 20ms; restart; subscribe 2 a",
+	"seed 153; subscribe 0 a; subscribe 2 b; wait 20s; restart; subscribe 2 a",
 	// Members.
 	"seed 0; subscribe 0 presence-a u1; subscribe 1 presence-a u2; wait 20ms; restart",
 	"seed 0; subscribe 0 presence-a u1; wait 20ms; subscribe 1 presence-a u2; subscribe 2 presence-a u1; flush",
+	"seed 0; subscribe 0 presence-a u1; subscribe 1 presence-a u2; wait 20ms; cut 0; restart; wait 8s",
 	// Applications that are removed and added again.
 	"seed 0; subscribe 0 a; wait 20ms; reload 0; subscribe 0 a",
 	"seed 0; subscribe 0 a; wait 1ms; reload 0; reload 0; subscribe 0 a",

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"belfry/channels/cluster"
 )
 
 // play plays a history, and returns what was not as it should be.
@@ -236,9 +238,17 @@ func (w *world) cut(n *node) {
 	n.cut = true
 	n.beginFault()
 	n.way.Cut()
+	w.missedAfter(n, w.times.Buried) // the others may have taken it for dead a little earlier
+	if w.lostBetween(time.Now().Add(-cluster.ToldAgain-w.times.InFlight), time.Now()) {
+		w.missedAfter(n, 0) // it may not have told its shares once more
+	}
+}
+
+// missedAfter notes, unless a node is heard of before, that the others may have taken it
+// for dead. The world's lock is held.
+func (w *world) missedAfter(n *node, d time.Duration) {
 	cuts := len(n.spans)
-	// The others may have taken it for dead a little earlier.
-	time.AfterFunc(w.times.Buried, func() {
+	time.AfterFunc(d, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if n.cut && len(n.spans) == cuts && n.state == running {
@@ -285,7 +295,9 @@ func (w *world) lose(f func()) {
 		w.mu.Lock()
 		w.lost = append(w.lost, time.Now())
 		for _, n := range w.nodes {
-			w.apart = w.apart || n.cut && n.state == running
+			if n.cut && n.state == running {
+				w.missedAfter(n, cluster.ToldAgain-w.times.InFlight)
+			}
 		}
 		w.mu.Unlock()
 	}

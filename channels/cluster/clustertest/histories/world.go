@@ -234,6 +234,7 @@ func (n *node) known() bool { return !n.cut && !n.retold.After(time.Now()) }
 // its share away. The world's lock is held.
 func (w *world) takenForDead(n *node) {
 	n.buried = true
+	w.apart = w.apart || len(w.lost) > 0
 	w.kills = append(w.kills, time.Now())
 	for _, s := range w.seats {
 		if s.client.node == n && s.left.IsZero() {
