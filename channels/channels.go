@@ -156,6 +156,7 @@ type App struct {
 	closed   atomic.Bool     // by Close
 	gone     chan struct{}   // closed when it is closed and has no channels any more
 	before   <-chan struct{} // gone, of the application of the same id that was closed before; nil if there is none
+	next     *App            // the one whose before this is; guarded by the broker's lock
 
 	// Changed under a channel's lock, read by anybody.
 	occupied      [protocol.NumKinds]atomic.Int64 // channels with subscribers, by protocol.Kind
@@ -192,7 +193,7 @@ func (b *Broker) NewApp(id string, limits Limits, observer Observer, listener Li
 	}
 	b.apps[id] = a
 	if before := b.leaving[id]; before != nil {
-		a.before = before.gone
+		a.before, before.next = before.gone, a
 	}
 	b.mu.Unlock()
 	if b.driver != nil {
@@ -235,8 +236,8 @@ func (a *App) removed() {
 	}
 }
 
-// leave lets the application's successor have its channels, if neither it nor one
-// before it has any more.
+// leave lets the application's successor have its channels, if it was closed, and
+// neither it nor one before it has any more.
 func (a *App) leave() {
 	b := a.broker
 	b.mu.Lock()
@@ -246,19 +247,18 @@ func (a *App) leave() {
 		return
 	default:
 	}
-	if a.channels.Load() > 0 || a.follows() {
+	if !a.closed.Load() || a.channels.Load() > 0 || a.follows() {
 		return
 	}
 	close(a.gone)
-	switch next := b.leaving[a.id]; next {
-	case nil:
-	case a:
+	if b.leaving[a.id] == a {
 		delete(b.leaving, a.id)
-	default: // it was closed meanwhile, too
-		b.timers.after(0, next.leave)
 	}
-	if next := b.apps[a.id]; next != nil && b.driver != nil {
-		b.timers.after(0, func() { next.change("", func(*channel) []*shard { return nil }) })
+	if next := a.next; next != nil {
+		b.timers.after(0, func() {
+			next.change("", func(*channel) []*shard { return nil })
+			next.leave()
+		})
 	}
 }
 

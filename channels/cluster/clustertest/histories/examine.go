@@ -184,7 +184,7 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 	for _, h := range told {
 		switch {
 		case h.come != come:
-		case w.missing(of, come, before, h.at):
+		case w.missing(of, come, left, before, h.at):
 			check, text = "forgotten", "one between two that are the same was not told"
 		case !before.Equal(w.begun) && w.killedBetween(before.Add(-w.times.InFlight), h.at):
 			continue // delivered, and not acknowledged, maybe by a node that was on its way out
@@ -207,17 +207,17 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 	switch {
 	case come == there:
 		return check, text
-	case w.missing(of, come, before, time.Now()):
+	case w.missing(of, come, left, before, time.Now()):
 		return "forgotten", fmt.Sprintf("there: %t, but told otherwise", there)
 	}
 	return "webhooks", fmt.Sprintf("there: %t, but told otherwise", there)
 }
 
 // missing reports that what a subject was not told may have got lost with the
-// store's data: what had happened already, or what happened while it was lost.
-func (w *world) missing(of subject, come bool, from, to time.Time) bool {
+// store's data: an arrival, or one more departure than the number that was told.
+func (w *world) missing(of subject, come bool, left int, from, to time.Time) bool {
 	from = from.Add(-w.times.InFlight) // it may have been told late
-	return w.lostBetween(from, to) && (!come || w.goneBy(of, to) > w.goneBy(of, from))
+	return w.lostBetween(from, to) && (!come || w.goneBy(of, to) > left)
 }
 
 func (w *world) goneBy(of subject, at time.Time) (n int) {

@@ -37,6 +37,7 @@ var known = []string{
 	// Applications that are removed and added again.
 	"seed 0; subscribe 0 a; wait 20ms; reload 0; subscribe 0 a",
 	"seed 0; subscribe 0 a; wait 1ms; reload 0; reload 0; subscribe 0 a",
+	"seed 1; subscribe 0 presence-a u2; wait 300ms; reload 0; reload 0; reload 0; subscribe 3 a",
 	"seed 0; subscribe 1 presence-cache-a u1; wait 20ms; subscribe 4 presence-cache-a u2; wait 1ms; reload 1; subscribe 1 a",
 	// Losses.
 	"seed 0; subscribe 2 a; wait 300ms; cut 2; wait 20ms; publish 0 a; wait 300ms",
