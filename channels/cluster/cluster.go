@@ -40,9 +40,10 @@
 //   - Of a node that has died, the others take away the share within
 //     [DeadAfter], as if it had said that it has nothing.
 //   - After a loss of the ledger's data, each node that reaches the cluster has told
-//     its shares once more within [ToldAgain]. Until then, an arrival is no transition
-//     yet: another node may have those who arrive. A node that comes later counts as
-//     one that has died. Transitions that were in the outbox are lost.
+//     its shares once more within [ToldAgain]. Until then, an arrival or a departure
+//     is no transition yet: another node may have those who come or go. A node that
+//     comes later counts as one that has died. Transitions that were in the outbox
+//     are lost.
 //   - Nothing is promised of messages that were published while the connection
 //     was lost. [Receiver.Restored] says that it was.
 package cluster

@@ -67,8 +67,7 @@ type recorder struct {
 	*outbox
 	channel string
 	grace   time.Duration
-	waits   bool // others may not have told their shares since a loss: an arrival may be none
-	again   bool // likewise, and this share was confirmed before the loss
+	waits   bool // others may not have told their shares since a loss: arrivals and departures may be none
 	now     time.Time
 	hint    time.Duration // when there is something to take of what was put in; negative for never
 }
@@ -142,7 +141,7 @@ func (r *recorder) depart(userID string) {
 	}
 	arrival, departure := r.transitions(userID)
 	after := r.grace
-	if r.again { // another node may have them
+	if r.waits {
 		after = max(after, cluster.ToldAgain)
 	}
 	switch {

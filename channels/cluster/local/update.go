@@ -14,7 +14,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 	c, out := h.channel(t), h.recorder(t, s)
 	again := s.Epoch != "" && s.Epoch != h.version(c).Epoch
 	out.waits = h.epoch > 1 && out.now.Sub(h.born) <= cluster.ToldAgain
-	out.again = again && out.waits
+	early := again && out.waits
 	mine := c.shares[n]
 	if mine == nil {
 		mine = &share{users: make(map[string]struct{})}
@@ -26,7 +26,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 	if s.Watched && (before > 0) != (c.count > 0) {
 		h.send(cluster.Message{Topic: t.Watch(), Kind: cluster.Occupancy, Occupied: c.count > 0})
 	}
-	known := out.again && s.Before > 0
+	known := early && s.Before > 0
 	if c.count > 0 && (before == 0 || known) {
 		out.arrive("", known)
 	}
@@ -69,8 +69,8 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 		case added:
 			m.Joined = append(m.Joined, one)
 		}
-		if added || out.again && known {
-			out.arrive(one.UserID, out.again && known)
+		if added || early && known {
+			out.arrive(one.UserID, early && known)
 		}
 	}
 	if len(m.Left)+len(m.Joined) > 0 {

@@ -49,7 +49,7 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 		return cluster.Outcome{}, d.failed(s, err)
 	}
 	flags := 0
-	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record, flagSettling: time.Now().Before(s.settled)} {
+	for flag, on := range map[int]bool{flagWhole: share.Whole, flagTell: share.TellCount, flagWatched: share.Watched, flagLoad: share.Load, flagRecord: share.Record} {
 		if on {
 			flags |= flag
 		}
@@ -87,6 +87,9 @@ func lastMoment(ctx context.Context) time.Time {
 
 // update is the call of the script. Its deadline is not set yet.
 func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.Share, flags int) call {
+	if time.Now().Before(s.settled) {
+		flags |= flagSettling
+	}
 	tag, c := d.keys.tag(t), t.Channel
 	args := []string{"", node, c, s.publish, d.keys.name(t), d.keys.name(t.Watch()), itoa(share.Count), itoa(flags), itoa(share.MaxMembers),
 		itoa(share.Grace.Microseconds()), itoa(share.Before), share.Epoch, rand.Text(), itoa(share.Known), itoa(cluster.ToldAgain.Microseconds()),

@@ -33,7 +33,9 @@ local again = epoch ~= '' and epoch ~= current
 if again and not whole then
   return {'forgotten', text(now)}
 end
-local early = again and time[1] - (state[6] or time[1]) <= settle / 1000000 -- others may not have told their shares yet
+-- Others may not have told their shares since a loss.
+local early = again and time[1] - (state[6] or time[1]) <= settle / 1000000
+local waits = early or settling
 local total, users, version = 0, 0, number
 if state[4] then
   local t, u, v = string.match(state[4], '^(%d+) (%d+) (%d+)$')
@@ -120,7 +122,7 @@ end
 local function arrive(list, arrival, departure)
   if not record or #list == 0 then return end
   local new = without(departure, list, arrival)
-  if early or settling then
+  if waits then
     wait(new, arrival == 'o' and settle or settle + 1) -- the channel first
   else
     append(new)
@@ -135,7 +137,7 @@ end
 local function depart(list, arrival, departure)
   if not record or #list == 0 then return end
   local gone = without(arrival, list, departure)
-  local after = early and math.max(grace, settle) or grace -- another node may have them
+  local after = waits and math.max(grace, settle) or grace
   if after > 0 then wait(gone, after) else append(gone) end
 end
 if record then
