@@ -43,6 +43,7 @@ needs:
 unit: ## Go tests with the race detector, once more for systems without epoll
 	go test -race ./...
 	go test -race -tags blocking ./server ./server/websocket
+	$(MAKE) histories SEED=1
 
 # Variables given to make are in the environment of the tests, which read more of
 # them: see Run in channels/cluster/clustertest/histories.
