@@ -201,6 +201,9 @@ func (w *world) examineSubject(of subject, told []hook, there bool) (check, text
 			if may := w.goneBy(of, h.at) + w.repeated(told, h.at); left > may {
 				return "webhooks", fmt.Sprintf("told to have left %d times, but may have left %d times", left, may)
 			}
+			if !w.graced(of, h.at) {
+				return "webhooks", "told to have left before the grace was over"
+			}
 		}
 		come, before = h.come, h.at
 	}
@@ -229,6 +232,14 @@ func (w *world) goneBy(of subject, at time.Time) (n int) {
 	return n
 }
 
+// graced reports whether a departure that is told had its grace, or an application was
+// closed meanwhile.
+func (w *world) graced(of subject, told time.Time) bool {
+	return slices.ContainsFunc(w.gone[of], func(left time.Time) bool {
+		return told.Sub(left) >= w.times.Grace || !left.After(told) && between(w.closed, left.Add(-w.times.InFlight), told)
+	})
+}
+
 // repeated is how many departures may have been told once more by then: those that a
 // node had told shortly before it died.
 func (w *world) repeated(told []hook, by time.Time) (n int) {
@@ -243,12 +254,12 @@ func (w *world) repeated(told []hook, by time.Time) (n int) {
 // acknowledgedWithin is how long a node takes at most to acknowledge what it has told.
 const acknowledgedWithin = 15 * time.Second
 
-func (w *world) lostBetween(from, to time.Time) bool {
-	return slices.ContainsFunc(w.lost, func(t time.Time) bool { return !t.Before(from) && !t.After(to) })
-}
+func (w *world) lostBetween(from, to time.Time) bool { return between(w.lost, from, to) }
 
-func (w *world) killedBetween(from, to time.Time) bool {
-	return slices.ContainsFunc(w.kills, func(t time.Time) bool { return !t.Before(from) && !t.After(to) })
+func (w *world) killedBetween(from, to time.Time) bool { return between(w.kills, from, to) }
+
+func between(times []time.Time, from, to time.Time) bool {
+	return slices.ContainsFunc(times, func(t time.Time) bool { return !t.Before(from) && !t.After(to) })
 }
 
 // list is webhooks as text.

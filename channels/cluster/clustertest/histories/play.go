@@ -128,8 +128,10 @@ func (w *world) step(s Step) {
 	}
 }
 
-// disconnect ends all connections of a node. The world's lock is held.
+// disconnect ends all connections of a node, whose application is closed then. The
+// world's lock is held.
 func (w *world) disconnect(n *node) {
+	w.closed = append(w.closed, time.Now())
 	for i, c := range w.clients {
 		if c != nil && c.node == n {
 			c.end()

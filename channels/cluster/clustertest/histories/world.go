@@ -34,6 +34,7 @@ type world struct {
 	counted map[string]counted      // by channel, the subscription count that was told last
 	lost    []time.Time             // when the store lost its data
 	apart   bool                    // it did while a node was cut off
+	closed  []time.Time             // when an application was closed, which ends all graces
 	kills   []time.Time             // when a node ended that may have delivered webhooks that it could not acknowledge
 	first   map[place]time.Time     // when a node delivered an event first
 	faults  []string
