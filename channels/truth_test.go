@@ -310,6 +310,49 @@ func TestClusterAppAgain(t *testing.T) {
 	})
 }
 
+// asleep is a driver that for a while does not say where anybody is.
+type asleep struct {
+	cluster.Driver
+	refusals atomic.Int32 // that are left
+}
+
+func (d *asleep) Occupied(ctx context.Context, app string, channels []string) ([]bool, error) {
+	if d.refusals.Add(-1) >= 0 {
+		return nil, cluster.ErrUnavailable
+	}
+	return d.Driver.Occupied(ctx, app, channels)
+}
+
+// After a loss of messages it is asked where users are until there is an answer.
+func TestClusterUsersAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := local.NewHub()
+		d := &asleep{Driver: hub.Node()}
+		here, there := NewBroker(1, d), NewBroker(1, hub.Node())
+		a, b := here.NewApp("1", Limits{}, new(counts), nil), there.NewApp("1", Limits{}, new(counts), nil)
+		watcher := newRecorder()
+		watching, _, _, err := a.SignIn(watcher, "ann", []string{"bob"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hub.Cut(d.Driver)
+		bob, _, _, err := b.SignIn(newRecorder(), "bob", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.refusals.Store(3)
+		hub.Heal(d.Driver)
+		pass(time.Minute)
+		if got := watcher.take(); !slices.Equal(got, []string{online("bob")}) {
+			t.Errorf("the watcher was told %q", got)
+		}
+		a.SignOut(watching)
+		b.SignOut(bob)
+		here.Close()
+		there.Close()
+	})
+}
+
 // What happens while an application is removed for a moment is told when it is back; what
 // happened before one that stays away is dropped in the end, which keeps no bucket lent.
 func TestClusterTransitionsOfRemovedApp(t *testing.T) {

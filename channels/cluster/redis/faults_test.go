@@ -107,6 +107,45 @@ func TestFlush(t *testing.T) {
 	}
 }
 
+// TestLeasesLost: of a Redis Cluster, the server that has the leases loses its data, and
+// the others keep theirs. What a node had there before is not counted beside what it has
+// as another one.
+func TestLeasesLost(t *testing.T) {
+	t.Parallel()
+	servers := redistest.Cluster(t)
+	a := startNode(t, Options{URL: clusterURL(servers), Prefix: prefix()})
+	var topics []cluster.Topic
+	for i := range 20 {
+		topics = append(topics, cluster.Topic{App: "1", Channel: fmt.Sprint("c", i)})
+	}
+	tell := func() {
+		for _, topic := range topics {
+			until(t, "an update", func() bool {
+				_, err := a.Update(context.Background(), topic, cluster.Share{Count: 1, Whole: true})
+				return err == nil
+			})
+		}
+	}
+	tell()
+	before := current(a).node
+	for _, s := range servers {
+		if s.CLI("exists", a.keys.leases()) == "1" {
+			s.CLI("flushall")
+		}
+	}
+	until(t, "the call of Restored", func() bool { return a.timesRestored() > 0 })
+	tell()
+	if current(a).node == before {
+		t.Fatal("the node goes on as the same")
+	}
+	for _, topic := range topics {
+		until(t, "a count of 1", func() bool {
+			state, err := a.State(context.Background(), topic)
+			return err == nil && state.Count == 1
+		})
+	}
+}
+
 // TestListenWhileBehind: messages wait for the receiver. Whoever listens to another topic
 // meanwhile waits, too, and nothing is lost.
 func TestListenWhileBehind(t *testing.T) {
