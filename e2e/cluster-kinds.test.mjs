@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { configuration, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
+import { run } from './lib/process.mjs';
 import { startRedisCluster, startSentinels } from './lib/redis.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -53,6 +54,27 @@ test('on a Redis Cluster', async (t) => {
   const redis = await startRedisCluster();
   t.after(() => redis.stop());
   await checkAll(t, await startNodes(t, redis.url));
+});
+
+test('a failover inside a Redis Cluster', async (t) => {
+  const redis = await startRedisCluster(1);
+  t.after(() => redis.stop());
+  const replicated = async () => {
+    const answers = await Promise.all(redis.servers.map(({ port }) => run('redis-cli', ['-p', String(port), 'info', 'replication'])));
+    return answers.filter(({ stdout }) => stdout.includes('master_link_status:up')).length === 3;
+  };
+  await eventually('the replicas are in step', replicated);
+  const nodes = await startNodes(t, redis.url);
+  const { clients } = await checkAll(t, nodes);
+  const [master] = redis.servers; // redis-cli makes masters of the first three
+  master.signal('SIGKILL');
+  await master.exited;
+  // Until a replica has taken over, and all nodes know, what was the master's is refused.
+  await Promise.all(nodes.map(ready));
+  await eventually('all channels are served again', () => checkAll(t, nodes).then(() => true, () => false));
+  for (const client of clients) {
+    assert.equal(client.connection.state, 'connected');
+  }
 });
 
 test('a failover by Sentinels', async (t) => {

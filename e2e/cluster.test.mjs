@@ -2,10 +2,12 @@
 // them, notice no difference; and what happens when parts of it fail.
 
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import http from 'node:http';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { configuration, startBelfry } from './lib/belfry.mjs';
+import { configuration, directory, serve, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, errorsOf, eventsOf, newBackend, newClient, settled, state, subscribe } from './lib/clients.mjs';
 import { freePort, startRedis } from './lib/redis.mjs';
 import { run } from './lib/process.mjs';
@@ -131,6 +133,46 @@ test('presence is that of all nodes, and webhooks are sent once', async (t) => {
   assert.deepEqual(hook.of(room).drain(), []);
 });
 
+test('subscriptions of all nodes are counted, however many one has', async (t) => {
+  const channel = 'counted';
+  const counted = async (node) =>
+    (await get(node, `/channels/${channel}`, { info: 'subscription_count' })).subscription_count;
+  const clients = await Promise.all(Array.from({ length: 30 }, (_, i) => connect(t, nodes[i < 20 ? 0 : 1])));
+  await Promise.all(clients.map((client) => subscribe(client, channel)));
+  await eventually('all nodes count 30', async () => (await Promise.all([0, 1, 2].map(counted))).every((n) => n === 30));
+  clients.slice(5, 25).forEach((client) => client.disconnect());
+  await eventually('all nodes count 10', async () => (await Promise.all([0, 1, 2].map(counted))).every((n) => n === 10));
+});
+
+test('an application that one node loses and gets back', async (t) => {
+  const room = 'presence-reloaded';
+  const cwd = await directory(t, { 'config.yaml': clustered() });
+  const node = await serve(['--config', 'config.yaml'], { cwd });
+  t.after(() => node.stop());
+  await ready(node);
+  const reload = async (config, times) => {
+    await writeFile(path.join(cwd, 'config.yaml'), config);
+    node.signal('SIGHUP');
+    await eventually('it is reloaded', () => node.output().match(/configuration reloaded/g)?.length >= times);
+  };
+  const { events } = await subscribe(await connectAs(t, 0, ann), room);
+  const join = async () => {
+    const client = await connect(t, node, { channelAuthorization: authorizer(backends[0], bob) });
+    await subscribe(client, room);
+    assert.equal((await events.next())[0], 'pusher:member_added');
+    return client;
+  };
+  const client = await join();
+  await reload(clustered().replace('app-key', 'other-key').replace('100001', '100002'), 1);
+  await state(client, 'disconnected');
+  assert.equal((await events.next())[0], 'pusher:member_removed');
+  await reload(clustered(), 2);
+  await join();
+  assert.deepEqual(await get(1, `/channels/${room}/users`), { users: [{ id: 'ann' }, { id: 'bob' }] });
+  await backends[2].trigger(room, 'posted', 'end');
+  assert.deepEqual(await events.next(), ['posted', 'end']);
+});
+
 test('who moves to another node within the grace has never left', async (t) => {
   const room = 'presence-mover';
   const stays = await subscribe(await connectAs(t, 0, ann), room);
@@ -215,6 +257,58 @@ test('a node that is killed takes nobody else with it', async (t) => {
   assert.deepEqual([event, member.id], ['pusher:member_removed', 'bob']);
   assert.deepEqual(await told(room, 1), ['member_removed bob']);
   assert.deepEqual(await get(1, `/channels/${room}/users`), { users: [{ id: 'ann' }] });
+});
+
+test('a node that is killed within a grace leaves its webhooks to the others', async (t) => {
+  const room = 'presence-orphaned';
+  const doomed = await startNode(t);
+  const client = await connect(t, doomed, { channelAuthorization: authorizer(backends[0], bob) });
+  await subscribe(client, room);
+  assert.deepEqual(await told(room, 2), ['channel_occupied', 'member_added bob']);
+  client.disconnect();
+  await eventually('the node knows', async () => (await get(0, `/channels/${room}`)).occupied === false);
+  doomed.signal('SIGKILL');
+  await doomed.exited;
+  assert.deepEqual(await hook.of(room).take(2), ['member_removed bob', 'channel_vacated']);
+});
+
+test('a node that stops while its clients come and go', async (t) => {
+  const room = 'presence-churned';
+  const { events } = await subscribe(await connectAs(t, 0, ann), room);
+  const stopping = await startNode(t);
+  let stopped = false;
+  const clients = await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      connect(t, stopping, { channelAuthorization: authorizer(backends[0], { user_id: `churner-${i}` }) }),
+    ),
+  );
+  const churn = async (client) => {
+    while (client.connection.state === 'connected' && !stopped) {
+      client.subscribe(room);
+      client.unsubscribe(room);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const churning = clients.map(churn);
+  await events.take(50);
+  assert.equal(await stopping.stop(), 0);
+  stopped = true;
+  await Promise.all(churning);
+  clients.forEach((client) => client.disconnect());
+  await eventually('nobody else is left', async () => {
+    const { users } = await get(1, `/channels/${room}/users`);
+    return users.length === 1 && users[0].id === 'ann';
+  });
+  await backends[2].trigger(room, 'posted', 'end');
+  const members = new Set();
+  for (const [name, data] of await events.until(([event]) => event === 'posted')) {
+    if (name === 'pusher:member_added') {
+      members.add(data.id);
+    } else if (name === 'pusher:member_removed') {
+      members.delete(data.id);
+    }
+  }
+  assert.equal(members.size, 0); // beside those whose coming was in the first 50
 });
 
 test('while Redis is away, clients stay, publishing is refused, and all comes back', async (t) => {

@@ -31,14 +31,16 @@ export async function startRedis(port, more = []) {
   };
 }
 
-/** Three redis-servers that are a Redis Cluster: {url, stop}. */
-export async function startRedisCluster() {
+/** A Redis Cluster of three masters, each with as many replicas: {url, servers, stop}. */
+export async function startRedisCluster(replicas = 0) {
   const servers = [];
-  for (let i = 0; i < 3; i++) {
-    servers.push(await startRedis(await freePort(), ['--cluster-enabled', 'yes', '--cluster-port', await freePort()]));
+  for (let i = 0; i < 3 * (1 + replicas); i++) {
+    const options = ['--cluster-enabled', 'yes', '--cluster-port', await freePort(), '--cluster-node-timeout', 2000];
+    servers.push(await startRedis(await freePort(), [...options, '--repl-diskless-sync-delay', 0]));
   }
   const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
-  const made = await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-yes']);
+  const options = ['--cluster-replicas', String(replicas), '--cluster-yes'];
+  const made = await run('redis-cli', ['--cluster', 'create', ...addresses, ...options]);
   if (made.code !== 0) {
     throw new Error(`redis-cli: ${made.stdout}${made.stderr}`);
   }
@@ -49,6 +51,7 @@ export async function startRedisCluster() {
   }
   return {
     url: `redis://${addresses[0]}?addr=${addresses[1]}&addr=${addresses[2]}`,
+    servers,
     stop: () => Promise.all(servers.map((server) => server.stop())),
   };
 }
