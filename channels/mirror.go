@@ -182,12 +182,14 @@ func (c *channel) removeMember(userID string, now time.Time) (idle []*shard) {
 // it what they have. mu is held.
 func (c *channel) miss(userID string, now time.Time) {
 	r := c.remote
-	if len(r.missing) == 0 {
+	if r.missing == nil {
 		r.missing = make(map[string]struct{})
-		r.missingUntil = now.Add(cluster.ToldAgain)
-		c.app.broker.timers.after(cluster.ToldAgain, c.endMissing)
 	}
 	r.missing[userID] = struct{}{}
+	if until := now.Add(cluster.ToldAgain); until != r.missingUntil {
+		r.missingUntil = until
+		c.app.broker.timers.after(cluster.ToldAgain, c.endMissing)
+	}
 }
 
 // endMissing lets those go who are still missing.

@@ -85,6 +85,11 @@ func (c *channel) missed(by protocol.Source, now time.Time) {
 	}
 }
 
+// tellsCount reports whether subscribers are told how many they are.
+func (c *channel) tellsCount() bool {
+	return !c.kind.IsPresence() && c.kind != protocol.User && c.app.limits.Load().SubscriptionCount
+}
+
 // subscriptionCount is that of the whole cluster, if there is one. mu is held.
 func (c *channel) subscriptionCount() int {
 	if c.remote != nil {
@@ -97,7 +102,7 @@ func (c *channel) subscriptionCount() int {
 // many and that was told a moment ago. by is the client that came or left,
 // if one is known. idle is as of [channel.append]. mu is held.
 func (c *channel) countChanged(by protocol.Source) (idle []*shard) {
-	if c.kind.IsPresence() || c.kind == protocol.User || !c.app.limits.Load().SubscriptionCount {
+	if !c.tellsCount() {
 		return nil
 	}
 	now, n, count := time.Now(), c.ensureNotices(), c.subscriptionCount()
@@ -136,7 +141,7 @@ func (c *channel) countLate() {
 // was told; 0 if none was. Another one follows if the subscriber changes it. mu is held.
 func (c *channel) countMissed() int {
 	r := c.remote
-	if !c.app.limits.Load().SubscriptionCount {
+	if !c.tellsCount() {
 		return 0
 	}
 	if n := c.ensureNotices(); n.count != r.total {

@@ -261,7 +261,7 @@ func (c *channel) share() cluster.Share {
 		Whole:      !r.acked.certain,
 		Before:     int(r.acked.count),
 		MaxMembers: limits.PresenceMembers,
-		TellCount:  limits.SubscriptionCount && !c.kind.IsPresence() && c.kind != protocol.User,
+		TellCount:  c.tellsCount(),
 		Watched:    c.kind == protocol.User,
 		Record:     c.watched(),
 		Load:       c.wanted() && c.needsLoad(),

@@ -52,8 +52,11 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 		if removed {
 			m.Left = append(m.Left, id)
 		}
-		if removed || again && c.members[id] == nil {
+		switch {
+		case removed || again && c.members[id] == nil:
 			out.depart(id)
+		case early: // it is on another node, and was before the loss
+			out.arrive(id, true)
 		}
 	}
 	for i, one := range join {

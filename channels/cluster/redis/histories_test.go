@@ -83,7 +83,7 @@ func (s *historiesStore) Left() (left []string) {
 			end
 		end
 		return left`, "0")) {
-		if s.clearing == nil || !strings.HasSuffix(key, "}leases") {
+		if !strings.HasSuffix(key, "}born") && (s.clearing == nil || !strings.HasSuffix(key, "}leases")) {
 			left = append(left, key)
 		}
 	}

@@ -17,6 +17,7 @@ const buckets = 64
 //
 //	{prefix}leases          nodes by when their leases end
 //	{prefix}claims          dead nodes by when the claim of who takes their shares away ends
+//	{prefix}born            since when there are data, in µs
 //	{prefix}b:NODE          set of the buckets where the node may have shares
 //
 // and with the tag of a bucket, {prefix:app/number}:
@@ -55,6 +56,7 @@ func (k keys) whole() string { return "{" + k.prefix + "}" }
 
 func (k keys) leases() string             { return k.whole() + "leases" }
 func (k keys) claims() string             { return k.whole() + "claims" }
+func (k keys) born() string               { return k.whole() + "born" }
 func (k keys) bucketsOf(id string) string { return k.whole() + "b:" + id }
 
 // tag is that of the topic's bucket.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -39,23 +40,39 @@ func (d *Driver) lease(s *session, begin bool) error {
 	}
 	s.mu.Unlock()
 	deadline, _ := ctx.Deadline()
-	a, err := s.before(ctx, deadline, d.keys.clock(s, d.keys.whole()), call{leaseScript, []string{d.keys.leases(), d.keys.claims()}, args})
+	a, err := s.before(ctx, deadline, d.keys.clock(s, d.keys.whole()), call{leaseScript, []string{d.keys.leases(), d.keys.claims(), d.keys.born()}, args})
 	switch {
 	case err != nil:
 		return err
 	case a.status == "lost":
 		return errLost
-	case a.status != "done" || len(a.rest) != 1:
+	case a.status != "done":
 		return errAnswer
 	}
-	dead, err := a.rest[0].AsStrSlice()
-	if err != nil {
+	r := reader{rest: a.rest}
+	dead, born := r.strings(), r.int()
+	now, err := strconv.ParseInt(a.clock, 10, 64)
+	if err != nil || r.err() != nil {
 		return errAnswer
 	}
+	d.mu.Lock()
+	if d.born != 0 && d.born != born {
+		d.settled = time.Now().Add(time.Duration(born-now)*time.Microsecond + cluster.ToldAgain)
+	}
+	d.born = born
+	d.mu.Unlock()
 	if len(dead) > 0 {
 		d.removeDead(s, dead)
 	}
 	return nil
+}
+
+// settles reports whether the others may not have told their shares since Redis has lost
+// its data.
+func (d *Driver) settles() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Now().Before(d.settled)
 }
 
 // claimLife is how long a claim is good for: as long as a lease, half of it at
@@ -236,6 +253,9 @@ func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	if err := d.noteBucket(ctx, s, tag); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	d.buckets[tag] = struct{}{}
+	d.mu.Unlock()
 	if err := s.do(ctx, s.client.B().Hset().Key(tag+"b").FieldValue().FieldValue("r:"+s.node, "1").Build()).Error(); err != nil {
 		return err
 	}
@@ -245,9 +265,6 @@ func (d *Driver) register(ctx context.Context, s *session, tag string) error {
 	s.mu.Lock()
 	s.registered[tag] = struct{}{}
 	s.mu.Unlock()
-	d.mu.Lock()
-	d.buckets[tag] = struct{}{}
-	d.mu.Unlock()
 	return nil
 }
 

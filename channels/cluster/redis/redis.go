@@ -87,10 +87,10 @@ type Driver struct {
 	session *session            // nil: there is no connection
 	down    error               // why not; nil at the beginning
 	buckets map[string]struct{} // where node may have shares
+	born    int64               // since when Redis has its data, in its own time in µs; 0 at first
+	settled time.Time           // when all nodes have told their shares since it has lost those before
 
-	// Owned by the loop.
-	node    string    // id, new after each lost lease
-	settled time.Time // when the others have told their shares after the last one was
+	node string // id, new after each lost lease; owned by the loop
 
 	missed    atomic.Bool                // messages or shares may be lost: Restored is due
 	missedAll atomic.Bool                // those of all topics

@@ -216,7 +216,7 @@ func refuses(err error) bool {
 	if !ok {
 		return false
 	}
-	for _, p := range []string{"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF"} {
+	for _, p := range []string{"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM"} {
 		if strings.HasPrefix(e.Error(), p) {
 			return true
 		}

@@ -36,7 +36,6 @@ type session struct {
 	clocks  *clocks
 	turns   chan struct{}
 	since   time.Time
-	settled time.Time   // when the others have told their shares, if Redis has lost its data
 	suspect atomic.Bool // a call has failed: see whether the lease can be renewed
 
 	mu         sync.Mutex          // guards the following
@@ -181,12 +180,11 @@ func (d *Driver) connect() (*session, error) {
 	err = d.lease(s, !d.missedAll.Load())
 	if errors.Is(err, errLost) {
 		if err = d.bequeath(s); err == nil {
-			d.node, d.settled = newID(), time.Now().Add(cluster.ToldAgain)
+			d.node = newID()
 			s.node = d.node
 			err = d.lease(s, true)
 		}
 	}
-	s.settled = d.settled
 	if err == nil && s.cluster {
 		err = d.loadSlots(s)
 	}

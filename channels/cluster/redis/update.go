@@ -87,7 +87,7 @@ func lastMoment(ctx context.Context) time.Time {
 
 // update is the call of the script. Its deadline is not set yet.
 func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.Share, flags int) call {
-	if time.Now().Before(s.settled) {
+	if d.settles() {
 		flags |= flagSettling
 	}
 	tag, c := d.keys.tag(t), t.Channel

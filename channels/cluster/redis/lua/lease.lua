@@ -1,6 +1,6 @@
 -- Renews the lease of a node, and gives it the nodes that have died, to take their shares away.
 --
--- KEYS: leases, claims: nodes by when they end, in µs.
+-- KEYS: leases, claims: nodes by when they end, in µs; since when the cluster has its data.
 -- ARGV: deadline, node, life of a lease in µs, life of a claim in µs, 1 to begin
 -- a lease, how many of the dead to claim; then the nodes whose claims are
 -- renewed.
@@ -11,6 +11,7 @@ if now > tonumber(ARGV[1]) then
   return {'late', clock}
 end
 local leases, claims = KEYS[1], KEYS[2]
+redis.call('SETNX', KEYS[3], clock)
 local function ends(life) return string.format('%.0f', now + life) end
 
 if ARGV[5] ~= '1' and not redis.call('ZSCORE', leases, ARGV[2]) then
@@ -33,4 +34,4 @@ local function claim(from)
 end
 claim(leases)
 claim(claims)
-return {'done', clock, dead}
+return {'done', clock, dead, redis.call('GET', KEYS[3])}

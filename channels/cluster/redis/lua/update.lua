@@ -69,6 +69,11 @@ local function chunks(list, f)
   end
 end
 
+-- What listeners are told goes out behind all that is written: a Redis that refuses to
+-- write would have told it for nothing.
+local told = {}
+local function announce(where, what) told[#told + 1] = {where, what} end
+
 -- The outbox. A transition is its kind, the length of the channel's name, a space, the
 -- name, and a user or a count.
 local hint = -1
@@ -156,7 +161,7 @@ elseif total > 0 and before == 0 then
   arrive({''}, 'o', 'v')
 end
 if watched and (before == 0) ~= (total == 0) then
-  call(publish, watch, total > 0 and 'o1' or 'o0')
+  announce(watch, total > 0 and 'o1' or 'o0')
 end
 
 -- The members. Each is kept as the number of nodes it is on, two numbers by which they
@@ -197,11 +202,13 @@ end)
 users = users - #left
 if again then -- who has left since the loss may be unknown here
   chunks(slice(ARGV, 19, 18 + leaving, 1), function(part)
-    local missing = {}
+    local missing, elsewhere = {}, {}
     for i, member in ipairs(call('HMGET', members, unpack(part))) do
-      if not member then missing[#missing + 1] = part[i] end
+      local list = member and elsewhere or missing
+      list[#list + 1] = part[i]
     end
     depart(missing, '+', '-')
+    if early then stay(elsewhere, '+', '-') end
   end)
 else
   depart(left, '+', '-')
@@ -251,7 +258,7 @@ local function send()
   local after = version
   number = number + 1
   version = number
-  call(publish, topic, 'm' .. text(number) .. ' ' .. text(after) .. ' ' .. current .. ' ' .. table.concat(pieces))
+  announce(topic, 'm' .. text(number) .. ' ' .. text(after) .. ' ' .. current .. ' ' .. table.concat(pieces))
   pieces = {}
 end
 local function piece(what)
@@ -263,7 +270,7 @@ for i, user in ipairs(joined) do piece('+' .. #user .. ' ' .. user .. #infos[i] 
 send()
 
 if tell and total ~= before then
-  call(publish, topic, 'c' .. text(total))
+  announce(topic, 'c' .. text(total))
   if record then append(transitions('c', {text(total)})) end
 end
 
@@ -285,6 +292,8 @@ if count > 0 then
 elseif had > 0 or whole or forDead then
   call('HDEL', shares, channel)
 end
+
+for _, one in ipairs(told) do call(publish, one[1], one[2]) end
 
 local answer = {'done', text(now), current, text(version), text(total), full, text(hint), text(lost)}
 if load then
