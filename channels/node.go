@@ -267,6 +267,21 @@ func (b *Broker) Restored(lost func(cluster.Topic) bool) {
 	}
 }
 
+// Shares implements cluster.Receiver.
+func (b *Broker) Shares(topics []cluster.Topic) {
+	for _, t := range topics {
+		a := b.app(t.App)
+		if a == nil {
+			continue // another application's channels are not this node's to speak of
+		}
+		c := a.lock(t.Channel)
+		if r := c.remote; c.present() == 0 && r.acked.certain && r.acked.count == 0 {
+			r.doubt()
+		}
+		c.unlock(nil)
+	}
+}
+
 // Due implements cluster.Receiver.
 func (b *Broker) Due(h cluster.Hint) { b.node.outboxes.hint(h) }
 

@@ -22,8 +22,10 @@ type users struct {
 	changed map[string]*user // those whose watchers may have to be told
 	telling bool             // a round is due, or going on
 
-	doubtful map[string]struct{} // those whose whereabouts are to be asked
-	asking   bool                // the application is in the run queue for that
+	doubtful  map[string]struct{} // those whose whereabouts are to be asked
+	unsettled map[string]struct{} // those who are to be asked for at settled
+	settled   time.Time           // when all nodes have told who is there since a loss
+	asking    bool                // the application is in the run queue for that
 }
 
 // user is somebody signed in or watched.

@@ -1,7 +1,9 @@
 package channels
 
 import (
+	"maps"
 	"strings"
+	"time"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
@@ -31,7 +33,8 @@ func (a *App) watchInCluster(ids []string) error {
 	return a.users.locate(a, ids)
 }
 
-// locate asks the cluster where users are. What is heard meanwhile is newer.
+// locate asks the cluster where users are. What is heard meanwhile is newer. Of the
+// doubtful, those who seem to have gone are asked for again when all nodes have told.
 func (s *users) locate(a *App, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -54,11 +57,31 @@ func (s *users) locate(a *App, ids []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, id := range ids {
-		if u := s.byID[id]; u != nil && u.heard == heard[i] {
+		u := s.byID[id]
+		switch {
+		case u == nil || u.heard != heard[i]:
+		case u.elsewhere && !occupied[i] && time.Now().Before(s.settled):
+			s.askSettled(a, id)
+		default:
 			s.found(id, u, occupied[i])
 		}
 	}
 	return nil
+}
+
+// askSettled has the cluster asked where a user is once all nodes have told. mu is held.
+func (s *users) askSettled(a *App, id string) {
+	if len(s.unsettled) == 0 {
+		a.broker.timers.after(time.Until(s.settled), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			maps.Copy(s.doubtful, s.unsettled)
+			s.unsettled = nil
+			s.ask(a)
+		})
+		s.unsettled = make(map[string]struct{})
+	}
+	s.unsettled[id] = struct{}{}
 }
 
 // found notes whether a user is on any node. mu is held.
@@ -82,10 +105,12 @@ func (s *users) occupancy(m cluster.Message) {
 }
 
 // doubt has the cluster asked again where users are, as something may have been
-// missed.
+// missed. Who is nowhere may be on a node that has not told so yet, if data were lost:
+// that is asked again when all have.
 func (s *users) doubt(a *App, lost func(cluster.Topic) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settled = time.Now().Add(cluster.ToldAgain)
 	if s.doubtful == nil {
 		s.doubtful = make(map[string]struct{})
 	}

@@ -309,6 +309,10 @@ type Receiver interface {
 	// for which lost reports true, messages are missing and what was told by
 	// Update may be. Listening goes on.
 	Restored(lost func(Topic) bool)
+	// Shares says of which topics the ledger has a share of this node after a connection
+	// was lost: it may have come back with older data. Where the node has nothing any
+	// more, it is to say so.
+	Shares([]Topic)
 	// Due says that the outbox of a bucket may have something that no node knows
 	// of, as one has died.
 	Due(Hint)

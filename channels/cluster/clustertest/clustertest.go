@@ -242,6 +242,8 @@ func (r *recorder) Receive(m cluster.Message) {
 
 func (r *recorder) Restored(func(cluster.Topic) bool) { r.call(func() { r.restored++ }) }
 
+func (r *recorder) Shares([]cluster.Topic) {}
+
 func (r *recorder) Due(h cluster.Hint) { r.call(func() { r.due = append(r.due, h.Bucket) }) }
 
 func (r *recorder) call(f func()) {

@@ -92,6 +92,7 @@ type nobody struct{}
 
 func (nobody) Receive(cluster.Message)           {}
 func (nobody) Restored(func(cluster.Topic) bool) {}
+func (nobody) Shares([]cluster.Topic)            {}
 func (nobody) Due(cluster.Hint)                  {}
 
 // lingers says whether a key stays for a while when everything it belongs to is

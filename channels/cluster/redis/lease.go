@@ -302,12 +302,91 @@ func (d *Driver) bequeath(s *session) error {
 }
 
 // unregistered is the error of a node that a bucket does not know, or not any more. If
-// the node has its lease all the same, it will register anew.
+// the node has its lease all the same, it is the bucket's server that has lost its data.
 func (d *Driver) unregistered(s *session, tag string) error {
-	s.mu.Lock()
-	delete(s.registered, tag)
-	s.mu.Unlock()
+	s.emptyAt(s.address(tag))
 	return d.failed(s, errLost)
+}
+
+// lookForEmptied looks for servers of a Redis Cluster that have lost their data, while
+// the one with the leases has not: by one bucket of each.
+func (d *Driver) lookForEmptied(s *session) {
+	tags := make(map[string]string) // by address
+	s.mu.Lock()
+	for tag := range s.registered {
+		tags[s.address(tag)] = tag
+	}
+	s.mu.Unlock()
+	for addr, tag := range tags {
+		d.running.Go(func() {
+			ctx, cancel := d.timeout(d.ctx)
+			defer cancel()
+			known, err := s.do(ctx, s.client.B().Hexists().Key(tag+"b").Field("r:"+s.node).Build()).AsBool()
+			if err == nil && !known {
+				s.emptyAt(addr)
+				d.look()
+			}
+		})
+	}
+}
+
+// address is that of a tag's server, empty but in a Redis Cluster.
+func (s *session) address(tag string) string {
+	if !s.cluster {
+		return ""
+	}
+	return s.slots.Load().owner(s.slot(tag))
+}
+
+// emptyAt notes that a server has lost its data. Its buckets have to be told everything
+// again.
+func (s *session) emptyAt(addr string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for tag := range s.registered {
+		if s.address(tag) == addr {
+			delete(s.registered, tag)
+		}
+	}
+	s.emptied[addr] = struct{}{}
+}
+
+// endEmptied ends the connections to servers that have lost their data, so that the
+// receiver is told of a loss. The loop calls it.
+func (s *session) endEmptied() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for addr := range s.emptied {
+		if c := s.servers[addr]; c != nil {
+			c.end()
+		}
+	}
+	clear(s.emptied)
+}
+
+// recall asks Redis which shares it has of this node, after a connection was lost.
+func (d *Driver) recall(s *session) {
+	d.mu.Lock()
+	tags := slices.Collect(maps.Keys(d.buckets))
+	d.mu.Unlock()
+	for _, tag := range tags {
+		bucket, _ := d.keys.parse(tag)
+		channels, err := s.strings(d.ctx, d, func(b rueidis.Builder) rueidis.Completed {
+			return b.Hkeys().Key(tag + "n:" + s.node).Build()
+		})
+		if err != nil {
+			return // there will be another session, or the bucket's server is away
+		}
+		one := item{kind: shares}
+		for _, c := range channels {
+			one.shares = append(one.shares, cluster.Topic{App: bucket.App, Channel: c})
+		}
+		select {
+		case d.queue <- one:
+		case <-d.ctx.Done():
+			return
+		}
+	}
 }
 
 // clock is whose time a tag goes by: there is one for all but in a Redis Cluster.

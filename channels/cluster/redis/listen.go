@@ -230,6 +230,17 @@ func (l *topics) due() (subscribe []*topic, unsubscribe map[*subscriber][]string
 	return subscribe, unsubscribe
 }
 
+// waits leaves topics to the next round.
+func (l *topics) waits(groups [][]*topic) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, topics := range groups {
+		for _, e := range topics {
+			l.dirty[e] = struct{}{}
+		}
+	}
+}
+
 // settled notes what became of an attempt to subscribe.
 func (l *topics) settled(list []*topic, on *subscriber, err error) {
 	l.mu.Lock()
@@ -263,7 +274,7 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 		}
 	}
 	subscribe, unsubscribe := l.due()
-	failures := make(map[string]error)
+	failures, dialing := make(map[string]error), false
 	for c, names := range unsubscribe {
 		if err := d.unsubscribe(s, c, names); err != nil {
 			failures[c.addr] = err
@@ -273,6 +284,11 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 	}
 	for addr, groups := range s.groups(subscribe) {
 		c, err := d.server(s, addr)
+		if errors.Is(err, errDialing) {
+			l.waits(groups)
+			dialing = true
+			continue
+		}
 		for group := range slices.Chunk(groups, groupsAtOnce) {
 			if err == nil {
 				if err = d.subscribe(s, c, group); err != nil {
@@ -297,7 +313,7 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 		}
 	}
 	l.failures = failures
-	if len(failures) == 0 {
+	if len(failures) == 0 && !dialing {
 		return nil
 	}
 	return time.After(s.nextRetry())

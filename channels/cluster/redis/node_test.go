@@ -40,6 +40,7 @@ type testNode struct {
 	restored int
 	lost     func(cluster.Topic) bool // of the last call of Restored
 	due      []cluster.Bucket
+	shares   []cluster.Topic
 	log      bytes.Buffer
 }
 
@@ -73,6 +74,12 @@ func (n *testNode) Restored(lost func(cluster.Topic) bool) {
 	defer n.mu.Unlock()
 	n.lost = lost
 	n.restored++
+}
+
+func (n *testNode) Shares(topics []cluster.Topic) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.shares = append(n.shares, topics...)
 }
 
 func (n *testNode) Due(h cluster.Hint) {

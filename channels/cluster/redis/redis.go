@@ -235,6 +235,7 @@ type item struct {
 	from    *topic // of the message
 	ignored int    // of the topic, when it came
 	hint    cluster.Hint
+	shares  []cluster.Topic
 	lost    map[cluster.Topic]struct{} // nil: all topics
 }
 
@@ -243,6 +244,7 @@ type itemKind uint8
 const (
 	received itemKind = iota
 	restored
+	shares
 	due
 )
 
@@ -260,6 +262,8 @@ func (d *Driver) deliver(r cluster.Receiver) {
 				}
 			case restored:
 				r.Restored(i.isLost)
+			case shares:
+				r.Shares(i.shares)
 			case due:
 				r.Due(i.hint)
 			}

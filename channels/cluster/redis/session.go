@@ -36,10 +36,12 @@ type session struct {
 	clocks  *clocks
 	turns   chan struct{}
 	since   time.Time
+	former  string      // who this node was until it lost its lease; empty if it did not
 	suspect atomic.Bool // a call has failed: see whether the lease can be renewed
 
 	mu         sync.Mutex          // guards the following
 	registered map[string]struct{} // buckets that Redis knows the node uses
+	emptied    map[string]struct{} // addresses of servers that have lost their data
 	claimed    map[string]struct{} // dead nodes that this one buries
 
 	// Owned by the loop.
@@ -67,6 +69,9 @@ func (d *Driver) loop() {
 			for _, c := range s.servers {
 				d.listening.drop(c)
 			}
+			for _, f := range s.failed {
+				f.abandon(d)
+			}
 			d.running.Go(s.client.Close) // which may wait for an answer
 		}
 		if wait(d.ctx, retry.next()) != nil {
@@ -82,6 +87,11 @@ func (d *Driver) live(s *session) error {
 	tick := time.NewTicker(d.options.Renew)
 	defer tick.Stop()
 	renewed, renewing := make(chan error, 1), false
+	var former <-chan time.Time
+	if s.former != "" {
+		former = time.After(cluster.ToldAgain / 2) // once the shares are told by the new name, so that nobody seems to leave
+	}
+	d.running.Go(func() { d.recall(s) })
 	renew := func() {
 		if renewing {
 			return
@@ -102,6 +112,7 @@ func (d *Driver) live(s *session) error {
 			}
 		default:
 		}
+		s.endEmptied()
 		again := d.listen(s)
 		var queue chan item
 		restored, ok := d.restored(again == nil)
@@ -123,6 +134,8 @@ func (d *Driver) live(s *session) error {
 			if s.suspect.Load() && time.Since(s.renewed) > firstRetry { // else, the next tick sees
 				renew()
 			}
+		case <-former:
+			d.removeDead(s, []string{s.former})
 		case <-again:
 		case queue <- restored:
 			d.told(restored)
@@ -168,6 +181,7 @@ func (d *Driver) connect() (*session, error) {
 		turns:      make(chan struct{}, maxCalls),
 		since:      time.Now(),
 		registered: make(map[string]struct{}),
+		emptied:    make(map[string]struct{}),
 		claimed:    make(map[string]struct{}),
 		servers:    make(map[string]*subscriber),
 		failed:     make(map[string]*failure),
@@ -180,7 +194,7 @@ func (d *Driver) connect() (*session, error) {
 	err = d.lease(s, !d.missedAll.Load())
 	if errors.Is(err, errLost) {
 		if err = d.bequeath(s); err == nil {
-			d.node = newID()
+			s.former, d.node = d.node, newID()
 			s.node = d.node
 			err = d.lease(s, true)
 		}
@@ -202,6 +216,9 @@ func (d *Driver) connect() (*session, error) {
 // leases is away, of several, the session goes on: nobody can take a node for dead then.
 func (d *Driver) renew(s *session) error {
 	err := d.lease(s, false)
+	if err == nil && s.cluster {
+		d.lookForEmptied(s)
+	}
 	if err == nil || s.cluster && !errors.Is(err, errLost) && d.answers(s) {
 		return nil
 	}

@@ -38,18 +38,29 @@ func (s slots) of(addr string) []slotRange {
 func (d *Driver) loadSlots(s *session) error {
 	ctx, cancel := d.timeout(d.ctx)
 	defer cancel()
-	var list []rueidis.RedisMessage
-	err := error(errAnswer)
-	for _, node := range s.client.Nodes() { // one of them may be away
-		if list, err = node.Do(ctx, node.B().ClusterSlots().Build()).ToArray(); err == nil {
+	type answer struct {
+		list []rueidis.RedisMessage
+		err  error
+	}
+	nodes := s.client.Nodes()
+	answers := make(chan answer, len(nodes))
+	for _, node := range nodes { // one of them may be away, or stand still
+		d.running.Go(func() {
+			list, err := node.Do(ctx, node.B().ClusterSlots().Build()).ToArray()
+			answers <- answer{list, err}
+		})
+	}
+	got := answer{err: errAnswer}
+	for range nodes {
+		if got = <-answers; got.err == nil {
 			break
 		}
 	}
-	if err != nil {
-		return err
+	if got.err != nil {
+		return got.err
 	}
 	var loaded slots
-	for _, entry := range list {
+	for _, entry := range got.list {
 		fields, err := entry.ToArray() // from, to, server, replicas
 		if err != nil || len(fields) < 3 {
 			return errAnswer

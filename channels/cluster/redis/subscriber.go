@@ -178,10 +178,32 @@ func (s *session) slot(name string) uint16 {
 
 // failure is why a server cannot be connected to, and when to try again.
 type failure struct {
-	err   error
-	retry backoff
-	due   time.Time
+	err     error
+	retry   backoff
+	due     time.Time
+	dialing chan dialed // nil while nobody dials
 }
+
+// dialed is what came of it.
+type dialed struct {
+	c   *subscriber
+	err error
+}
+
+// abandon ends a connection that is made for nobody any more.
+func (f *failure) abandon(d *Driver) {
+	if f.dialing == nil {
+		return
+	}
+	d.running.Go(func() {
+		if got := <-f.dialing; got.err == nil {
+			got.c.end()
+		}
+	})
+}
+
+// errDialing is for a server that is being connected to: what is to be done there waits.
+var errDialing = errors.New("being connected to")
 
 // server returns the connection to one, opened if need be.
 func (d *Driver) server(s *session, addr string) (*subscriber, error) {
@@ -192,21 +214,37 @@ func (d *Driver) server(s *session, addr string) (*subscriber, error) {
 		return c, nil
 	}
 	f := s.failed[addr]
-	if f != nil && time.Now().Before(f.due) {
-		return nil, f.err
+	if f == nil {
+		f = new(failure)
+		s.failed[addr] = f
 	}
-	c, err := d.dial(s, addr)
-	if err != nil {
-		if f == nil {
-			f = new(failure)
-			s.failed[addr] = f
+	if f.dialing == nil {
+		if time.Now().Before(f.due) {
+			return nil, f.err
 		}
-		f.err, f.due = err, time.Now().Add(f.retry.next())
-		return nil, err
+		f.dialing = make(chan dialed, 1)
+		d.running.Go(func() {
+			c, err := d.dial(s, addr)
+			f.dialing <- dialed{c, err}
+			d.look()
+		})
 	}
-	delete(s.failed, addr)
-	s.servers[addr] = c
-	return c, nil
+	select {
+	case got := <-f.dialing:
+		f.dialing = nil
+		if got.err != nil {
+			f.err, f.due = got.err, time.Now().Add(f.retry.next())
+			return nil, got.err
+		}
+		delete(s.failed, addr)
+		s.servers[addr] = got.c
+		return got.c, nil
+	default:
+		if f.err != nil {
+			return nil, f.err
+		}
+		return nil, errDialing
+	}
 }
 
 // nextRetry is when the first of the servers is due that could not be connected
@@ -288,9 +326,12 @@ func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
 // alone.
 func (d *Driver) tend(s *session) {
 	for _, c := range s.servers {
-		if !c.behind.Load() && !c.over() && d.ping(c) != nil && !c.behind.Load() {
-			c.end()
-		}
+		d.running.Go(func() { // one that does not answer keeps no other waiting
+			if !c.behind.Load() && !c.over() && d.ping(c) != nil && !c.behind.Load() {
+				c.end()
+				d.look()
+			}
+		})
 	}
 	if !s.cluster {
 		return
