@@ -76,10 +76,11 @@ func (v *visitor) Dismiss(i capacity.Idleness) bool {
 	return !v.busy && v.is(i, v.door.watch.Now()) && v.end()
 }
 
-func (v *visitor) setBusy(busy bool) {
+// setBusy says that a goroutine serves a request, until resume.
+func (v *visitor) setBusy() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.busy = busy
+	v.busy = true
 }
 
 // leave ends watching the visitor, whose descriptor and place are the caller's from
@@ -239,7 +240,7 @@ func (v *visitor) request(b []byte, f form) {
 	} else if len(b) > f.head {
 		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
 	}
-	v.setBusy(true)
+	v.setBusy()
 	v.poller.Pause(v.fd)
 	go func() {
 		defer v.door.Bugs.Recover(v.panicked)
@@ -257,8 +258,11 @@ func (v *visitor) request(b []byte, f form) {
 
 // resume has the poller read again.
 func (v *visitor) resume() {
-	v.setBusy(false)
-	if err := v.poller.Add(v.fd, v, false); err != nil {
+	v.mu.Lock()
+	v.busy = false
+	err := v.poller.Add(v.fd, v, false) // with the lock: see Export
+	v.mu.Unlock()
+	if err != nil {
 		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
 		v.close()
 	}

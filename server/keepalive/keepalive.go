@@ -26,7 +26,10 @@ type Watched interface {
 
 // Watch sweeps. All methods may be called concurrently.
 type Watch struct {
-	now atomic.Uint32
+	now    atomic.Uint32
+	offset atomic.Uint32 // that Continue has set the clock forward by
+
+	sweeping sync.Mutex // held during a sweep; ahead of all other locks
 
 	mu      sync.Mutex // guards the following
 	due     []Time     // by slot
@@ -51,6 +54,19 @@ func New() *Watch {
 func (w *Watch) Close() {
 	close(w.stop)
 	w.done.Wait()
+}
+
+// Freeze has nobody's Due called until Thaw. It waits for a sweep that is going on.
+func (w *Watch) Freeze() { w.sweeping.Lock() }
+
+// Thaw ends Freeze.
+func (w *Watch) Thaw() { w.sweeping.Unlock() }
+
+// Continue sets the clock to that of another watch, which is not behind, so that times
+// of that one mean the same here. Nothing may be watched yet.
+func (w *Watch) Continue(now Time) {
+	w.offset.Store(now - w.Now())
+	w.now.Store(now)
 }
 
 // Now is the time of the last sweep.
@@ -126,7 +142,7 @@ func (w *Watch) run() {
 		case <-w.stop:
 			return
 		case now := <-ticker.C:
-			overdue = w.sweep(Time(now.Sub(start)/time.Second)+1, overdue[:0])
+			overdue = w.sweep(Time(now.Sub(start)/time.Second)+1+w.offset.Load(), overdue[:0])
 		}
 	}
 }
@@ -137,6 +153,8 @@ type entry struct {
 }
 
 func (w *Watch) sweep(now Time, overdue []entry) []entry {
+	w.sweeping.Lock()
+	defer w.sweeping.Unlock()
 	w.now.Store(now)
 	w.mu.Lock()
 	for i, due := range w.due {
