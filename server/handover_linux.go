@@ -75,7 +75,8 @@ type succession struct {
 	settled chan struct{}      // closed when the process before has nothing more to say
 
 	// Of the process behind.
-	signals   <-chan os.Signal // that ask for a handover; nil if there are none
+	signals   <-chan os.Signal   // that ask for a handover; nil if there are none
+	requests  *handover.Requests // likewise; nil until they are taken, or cannot be
 	program   handover.Program
 	heirs     map[string]bool     // apps that it serves, by id
 	successor *handover.Successor // nil until the clients are its
@@ -185,6 +186,7 @@ func (s *Server) adopt() error {
 	if err := s.restoreAll(); err != nil {
 		return err
 	}
+	s.takeRequests() // whoever hears of this handover may ask for the next
 	if err := s.before.Send(handover.Adopted, nil); err != nil {
 		return err
 	}
@@ -384,6 +386,17 @@ func (s *Server) awaitSettled(ctx context.Context) {
 	}
 }
 
+// takeRequests has other processes ask for a handover.
+func (s *Server) takeRequests() {
+	if s.requests != nil {
+		return
+	}
+	var err error
+	if s.requests, err = handover.Listen(); err != nil {
+		s.log.Warn("belfry upgrade cannot reach this process; SIGUSR2 can", "error", err)
+	}
+}
+
 // serveHandovers hands over when that is asked for. It returns when the context ends or a
 // new process has taken over.
 func (s *Server) serveHandovers(ctx context.Context) {
@@ -392,11 +405,9 @@ func (s *Server) serveHandovers(ctx context.Context) {
 		return
 	}
 	var asked <-chan *handover.Request
-	if requests, err := handover.Listen(); err != nil {
-		s.log.Warn("belfry upgrade cannot reach this process; SIGUSR2 can", "error", err)
-	} else {
-		defer requests.Close()
-		asked = requests.C
+	if s.takeRequests(); s.requests != nil {
+		defer s.requests.Close()
+		asked = s.requests.C
 	}
 	for s.successor == nil {
 		select {
@@ -478,10 +489,10 @@ func (s *Server) handOver(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, s.stay(ctx, successor, err)
 	}
-	s.move(successor)
-	for _, h := range handed {
+	for _, h := range handed { // ahead of all: what is done to a socket here is done to it there
 		h.HandedOver()
 	}
+	s.move(successor)
 	s.log.Info("handed over", "pid", pid, "pause", time.Since(frozen).Round(time.Millisecond))
 	return pid, nil
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -72,14 +73,16 @@ type program struct {
 	path    string // of the executable, which a test may replace
 	config  string // path
 	address string
-	pid     int // of the process that has the clients
+	secure  *tls.Config // of clients; nil without TLS
+	pid     int         // of the process that has the clients
 
 	log    servertest.Log
 	first  *exec.Cmd
 	logged chan struct{} // closed when all processes have ended
 }
 
-// start starts a server with these lines of configuration behind server.listen.
+// start starts a server with these lines of configuration behind those of server, which
+// the first ones may continue.
 func start(t testing.TB, lines ...string) *program {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,7 +134,7 @@ func start(t testing.TB, lines ...string) *program {
 
 func (p *program) configure(listen string, lines ...string) {
 	p.t.Helper()
-	text := "server: {listen: '" + listen + "', shutdown_grace: 5s}\n" + strings.Join(lines, "\n") + "\n"
+	text := "server:\n  listen: '" + listen + "'\n  shutdown_grace: 5s\n" + strings.Join(lines, "\n") + "\n"
 	if !strings.Contains(text, "apps:") {
 		text += "apps: [{id: 1, key: key-1, secret: secret-1}]\n"
 	}
@@ -160,7 +163,7 @@ func (p *program) stop() {
 
 func (p *program) connect() *servertest.Client {
 	p.t.Helper()
-	conn := wstest.Dial(p.t, p.address, servertest.Path("1"))
+	conn := wstest.Dialer{Addr: p.address, TLS: p.secure}.Dial(p.t, servertest.Path("1"))
 	c, err := servertest.Greeted("1", conn)
 	if err != nil {
 		p.t.Fatal(err)

@@ -25,13 +25,13 @@ type Exports struct {
 }
 
 // Export calls send with the connections at the door that have no request, until that
-// fails. The pollers and the watch are frozen.
+// fails. The others are closed behind the answer. The pollers and the watch are frozen.
 func (d *Door) Export(send func(fd int, e Exported) error) (*Exports, error) {
 	exports := new(Exports)
 	var err error
 	d.watch.All(func(w keepalive.Watched) {
 		v, ok := w.(*visitor)
-		if !ok || err != nil || !v.idle() {
+		if !ok || err != nil || !v.mayGo() {
 			return
 		}
 		exports.visitors = append(exports.visitors, v)
@@ -40,10 +40,12 @@ func (d *Door) Export(send func(fd int, e Exported) error) (*Exports, error) {
 	return exports, err
 }
 
-// idle says whether no request is being served, and another one may come.
-func (v *visitor) idle() bool {
+// mayGo says whether no request is being served, and another one may come. If one is
+// being served, it is the last.
+func (v *visitor) mayGo() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.last = v.busy
 	return !v.gone && !v.busy && !v.over
 }
 

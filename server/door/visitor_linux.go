@@ -34,6 +34,7 @@ type visitor struct {
 	mu   sync.Mutex // guards the following
 	gone bool       // the descriptor is closed, or somebody else's
 	busy bool       // a goroutine serves a request
+	last bool       // the request that is being served is the last
 	over bool       // no request is read any more
 }
 
@@ -250,26 +251,40 @@ func (v *visitor) request(b []byte, f form) {
 		for _, closed := range w.await {
 			<-closed
 		}
-		if v.reply(w, r.Close) {
-			v.resume()
-		}
+		v.replyAndResume(w, r.Close)
 	}()
 }
 
-// resume has the poller read again.
-func (v *visitor) resume() {
+// replyAndResume writes the answer, and has the poller read again. Nobody sees the
+// visitor in between, when its client may have sent another request: see Export.
+func (v *visitor) replyAndResume(w *answer, last bool) {
 	v.mu.Lock()
-	v.busy = false
-	err := v.poller.Add(v.fd, v, false) // with the lock: see Export
+	end := v.write(w, last || v.last)
+	var err error
+	if end == nil {
+		v.busy = false
+		err = v.poller.Add(v.fd, v, false)
+	}
 	v.mu.Unlock()
 	if err != nil {
 		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
-		v.close()
+		end = v.close
+	}
+	if end != nil {
+		end()
 	}
 }
 
-// reply writes the answer, and returns whether the connection goes on here.
-func (v *visitor) reply(w *answer, last bool) (stays bool) {
+// reply writes the answer.
+func (v *visitor) reply(w *answer, last bool) {
+	if end := v.write(w, last); end != nil {
+		end()
+	}
+}
+
+// write writes the answer. It returns what is to be called if the connection does not go
+// on here.
+func (v *visitor) write(w *answer, last bool) (end func()) {
 	last = last || v.door.closing.Load()
 	if w.authorized {
 		v.begin(v.door.watch.Now(), true)
@@ -285,13 +300,14 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	n, err := poller.WriteSome(v.fd, b.Bytes())
 	switch {
 	case err == nil && n < b.Len():
-		v.poller.Pause(v.fd)
-		v.leave()
-		go v.pass(nil, unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized})
+		rest := unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized}
+		return func() {
+			v.poller.Pause(v.fd)
+			v.leave()
+			go v.pass(nil, rest)
+		}
 	case err != nil || last:
-		v.close()
-	default:
-		return true
+		return v.close
 	}
-	return false
+	return nil
 }

@@ -71,6 +71,18 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// A peer that ends with something unread resets the connection.
+func TestReset(t *testing.T) {
+	a, b := pair(t)
+	if err := errors.Join(a.Send('a', 1), a.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	if _, _, err := a.Receive(); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // Descriptors arrive in their order, also when there are more than one message takes.
 func TestFiles(t *testing.T) {
 	const n = 2*maxFiles + 1

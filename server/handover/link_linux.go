@@ -171,6 +171,9 @@ type incoming struct {
 // Read implements io.Reader.
 func (in *incoming) Read(p []byte) (int, error) {
 	n, rights, flags, _, err := in.conn.ReadMsgUnix(p, in.rights)
+	if err != nil {
+		return 0, err // n may be negative
+	}
 	lost := flags&unix.MSG_CTRUNC != 0
 	if rights > 0 {
 		messages, parseErr := unix.ParseSocketControlMessage(in.rights[:rights])
@@ -184,10 +187,10 @@ func (in *incoming) Read(p []byte) (int, error) {
 	switch {
 	case lost:
 		return 0, ErrDescriptors
-	case err == nil && n == 0:
+	case n == 0:
 		return 0, io.EOF
 	}
-	return n, err
+	return n, nil
 }
 
 func (in *incoming) next() (fd int, err error) {

@@ -102,6 +102,15 @@ func (p Program) Start() (*Successor, error) {
 // Pid is the new process's.
 func (s *Successor) Pid() int { return s.process.Pid }
 
+// Wait returns when the new process has ended. The error says how if not well.
+func (s *Successor) Wait() error {
+	<-s.ended
+	if !s.state.Success() {
+		return fmt.Errorf("the new process has ended: %s", s.state)
+	}
+	return nil
+}
+
 // End ends the new process, which uses nothing that it has inherited any more. cause is
 // why; the result says how the process has ended if it had by itself.
 func (s *Successor) End(cause error) error {

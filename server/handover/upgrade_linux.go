@@ -80,7 +80,10 @@ func (r *Requests) accept() {
 		request := &Request{conn, make(chan struct{})}
 		select {
 		case r.C <- request:
-			<-request.answered
+			select {
+			case <-request.answered:
+			case <-r.closed:
+			}
 		case <-r.closed:
 			conn.Close()
 			return
