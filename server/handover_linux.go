@@ -69,7 +69,6 @@ type succession struct {
 
 	// Of the process before.
 	before  *handover.Link     // nil if there is none
-	outlive bool               // as of hello
 	thaw    func()             // begins; nil if there is nothing to begin
 	absent  []*session.Session // to be ended
 	settled chan struct{}      // closed when the process before has nothing more to say

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -201,13 +200,4 @@ func (p *program) publish(name, data string, channels ...string) {
 		p.t.Fatal(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
-}
-
-// refused says whether nobody listens any more.
-func (p *program) refused() bool {
-	nc, err := net.Dial("tcp", p.address)
-	if err == nil {
-		nc.Close()
-	}
-	return err != nil
 }

@@ -75,7 +75,7 @@ func (s *Session) Export() (e Exported, ok bool) {
 func (a *Admission) Restore(e Exported, conn Conn) (*Session, error) {
 	app := a.Apps.ByID(e.App)
 	id, ok := protocol.ParseSocketID(e.ID)
-	if app == nil || !ok || e.Transport < 0 || e.Transport >= protocol.NumTransports {
+	if app == nil || !ok || e.Transport >= protocol.NumTransports {
 		return nil, fmt.Errorf("a session is of no app that is served, or has no socket id: %q, %q", clipped(e.App), clipped(e.ID))
 	}
 	s := newSession(app, e.Transport, conn, a)
