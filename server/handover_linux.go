@@ -425,6 +425,8 @@ func (s *Server) mayHandOver() error {
 	switch {
 	case s.clustered():
 		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
+	case s.config.Generated:
+		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
 	case os.Getpid() == 1:
 		return errors.New("this process is pid 1, with which its container ends: have the container replaced")
 	}
@@ -666,12 +668,18 @@ func (s *Server) move(successor *handover.Successor) {
 
 // passOn has the new process answer a request that has come here.
 func (s *Server) passOn(w http.ResponseWriter, r *http.Request, body []byte) {
-	if r.Context().Value(http.ServerContextKey) != nil { // net/http's: the next one comes by another connection
-		w.Header().Set("Connection", "close")
-	}
+	s.lastAnswer(w, r)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength = int64(len(body))
 	s.elsewhere.ServeHTTP(w, r)
+}
+
+// lastAnswer has an answer be the last of its connection once the clients are another
+// process's.
+func (s *Server) lastAnswer(w http.ResponseWriter, r *http.Request) {
+	if s.hasMoved() && r.Context().Value(http.ServerContextKey) != nil { // the door knows
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // hasMoved says whether the clients are another process's.
@@ -692,6 +700,9 @@ func (s *Server) leave() {
 		}
 		s.successor.Close()
 	})
+	if s.metricsHTTP != nil {
+		leaving.Go(func() { _ = s.metricsHTTP.Shutdown(ctx) }) // who is late is cut
+	}
 	s.tellClients(ctx, session.Together)
 	// A connection of net/http's that is closed just when a request comes would lose it:
 	// each has the time to send one, which is passed on, and is closed behind that.

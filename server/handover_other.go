@@ -44,5 +44,6 @@ func (*Server) adopt() error                                      { return nil }
 func (*Server) begin(*sync.WaitGroup)                             {}
 func (*Server) awaitSettled(context.Context)                      {}
 func (*Server) passOn(http.ResponseWriter, *http.Request, []byte) {}
+func (*Server) lastAnswer(http.ResponseWriter, *http.Request)     {}
 func (*Server) hasMoved() bool                                    { return false }
 func (*Server) leave()                                            {}

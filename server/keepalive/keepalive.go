@@ -26,10 +26,10 @@ type Watched interface {
 
 // Watch sweeps. All methods may be called concurrently.
 type Watch struct {
-	now    atomic.Uint32
-	offset atomic.Uint32 // that Continue has set the clock forward by
+	now atomic.Uint32
 
-	sweeping sync.Mutex // held during a sweep; ahead of all other locks
+	sweeping sync.Mutex // held during a sweep, and while frozen; ahead of all other locks
+	ahead    Time       // of its own clock; guarded by sweeping
 
 	mu      sync.Mutex // guards the following
 	due     []Time     // by slot
@@ -62,10 +62,10 @@ func (w *Watch) Freeze() { w.sweeping.Lock() }
 // Thaw ends Freeze.
 func (w *Watch) Thaw() { w.sweeping.Unlock() }
 
-// Continue sets the clock to that of another watch, which is not behind, so that times
-// of that one mean the same here. Nothing may be watched yet.
+// Continue sets the clock to that of another watch, so that times of that one mean the
+// same here. It is called while the watch is frozen, and nothing is watched yet.
 func (w *Watch) Continue(now Time) {
-	w.offset.Store(now - w.Now())
+	w.ahead = now - w.Now()
 	w.now.Store(now)
 }
 
@@ -142,7 +142,7 @@ func (w *Watch) run() {
 		case <-w.stop:
 			return
 		case now := <-ticker.C:
-			overdue = w.sweep(Time(now.Sub(start)/time.Second)+1+w.offset.Load(), overdue[:0])
+			overdue = w.sweep(Time(now.Sub(start)/time.Second)+1, overdue[:0])
 		}
 	}
 }
@@ -155,6 +155,7 @@ type entry struct {
 func (w *Watch) sweep(now Time, overdue []entry) []entry {
 	w.sweeping.Lock()
 	defer w.sweeping.Unlock()
+	now += w.ahead
 	w.now.Store(now)
 	w.mu.Lock()
 	for i, due := range w.due {
