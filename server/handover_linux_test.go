@@ -443,7 +443,7 @@ func TestHandoverKeeps(t *testing.T) {
 	p.publish("last", "kept", "cache-c")
 
 	// More waits for a client that does not read than its socket takes.
-	slow, err := wstest.Dialer{Addr: p.address, ReadBuffer: 4 << 10}.Open(t, servertest.Path("1"))
+	slow, err := wstest.Dialer{Addr: p.address, ReadBuffer: 32 << 10}.Open(t, servertest.Path("1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func TestHandoverKeeps(t *testing.T) {
 	slowClient.Subscribe("big")
 	slowClient.Expect(`{"event":"pusher_internal:subscription_count","channel":"big","data":"{\"subscription_count\":1}"}`)
 	big := strings.Repeat("x", 50_000)
-	const many = 20
+	const many = 12
 	for i := range many {
 		p.publish("e", strconv.Itoa(i)+big, "big")
 	}
