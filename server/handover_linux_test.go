@@ -395,6 +395,37 @@ func (p *program) hang() {
 	}
 }
 
+// A new process that may not have enough descriptors takes over nothing.
+func TestHandoverWithoutDescriptors(t *testing.T) {
+	p := start(t)
+	var clients []*servertest.Client
+	for range 60 {
+		clients = append(clients, p.connect())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hang()
+	if err := os.WriteFile(p.path, []byte("#!/bin/sh\nulimit -n 40\nexec "+self+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.upgrade(); err == nil || !strings.Contains(err.Error(), "descriptors were lost") {
+		t.Errorf("error %v", err)
+	}
+	for _, c := range clients {
+		c.Sync()
+	}
+}
+
+// A node of a cluster does not hand over.
+func TestHandoverOfANode(t *testing.T) {
+	p := start(t, "cluster: {driver: redis, redis: {url: 'redis://127.0.0.1:1'}}")
+	if err := p.upgrade(); err == nil || !strings.Contains(err.Error(), "a node of a cluster cannot hand over") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // SIGTERM ends a handover, and then the server as always.
 func TestStopDuringHandover(t *testing.T) {
 	p := start(t)

@@ -39,6 +39,7 @@ func (*Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 
 func (*Server) succeed() error                                    { return nil }
 func (*Server) succeeds() bool                                    { return false }
+func (*Server) adopting() bool                                    { return false }
 func (*Server) declineSuccession(error)                           {}
 func (*Server) adopt() error                                      { return nil }
 func (*Server) begin(*sync.WaitGroup)                             {}

@@ -53,8 +53,8 @@ func serve(path string) (status int) {
 	}
 	s, err := server.New(cfg, slog.New(slog.NewTextHandler(os.Stderr, nil)), server.Build{Version: "test"})
 	if err == nil {
-		fmt.Fprintln(os.Stderr, "pid", os.Getpid(), "address", s.Addr())
 		s.HandOverOn(upgrades)
+		fmt.Fprintln(os.Stderr, "pid", os.Getpid(), "address", s.Addr())
 		err = s.Run(ctx)
 	}
 	if err != nil {

@@ -128,7 +128,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		if err != nil {
 			s.declineSuccession(err)
 			s.closeListeners()
-			if s.pollers != nil {
+			if s.pollers != nil && !s.adopting() {
 				s.pollers.Close()
 			}
 		}

@@ -139,3 +139,13 @@ func TestUpgradeRefused(t *testing.T) {
 	p.expect(t, "no handover: this process goes on")
 	p.stop(t)
 }
+
+// An app that was made up for a run would be another one in the next.
+func TestUpgradeOfAnAppMadeUp(t *testing.T) {
+	p := startProcess(t, exec.Command("belfry", "serve"), "BELFRY_LISTEN=127.0.0.1:0")
+	p.expect(t, "msg=listening")
+	if _, output, err := p.upgraded(t); err == nil || !strings.Contains(output, "made up for this run") {
+		t.Errorf("belfry upgrade: %v\n%s", err, output)
+	}
+	p.stop(t)
+}
