@@ -181,11 +181,14 @@ func (a *App) RestoreSignIn(sub Subscriber, userID string, watchlist, online []s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range watchlist {
+		if _, twice := s.get(id).watchers[i]; twice {
+			return nil, fmt.Errorf("%w: a user is watched twice", errRestore)
+		}
 		s.watch(i, id)
 	}
 	for _, id := range online {
-		u := s.byID[id]
-		if u == nil || u.watchers == nil {
+		u := s.get(id)
+		if _, watched := u.watchers[i]; !watched {
 			return nil, fmt.Errorf("%w: a user is known as online and not watched", errRestore)
 		}
 		u.watchers[i] = true

@@ -1,9 +1,11 @@
 package channels
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,6 +263,84 @@ func TestRosterSurvives(t *testing.T) {
 		}
 		if len(want)+len(got) > 0 && !cmp.Equal(got, want) {
 			t.Fatal(cmp.Diff(want, got))
+		}
+	})
+}
+
+// Whatever a state is, it is refused, or channels go on from it.
+func FuzzRestore(f *testing.F) {
+	for _, seed := range []string{
+		`{"channels":[{"name":"presence-x","members":[{"user_id":"1","info":"{}"},{"user_id":"2"}]}],"subscriptions":[{"channel":"presence-x","user_id":"1"},{"channel":"presence-x","user_id":"2"}]}`,
+		`{"channels":[{"name":"cache-c","last":{"frame":"gQJ7fQ==","data":"Int9Ig==","expires":"2100-01-01T00:00:00Z"},"counted":"2000-01-01T00:00:00Z","count":-1,"counting":true,"missed":"2000-01-01T00:00:00Z"}],"subscriptions":[{"channel":"cache-c"}]}`,
+		`{"channels":[{"name":"presence-x","members":[{"user_id":""},{"user_id":"\"","info":"]"}]}],"subscriptions":[{"channel":"presence-x"}]}`,
+		`{"departures":[{"name":"member_removed","channel":"presence-x","user_id":"3","source":7,"due":"2000-01-01T00:00:00Z"},{"due":"0001-01-01T00:00:00Z"},{}]}`,
+		`{"users":[{"id":"u","watchlist":["u","v"],"online":["v"]}],"subscriptions":[{"channel":"#server-to-user-u"}]}`,
+		`{"users":[{"id":"u","watchlist":["v","v"],"online":["v"]}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var state struct {
+			Channels      []ExportedChannel   `json:"channels"`
+			Departures    []ExportedDeparture `json:"departures"`
+			Subscriptions []struct {
+				Channel string `json:"channel"`
+				UserID  string `json:"user_id"`
+			} `json:"subscriptions"`
+			Users []struct {
+				ID                string
+				Watchlist, Online []string
+			} `json:"users"`
+		}
+		if json.Unmarshal(text, &state) != nil {
+			return
+		}
+		broker := NewBroker(1, nil)
+		defer broker.Close()
+		a := broker.NewApp("1", Limits{PresenceMembers: 100, CacheTTL: time.Minute, SubscriptionCount: true}, new(counts), new(backend))
+		defer a.Close()
+		broker.Freeze()
+		thaw := sync.OnceFunc(broker.Thaw)
+		defer thaw()
+		for _, c := range state.Channels {
+			if a.RestoreChannel(c) != nil {
+				return
+			}
+		}
+		a.RestoreDepartures(state.Departures)
+		r := newRecorder()
+		var subs []*Subscription
+		for _, s := range state.Subscriptions {
+			sub, err := a.RestoreSubscription(r, s.Channel, s.UserID)
+			if err != nil {
+				return
+			}
+			subs = append(subs, sub)
+		}
+		var identities []*Identity
+		for _, u := range state.Users {
+			i, err := a.RestoreSignIn(r, u.ID, u.Watchlist, u.Online)
+			if err != nil {
+				return
+			}
+			identities = append(identities, i)
+		}
+		if a.Restored() != nil {
+			return
+		}
+		thaw()
+		if _, err := a.States(""); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range subs {
+			a.Rejoin(s)
+			a.Unsubscribe(s)
+		}
+		for _, i := range identities {
+			a.SignOut(i)
+		}
+		if n := a.Subscriptions(); n != 0 {
+			t.Fatalf("%d subscriptions are left", n)
 		}
 	})
 }
