@@ -201,6 +201,19 @@ func TestHandoversUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	load.Go(func() { // clients that come and go
+		for !stop.Load() {
+			conn, err := wstest.Dialer{Addr: p.address}.Open(t, servertest.Path("1"))
+			if err == nil {
+				_, err = servertest.Greeted("1", conn)
+				conn.Drop()
+			}
+			if err != nil {
+				t.Errorf("a newcomer: %v", err)
+				return
+			}
+		}
+	})
 	whispers := 0
 	load.Go(func() {
 		for ; !stop.Load(); whispers++ {
@@ -345,7 +358,8 @@ func TestFailedHandovers(t *testing.T) {
 	}
 }
 
-// Clients of TLS are told to reconnect, and are served at once when they do.
+// Clients of TLS are told to reconnect, and are served at once when they do. Publishes
+// that come to the old process are passed on.
 func TestHandoverWithTLS(t *testing.T) {
 	var c config.Config
 	servertest.Secure(t)(&c)
@@ -356,12 +370,40 @@ func TestHandoverWithTLS(t *testing.T) {
 	p := start(t, "  tls: {cert_file: '"+c.Server.TLS.CertFile+"', key_file: '"+c.Server.TLS.KeyFile+"'}")
 	p.secure = &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "127.0.0.1"}
 	p.secure.RootCAs.AppendCertsFromPEM(pem)
-	client := p.connect()
-	p.mustUpgrade()
-	again := p.connect()
-	expectRefusal(t, client.Conn, 4200)
-	client.Drop()
-	again.Subscribe("a")
+	publisher := &http.Client{Transport: &http.Transport{TLSClientConfig: p.secure}, Timeout: wstest.Patience}
+	defer publisher.CloseIdleConnections()
+	var sent atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := p.post(publisher, "events", eventBody("e", "x", "a")); err != nil {
+				stopped <- err
+				return
+			}
+			sent.Add(1)
+		}
+	}()
+	for range 3 {
+		client := p.connect()
+		p.mustUpgrade()
+		again := p.connect()
+		expectRefusal(t, client.Conn, 4200)
+		client.Drop()
+		n := sent.Load()
+		servertest.Eventually(t, "publishing goes on", func() bool { return len(stopped) > 0 || sent.Load() > n+10 })
+		again.Sync()
+		again.Drop()
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
 }
 
 // A client of the fallback is told to reconnect. Others see that it has gone, and its

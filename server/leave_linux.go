@@ -37,6 +37,7 @@ func (s *Server) move(successor *handover.Successor) {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // which is signed
 		},
 		ModifyResponse: func(a *http.Response) error {
 			a.Header.Del("Date") // who answers sets them
@@ -53,6 +54,7 @@ func (s *Server) move(successor *handover.Successor) {
 	s.webhooks.Retire()
 	s.capacity.RefuseClients(session.Restarting)
 	s.changes.Move()
+	s.intake.StopAccepting()
 	if s.door != nil {
 		s.door.Close()
 	}
@@ -83,7 +85,6 @@ func (s *Server) hasMoved() bool { return s.moved.Load() }
 func (s *Server) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
 	defer cancel()
-	s.intake.StopAccepting()
 	var leaving sync.WaitGroup
 	leaving.Go(func() {
 		left := s.webhooks.HandOver(ctx)

@@ -174,7 +174,11 @@ func (p *program) connect() *servertest.Client {
 func (p *program) post(client *http.Client, route string, body []byte) error {
 	path := "/apps/1/" + route
 	query := servertest.SignedQuery("1", http.MethodPost, path, nil, body, time.Now())
-	a, err := client.Post("http://"+p.address+path+"?"+query.Encode(), "application/json", bytes.NewReader(body))
+	scheme := "http://"
+	if p.secure != nil {
+		scheme = "https://"
+	}
+	a, err := client.Post(scheme+p.address+path+"?"+query.Encode(), "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
