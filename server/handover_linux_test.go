@@ -320,6 +320,7 @@ func TestFailedHandovers(t *testing.T) {
 		}, "has not answered in time"},
 		{"speaks another version", script(`printf 'R\0\0\0\033{"version":99,"apps":["1"]}' >&3; exec sleep 1000`), "another version"},
 		{"ends when it is ready", script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; exit 1`), "exit status 1"},
+		{"ends in the middle", script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; head -c 100 <&3 >/dev/null; exit 1`), "exit status 1"},
 		{"sends what is no record", script(`printf 'RRRRRRRR' >&3; exec sleep 1000`), "something else"},
 		{"refuses", script(`printf 'X\0\0\0\011"no room"' >&3; exec sleep 1000`), "no room"},
 	} {
@@ -330,6 +331,25 @@ func TestFailedHandovers(t *testing.T) {
 			}
 		})
 	}
+	// One that is ready and then hangs. What is published while all is frozen waits.
+	script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; exec sleep 1000`)()
+	late := make(chan error, 1)
+	go func() { late <- p.upgrade() }()
+	const waiting = 20
+	published := make(chan error, waiting)
+	for range waiting {
+		go func() { published <- p.post(http.DefaultClient, "events", eventBody("frozen", "x", "a")) }()
+	}
+	for range waiting {
+		if err := <-published; err != nil {
+			t.Errorf("a publish: %v", err)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if err := <-late; err == nil || !strings.Contains(err.Error(), "has not answered in time") {
+		t.Errorf("a new process that is late: error %v", err)
+	}
+
 	// A configuration that it cannot use.
 	if err := os.Remove(p.path); err != nil {
 		t.Fatal(err)
@@ -353,7 +373,7 @@ func TestFailedHandovers(t *testing.T) {
 	p.mustUpgrade()
 	p.publish("last", "2", "a")
 	<-r.done
-	if r.err != nil || !slices.Equal(r.events["a e"], []string{"1"}) {
+	if r.err != nil || !slices.Equal(r.events["a e"], []string{"1"}) || len(r.events["a frozen"]) != waiting {
 		t.Errorf("the client has got %v, error %v", r.events, r.err)
 	}
 }
