@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -164,8 +165,8 @@ func (s *Server) mayHandOver() error {
 		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
 	case s.config.Generated:
 		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
-	case os.Getpid() == 1:
-		return errors.New("this process is pid 1, with which its container ends: have the container replaced")
+	case endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
+		return errors.New("the container of this process ends with it: have the container replaced")
 	}
 	select {
 	case <-s.settled:
@@ -173,6 +174,17 @@ func (s *Server) mayHandOver() error {
 	case <-time.After(handover.FreezeTimeout):
 		return errors.New("the process before is still having webhooks answered: ask again in a moment")
 	}
+}
+
+// endsContainer says whether a container ends with the process: it is the first one, by
+// itself or below an init that does no more than to wait for it, or its parent is outside.
+// initName is the file with the name of process 1.
+func endsContainer(pid, parent int, initName string) bool {
+	if pid == 1 || parent == 0 {
+		return true
+	}
+	name, err := os.ReadFile(initName)
+	return err == nil && parent == 1 && slices.Contains([]string{"tini", "docker-init", "dumb-init", "catatonit"}, strings.TrimSpace(string(name)))
 }
 
 // handOver starts a new process, which takes over from this one. With an error, all is as

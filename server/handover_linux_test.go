@@ -480,6 +480,36 @@ func TestHandoverWithoutDescriptors(t *testing.T) {
 	}
 }
 
+// Clients of an app that the new configuration does not have are told to reconnect, and
+// are refused then. Those of one that it disables are told so.
+func TestHandoverToOtherApps(t *testing.T) {
+	const first, second, third = "{id: 1, key: key-1, secret: secret-1}", "{id: 2, key: key-2, secret: secret-2}", "{id: 2, key: key-2, secret: secret-2, enabled: false}"
+	p := start(t, "apps: ["+first+", "+second+"]")
+	connect := func(app string) *servertest.Client {
+		t.Helper()
+		c, err := servertest.Greeted(app, wstest.Dial(t, p.address, servertest.Path(app)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	one, two := connect("1"), connect("2")
+	two.Join("presence-a", "1")
+	p.configure("127.0.0.1:0", "apps: ["+second+"]")
+	p.mustUpgrade()
+	expectRefusal(t, one.Conn, 4200)
+	one.Drop()
+	expectRefusal(t, wstest.Dial(t, p.address, servertest.Path("1")), 4001)
+	two.Sync()
+	p.configure("127.0.0.1:0", "apps: ["+third+"]")
+	p.mustUpgrade()
+	expectRefusal(t, two.Conn, 4003)
+	two.Drop()
+	p.configure("127.0.0.1:0", "apps: ["+first+"]")
+	p.mustUpgrade()
+	connect("1").Subscribe("a")
+}
+
 // A node of a cluster does not hand over.
 func TestHandoverOfANode(t *testing.T) {
 	p := start(t, "cluster: {driver: redis, redis: {url: 'redis://127.0.0.1:1'}}")

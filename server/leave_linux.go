@@ -83,7 +83,8 @@ func (s *Server) hasMoved() bool { return s.moved.Load() }
 // fallback to reconnect, has webhooks answered that are under way, and finishes the
 // requests it has.
 func (s *Server) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
+	grace := max(s.config.Server.ShutdownGrace, leastGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), grace*9/10)
 	defer cancel()
 	var leaving sync.WaitGroup
 	leaving.Go(func() {
@@ -99,7 +100,7 @@ func (s *Server) leave() {
 	s.tellClients(ctx, session.Together)
 	// A connection of net/http's that is closed just when a request comes would lose it:
 	// each has the time to send one, which is passed on, and is closed behind that.
-	last, cancelLast := context.WithTimeout(ctx, s.config.Server.ShutdownGrace/2)
+	last, cancelLast := context.WithTimeout(ctx, grace/2)
 	defer cancelLast()
 	_ = s.capacity.Wait(last, capacity.Client, capacity.Refused, capacity.Session, capacity.HTTP) // the rest is cut
 	leaving.Wait()

@@ -153,7 +153,7 @@ func (s *Server) restoreAll() error {
 			return err
 		case kind == stateApp:
 			app, err = s.restoreApp(text)
-		case app == nil && kind != stateTime:
+		case app == nil && (kind == stateChannel || kind == stateDepartures):
 			err = handover.ErrRecord
 		default:
 			err = s.restore(kind, text, app)
@@ -213,8 +213,10 @@ func (s *Server) restore(kind handover.Kind, text []byte, app *apps.App) error {
 			return err
 		}
 		absent, err := s.websocket.Admission.RestoreAbsent(e)
+		if err != nil {
+			return err
+		}
 		s.absent = append(s.absent, absent)
-		return err
 	default:
 		return handover.ErrRecord
 	}
@@ -255,8 +257,8 @@ func (s *Server) begin(running *sync.WaitGroup) {
 	running.Go(s.settle)
 }
 
-// settleTimeout is how long the process before may take to have its webhooks answered,
-// with some time to spare: it gives them its shutdown_grace.
+// settleTimeout is how long the process before may take to have its webhooks answered: a
+// request takes ten seconds at most, and this leaves time to spare.
 const settleTimeout = 30 * time.Second
 
 // settle delivers webhooks once the process before does not any more.
