@@ -165,7 +165,7 @@ func (s *Server) mayHandOver() error {
 		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
 	case s.config.Generated:
 		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
-	case endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
+	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
 		return errors.New("the container of this process ends with it: have the container replaced")
 	}
 	select {
@@ -176,7 +176,7 @@ func (s *Server) mayHandOver() error {
 	}
 }
 
-// endsContainer says whether a container ends with the process: it is the first one, by
+// endsContainer says whether a container ends with the process that was started in it: it is the first one, by
 // itself or below an init that does no more than to wait for it, or its parent is outside.
 // initName is the file with the name of process 1.
 func endsContainer(pid, parent int, initName string) bool {
