@@ -77,7 +77,7 @@ func (v *visitor) Dismiss(i capacity.Idleness) bool {
 	return !v.busy && v.is(i, v.door.watch.Now()) && v.end()
 }
 
-// setBusy says that a goroutine serves a request, until resume.
+// setBusy says that a goroutine serves a request, until replyAndResume.
 func (v *visitor) setBusy() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -255,17 +255,9 @@ func (v *visitor) request(b []byte, f form) {
 	}()
 }
 
-// replyAndResume writes the answer, and has the poller read again. Nobody sees the
-// visitor in between, when its client may have sent another request: see Export.
+// replyAndResume writes the answer, and has the poller read again.
 func (v *visitor) replyAndResume(w *answer, last bool) {
-	v.mu.Lock()
-	end := v.write(w, last || v.last)
-	var err error
-	if end == nil {
-		v.busy = false
-		err = v.poller.Add(v.fd, v, false)
-	}
-	v.mu.Unlock()
+	end, err := v.writeAndResume(w, last)
 	if err != nil {
 		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
 		end = v.close
@@ -273,6 +265,18 @@ func (v *visitor) replyAndResume(w *answer, last bool) {
 	if end != nil {
 		end()
 	}
+}
+
+// writeAndResume is one step, as the client may send another request as soon as it has
+// the answer: then nobody may take the visitor for one that is busy. See Export.
+func (v *visitor) writeAndResume(w *answer, last bool) (end func(), err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if end = v.write(w, last || v.last); end == nil {
+		v.busy = false
+		err = v.poller.Add(v.fd, v, false)
+	}
+	return end, err
 }
 
 // reply writes the answer.

@@ -10,10 +10,13 @@ type Changes struct {
 	moved bool // guarded by mu
 }
 
-// Begin comes before a change, or several of one request, and waits while they are
+// Begin comes before a change, or before several of one request, and waits while they are
 // frozen. It reports whether the state has moved to another process, so that a change
-// would come to nothing. End is due in any case. Nobody calls Begin twice at a time, nor
-// a handler of a poller or of a watch while these are frozen.
+// would come to nothing. End is due in any case.
+//
+// A goroutine ends a change before it begins another one: Freeze, which waits for the
+// first, would have it wait for ever. Pollers and the watch are frozen ahead of changes,
+// so their handlers may begin some.
 func (c *Changes) Begin() (moved bool) {
 	if c == nil {
 		return false
