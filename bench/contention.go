@@ -41,6 +41,7 @@ func (c *contention) end(i *instance) error {
 	if err != nil {
 		return err
 	}
+	c.unknown = c.unknown || i.pid == 0
 	c.wall += time.Since(c.start)
 	c.sum.all += now.all - c.last.all
 	c.sum.clients += now.clients - c.last.clients

@@ -29,6 +29,9 @@
 // the HTTP fallback beside WebSocket. Its sessions restart their streams and ask
 // again as pusher-js does.
 //
+// The part restart, which Bun does not have, replaces the server by a new process again
+// and again, and tells how long the longest delay of an event is.
+//
 // The part cluster, which runs only if it is named, has one server alone beside
 // clusters of one to three nodes on a Redis of its own (apt-get install
 // redis-server), and counts what goes through that. All of it shares the cores:

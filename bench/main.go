@@ -45,6 +45,8 @@ type workload struct {
 	tls bool
 	// presence: leave out servers that have no presence channels.
 	presence bool
+	// restart: give the server the time to end what it has begun.
+	restart bool
 	// transports: run it over each transport of the first server, beside one
 	// another, instead of over WebSocket on each server.
 	transports bool
@@ -69,6 +71,7 @@ var workloads = []workload{
 	{name: "fallback", transports: true, run: fallbackDelivery},
 	{name: "fallback", transports: true, collect: true, run: fallbackIdle},
 	{name: "presence", presence: true, run: joining},
+	{name: "restart", presence: true, restart: true, run: restart},
 	{name: "cluster", cluster: true, run: clustered},
 }
 

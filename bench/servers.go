@@ -149,9 +149,13 @@ func newBelfry(binary, dir, further string) (server, error) {
 		return nil, fmt.Errorf("%w: make build makes it", err)
 	}
 	command := func(w workload, port int, c certificate) (variables, args []string, err error) {
+		grace := "0s"
+		if w.restart {
+			grace = "5s"
+		}
 		config := fmt.Sprintf(`server:
   listen: 127.0.0.1:%d
-  shutdown_grace: 0s
+  shutdown_grace: %s
   tls:
     cert_file: %q
     key_file: %q
@@ -159,7 +163,7 @@ apps:
   - id: "%s"
     key: %s
     secret: %s
-`, port, c.certFile, c.keyFile, ownApp.ID, ownApp.Key, ownApp.Secret)
+`, port, grace, c.certFile, c.keyFile, ownApp.ID, ownApp.Key, ownApp.Secret)
 		if w.presence {
 			config += fmt.Sprintf("    max_presence_members: %d\n    max_presence_user_bytes: %d\n    message_rate: 0\n", presenceMembers, presenceUserBytes)
 		}

@@ -29,6 +29,8 @@
 //  3. departures.mu, outboxes.mu
 //  4. Broker.mu, stripe.mu, node.mu, and the listener's and a subscriber's own
 //  5. timers.mu and those of the queues
+//
+// timers.freezing comes ahead of all.
 package channels
 
 import (

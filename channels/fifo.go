@@ -9,10 +9,21 @@ type fifo[T any] struct {
 	queue  []T // first in, first out, from head
 	head   int
 	closed bool
+	idle   bool // a consumer waits, so that the only one does nothing
 	wake   sync.Cond
+	rested sync.Cond // idle has become true
 }
 
-func (f *fifo[T]) init() { f.wake.L = &f.mu }
+func (f *fifo[T]) init() { f.wake.L, f.rested.L = &f.mu, &f.mu }
+
+// waitIdle returns when the queue is empty and its only consumer waits.
+func (f *fifo[T]) waitIdle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.idle || f.head < len(f.queue) {
+		f.rested.Wait()
+	}
+}
 
 func (f *fifo[T]) push(one T) {
 	f.mu.Lock()
@@ -30,8 +41,10 @@ func (f *fifo[T]) next() (one T, ok bool) {
 		if f.closed {
 			return none, false
 		}
-		f.queue, f.head = f.queue[:0], 0
+		f.queue, f.head, f.idle = f.queue[:0], 0, true
+		f.rested.Broadcast()
 		f.wake.Wait()
+		f.idle = false
 	}
 	one = f.queue[f.head]
 	f.queue[f.head] = none

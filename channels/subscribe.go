@@ -53,19 +53,15 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	}
 	c := s.channel
 	sub.Hold()
-	if c.count++; c.count == 1 {
-		a.occupied[c.kind].Add(1)
-		if c.remote == nil {
-			c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelOccupied, "")
-		}
+	if c.count == 0 && c.remote == nil {
+		c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelOccupied, "")
 	}
-	a.subscriptions.Add(1)
 	var idle []*shard
 	if first {
 		c.happenedBy(s.subscriber.Source(), protocol.WebhookMemberAdded, m.UserID)
 		idle = c.append(pending{frame: protocol.MemberAddedFrame(name, *m), at: time.Now()})
 	}
-	c.shard(sub).add(s) // behind that: nobody is told of itself
+	c.add(s) // behind that: nobody is told of itself
 	if m == nil && c.remote == nil {
 		idle = c.countChanged(s.subscriber.Source())
 	}
@@ -78,6 +74,15 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	}
 	c.unlock(idle)
 	return s, joined, nil
+}
+
+// add counts a subscription in. mu is held.
+func (c *channel) add(s *Subscription) {
+	if c.count++; c.count == 1 {
+		c.app.occupied[c.kind].Add(1)
+	}
+	c.app.subscriptions.Add(1)
+	c.shard(s.subscriber).add(s)
 }
 
 // Rejoin is the answer to a client that subscribes once more.

@@ -12,6 +12,8 @@ type timers struct {
 	pending map[*time.Timer]struct{}
 
 	running sync.WaitGroup
+
+	freezing sync.RWMutex // held by functions that run; see Broker.Freeze
 }
 
 // after runs f once d has passed, in a goroutine of its own.
@@ -32,6 +34,8 @@ func (t *timers) after(d time.Duration, f func()) {
 		t.mu.Unlock()
 		if due {
 			defer t.running.Done()
+			t.freezing.RLock()
+			defer t.freezing.RUnlock()
 			f()
 		}
 	})

@@ -60,11 +60,7 @@ func (a *App) SignIn(sub Subscriber, userID string, watchlist []string) (i *Iden
 	s.mu.Lock()
 	i = &Identity{subscriber: sub, userID: userID, watchlist: watchlist}
 	for _, id := range watchlist {
-		watched := s.get(id)
-		if watched.watchers == nil {
-			watched.watchers = make(map[*Identity]bool)
-		}
-		watched.watchers[i] = false
+		s.watch(i, id)
 	}
 	s.mu.Unlock()
 	if a.broker.driver != nil {
@@ -167,6 +163,15 @@ func (a *App) members(userID string) []Subscriber {
 		}
 	})
 	return slices.Collect(maps.Keys(found))
+}
+
+// watch has somebody be told of a user, and know it as offline. mu is held.
+func (s *users) watch(i *Identity, id string) {
+	watched := s.get(id)
+	if watched.watchers == nil {
+		watched.watchers = make(map[*Identity]bool)
+	}
+	watched.watchers[i] = false
 }
 
 // get returns a user, made if need be. mu is held.

@@ -96,6 +96,30 @@ func (f Frame) JSON() []byte {
 	}
 }
 
+// WholeFrames says whether b is nothing but whole frames, whatever it is.
+func WholeFrames(b []byte) bool {
+	for len(b) > 0 {
+		head := 2
+		if len(b) >= head {
+			switch b[1] & 127 {
+			case 126:
+				head = 4
+			case 127:
+				head = 10
+			}
+		}
+		if len(b) < head {
+			return false
+		}
+		n := FrameLen(b)
+		if n < head || n > len(b) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
 // FrameLen is the length in bytes of the frame that b begins with. b must
 // hold the whole of an unmasked frame's header, as built by this package.
 func FrameLen(b []byte) int {

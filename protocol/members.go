@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Members are some members of a presence channel, encoded as the answer to a
@@ -62,6 +66,39 @@ func (m *Members) Delete(i int) {
 	m.ids = slices.Concat(m.ids[:start.id], m.ids[end.id:])
 	m.hash = slices.Concat(m.hash[:start.pair], m.hash[end.pair:])
 	m.sizes = slices.Concat(m.sizes[:i], m.sizes[i+1:])
+}
+
+// List decodes the members, in their order.
+func (m *Members) List() ([]Member, error) {
+	list := make([]Member, 0, len(m.sizes))
+	hash := m.hash
+	for _, size := range m.sizes {
+		pair := hash[:size.pair-1] // without its comma
+		hash = hash[size.pair:]
+		// A piece of a JSON text within a string: the string first, then the text.
+		var text string
+		if err := json.Unmarshal(slices.Concat([]byte{'"'}, pair, []byte{'"'}), &text, readOptions); err != nil {
+			return nil, err
+		}
+		decoder := jsontext.NewDecoder(strings.NewReader("{"+text+"}"), readOptions)
+		if _, err := decoder.ReadToken(); err != nil {
+			return nil, err
+		}
+		id, err := decoder.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		added := Member{UserID: id.String()}
+		info, err := decoder.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		if info.Kind() != jsontext.KindNull {
+			added.UserInfo = bytes.Clone(info)
+		}
+		list = append(list, added)
+	}
+	return list, nil
 }
 
 // PresenceSucceededFrame answers a subscription to a presence channel with

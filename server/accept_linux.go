@@ -33,9 +33,9 @@ func (s *Server) prepareDoor(intake *door.Intake) (net.Listener, error) {
 }
 
 // quick says whether nothing in a request to the HTTP API has to wait: on a node of
-// a cluster, all of them may.
+// a cluster, or when another process is to answer, all of them may.
 func (s *Server) quick(r *http.Request) bool {
-	return !s.clustered() && api.Quick(r)
+	return !s.clustered() && !s.hasMoved() && api.Quick(r)
 }
 
 func (e entrance) openDoor() error {

@@ -8,14 +8,13 @@ import (
 	"syscall"
 
 	"belfry/server/config"
-	"belfry/server/systemd"
 )
 
 // listen listens for clients and backends, and for those who scrape metrics if that
 // is configured to be elsewhere. A socket that the process has inherited takes the
 // place of what is configured.
 func (s *Server) listen() (err error) {
-	sockets, err := systemd.Inherit()
+	sockets, outlive, err := s.inherit()
 	if err != nil {
 		return err
 	}
@@ -33,7 +32,7 @@ func (s *Server) listen() (err error) {
 		if err != nil {
 			return fmt.Errorf("inherited socket: %w", err)
 		}
-		s.listener, s.inherited = l, true
+		s.listener, s.inherited = l, outlive
 	} else if s.listener, err = listen(s.config.Server.Listen); err != nil {
 		return fmt.Errorf("server.listen: %w", err)
 	}

@@ -1,3 +1,5 @@
+//go:build !linux || blocking
+
 package server_test
 
 import (

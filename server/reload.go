@@ -40,10 +40,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	if s.logLevel != nil {
 		s.logLevel.Set(cfg.Log.Level)
 	}
-	changes := s.apps.Update(cfg.Apps)
-	for _, t := range s.transports() {
-		t.Evict()
-	}
+	changes := s.change(cfg.Apps)
 	s.reloaded(true)
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
 		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed), "certificate_changed", renewed)
@@ -55,6 +52,17 @@ func (s *Server) Reload(cfg *config.Config) error {
 		s.log.Warn("configuration has changes that need a restart", "keys", strings.Join(keys, " "))
 	}
 	return nil
+}
+
+// change puts apps in force.
+func (s *Server) change(list []config.App) apps.Changes {
+	s.changes.Begin()
+	defer s.changes.End()
+	changes := s.apps.Update(list)
+	for _, t := range s.transports() {
+		t.Evict()
+	}
+	return changes
 }
 
 // Reloading says that a configuration is being read; Reload or ReloadFailed follows.

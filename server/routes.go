@@ -114,6 +114,7 @@ func (s *Server) recovered(h http.Handler) http.Handler {
 				writeJSON(w, http.StatusInternalServerError, `{"error":"internal error"}`)
 			}
 		}()
+		s.lastAnswer(w, r)
 		h.ServeHTTP(w, r)
 	})
 }

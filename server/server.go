@@ -63,6 +63,7 @@ type Server struct {
 	intake      interface{ StopAccepting() }
 	inherited   bool // the listener's socket outlives the process
 	entrance
+	succession
 	http *http.Server
 
 	// Only with metrics.listen.
@@ -119,17 +120,22 @@ func (s *Server) prepare() (cluster.Driver, error) {
 func (s *Server) secured() bool { return s.config.Server.TLS.CertFile != "" }
 
 // New listens, so that a port in use is told before anything else, and gets
-// everything ready for Run.
+// everything ready for Run. If the process was started by another one that hands over to
+// it, New takes over all that has, and Run begins to serve it.
 func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err error) {
 	s := newServer(cfg, log)
 	defer func() {
 		if err != nil {
+			s.declineSuccession(err)
 			s.closeListeners()
-			if s.pollers != nil {
+			if s.pollers != nil && !s.adopting() {
 				s.pollers.Close()
 			}
 		}
 	}()
+	if err := s.succeed(); err != nil {
+		return nil, err
+	}
 	driver, err := s.prepare()
 	if err != nil {
 		return nil, err
@@ -151,6 +157,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		UserAgent: "Belfry/" + build.Version,
 		Log:       log,
 		Shared:    driver != nil,
+		Held:      s.succeeds(),
 	}
 	if s.webhooks, err = webhooks.New(hooks); err != nil {
 		s.broker.Close()
@@ -175,6 +182,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Budget:    s.budget,
 		Capacity:  s.capacity,
 		Pollers:   s.pollers,
+		Changes:   &s.changes,
 	}
 	s.fallback = &fallback.Handler{
 		Admission: admission,
@@ -182,6 +190,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Bugs:      s.bugs,
 		Budget:    s.budget,
 		Capacity:  s.capacity,
+		Changes:   &s.changes,
 	}
 	s.http = s.newHTTP(door.Serve(s.routes()))
 	s.http.ConnContext = door.ConnContext
@@ -193,7 +202,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
 		s.metricsHTTP = s.newHTTP(mux)
 	}
-	return s, nil
+	return s, s.adopt()
 }
 
 func (s *Server) newHTTP(handler http.Handler) *http.Server {
@@ -216,6 +225,8 @@ func (s *Server) api() *api.API {
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
 		Authorized:      door.Authorized,
+		Changes:         &s.changes,
+		Elsewhere:       s.passOn,
 	}
 }
 
@@ -247,13 +258,15 @@ func (s *Server) Secure() bool { return s.secured() }
 // Run serves until the context ends, and then drains: after drain_delay it tells
 // clients to reconnect, delivers webhooks, finishes the requests it has, closes its
 // listener last, and returns when all have gone, or after shutdown_grace whatever is
-// left. The error is that of a listener that failed
-// before.
+// left. The error is that of a listener that failed before.
+//
+// Run also returns when a new process has taken over: see HandOverOn.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var running sync.WaitGroup
 	failed := make(chan error, 3) // of all who send
+	s.begin(&running)
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
 			err := server.Serve(listener)
@@ -274,10 +287,15 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { s.tellManager(ctx) })
 	running.Go(func() { s.expireCaches(ctx) })
 
-	<-ctx.Done()
+	s.serveHandovers(ctx)
+	stop()
 	ended := make(chan struct{})
 	go func() {
-		s.drain()
+		if s.hasMoved() {
+			s.leave()
+		} else {
+			s.drain()
+		}
 		running.Wait()
 		close(ended)
 	}()
@@ -316,8 +334,15 @@ func (s *Server) drain() {
 		s.broker.EndGraces() // nobody can come back here
 		s.sendAway(ctx)
 	}
+	s.awaitSettled(ctx)
 	s.webhooks.Close(ctx)
 	s.closeConnections(ctx)
+	s.finish()
+	s.log.Info("stopped")
+}
+
+// finish ends what is left when there are no connections any more.
+func (s *Server) finish() {
 	if s.metricsHTTP != nil {
 		s.metricsHTTP.Close()
 	}
@@ -326,7 +351,6 @@ func (s *Server) drain() {
 	s.budget.Close()
 	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
-	s.log.Info("stopped")
 }
 
 // clustered says whether other nodes serve clients too.
@@ -410,6 +434,7 @@ const statusInterval = 10 * time.Second
 // tellManager tells the service manager that the server is ready, and, until the
 // context ends, how many clients it has.
 func (s *Server) tellManager(ctx context.Context) {
+	s.awaitSettled(ctx) // the service manager does not listen to this process before
 	ticker := time.NewTicker(statusInterval)
 	defer ticker.Stop()
 	for systemd.Notify(s.log, systemd.Ready); ; {

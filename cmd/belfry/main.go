@@ -2,6 +2,7 @@
 //
 //	belfry serve [--config FILE] [--env-file FILE]
 //	belfry check [--config FILE] [--env-file FILE]
+//	belfry upgrade --pid N
 //	belfry version
 package main
 
@@ -32,6 +33,7 @@ const usage = `belfry speaks the Pusher Channels protocol to Laravel Echo and pu
 usage:
   belfry serve [--config FILE] [--env-file FILE]   run the server
   belfry check [--config FILE] [--env-file FILE]   validate the configuration and print a summary
+  belfry upgrade --pid N                           replace a running server; its clients stay connected
   belfry version                                   print the version
 
 Without a configuration and without app variables in the environment, serve
@@ -49,6 +51,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		err = serve(args[1:], stdout, stderr)
 	case "check":
 		err = check(args[1:], stdout, stderr)
+	case "upgrade":
+		err = upgrade(args[1:], stdout, stderr)
 	case "version", "--version", "-version":
 		b := build()
 		fmt.Fprintf(stdout, "belfry %s (%s, %s/%s)\n", b.Version, b.GoVersion, runtime.GOOS, runtime.GOARCH)

@@ -55,6 +55,8 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	}
 	reload := newReloader(f)
 	defer reload.close()
+	upgrades := onUpgrade()
+	defer signal.Stop(upgrades)
 	cfg, err := load(f)
 	if err != nil {
 		return err
@@ -81,6 +83,7 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	}
 	s.LogLinesDropped(lines.Dropped)
 	s.LogLevel(level)
+	s.HandOverOn(upgrades)
 	announce(log, cfg, s)
 	warn(log, cfg, nil)
 	if cfg.Generated {

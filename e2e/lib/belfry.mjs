@@ -40,8 +40,8 @@ export async function directory(t, files = {}) {
 }
 
 /** Resolves when `belfry serve` with these arguments listens on 127.0.0.1. */
-export async function serve(args, options) {
-  const belfry = await start('belfry', binary, ['serve', ...args], {
+export async function serve(args, options, program = binary) {
+  const belfry = await start('belfry', program, ['serve', ...args], {
     env: environment(),
     ready: listening,
     ...options,

@@ -13,7 +13,7 @@ export function environment(set = {}) {
 
 /**
  * Starts a program and waits until its output matches ready. Resolves to
- * {match, output, exited, stop, signal}; rejects, with what it printed, when the
+ * {match, output, exited, stop, signal, pid}; rejects, with what it printed, when the
  * program ends or the time is over first. exited and stop() resolve to the exit
  * code, or to the name of the signal that ended it. signal(name) sends one.
  */
@@ -46,7 +46,7 @@ export function start(name, command, args, { ready, timeout = 20_000, ...options
       const match = printed.match(ready);
       if (match) {
         clearTimeout(timer);
-        resolve({ match, output, exited, stop, signal: (name) => child.kill(name) });
+        resolve({ match, output, exited, stop, signal: (name) => child.kill(name), pid: child.pid });
       }
     };
     child.once('error', (error) => fail(error.message));

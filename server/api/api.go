@@ -23,6 +23,7 @@ import (
 	"belfry/channels/cluster"
 	"belfry/protocol"
 	"belfry/server/apps"
+	"belfry/server/handover"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 )
@@ -40,6 +41,10 @@ type API struct {
 	// Authorized is called with each request whose signature is right, before its body
 	// is read.
 	Authorized func(http.ResponseWriter, *http.Request)
+	// Changes are what requests do. When the state has moved to another process, Elsewhere
+	// has that one answer a request, whose body was read.
+	Changes   *handover.Changes
+	Elsewhere func(w http.ResponseWriter, r *http.Request, body []byte)
 }
 
 // request is one that was authenticated.
@@ -120,6 +125,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	call := call{api: a, route: route{name: "unknown"}}
 	answer, err := call.serve(w, r)
+	if err == errElsewhere {
+		return
+	}
 	status := http.StatusOK
 	if err != nil {
 		status, answer = call.refusal(r, err)
@@ -129,6 +137,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(answer) // an error means that the client has gone
 	a.Metrics.Request(call.appID(), call.route.name, status, time.Since(start).Seconds())
 }
+
+// errElsewhere says that another process has answered.
+var errElsewhere = errors.New("answered elsewhere")
 
 // call is what is known of a request while it is served.
 type call struct {
@@ -194,8 +205,14 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err := auth.VerifyBody(query, body); err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
+	moved := c.api.Changes.Begin()
+	if moved {
+		c.api.Changes.End()
+		c.api.Elsewhere(w, r, body)
+		return nil, errElsewhere
+	}
 	later, _ := w.(awaiter)
-	answer, err := route.handler(request{c.app, name, query, body, later})
+	answer, err := c.change(request{c.app, name, query, body, later})
 	if tooLarge := new(protocol.RequestError); errors.As(err, &tooLarge) && tooLarge.Status == http.StatusRequestEntityTooLarge {
 		c.app.Metrics.LimitMet(metrics.MaxEventBytes)
 	}
@@ -206,6 +223,12 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return raw, nil
 	}
 	return json.Marshal(answer)
+}
+
+// change has the route's handler answer, within a change.
+func (c *call) change(r request) (any, error) {
+	defer c.api.Changes.End()
+	return c.route.handler(r)
 }
 
 func (c *call) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

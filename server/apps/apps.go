@@ -3,7 +3,9 @@
 package apps
 
 import (
-	"hash/maphash"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -32,7 +34,7 @@ type App struct {
 	byTransport [protocol.NumTransports]atomic.Int64 // these connections, by transport
 	addresses   addresses                            // of these connections, by network address; filled only while the app limits addresses
 	requests    atomic.Pointer[rate.Limiter]         // of the HTTP API; nil: no limit
-	sources     maphash.Seed
+	sources     [sourceKeyBytes]byte                 // mixed into sources; constant once it serves
 }
 
 // Settings are what may change of an application while it is served.
@@ -119,6 +121,58 @@ func (a *App) CountAt(source protocol.Source) *Address {
 	return a.addresses.count(source)
 }
 
+// Exported is what another process needs to go on with an application, beside its
+// channels and connections.
+type Exported struct {
+	ID       string `json:"id"`
+	Sources  []byte `json:"sources"` // the key of its sources
+	Requests *Rate  `json:"requests,omitempty"`
+}
+
+// Export returns it.
+func (a *App) Export() Exported {
+	return Exported{a.ID, a.sources[:], ExportRate(a.requests.Load())}
+}
+
+// Restore comes before anything else of the application is restored.
+func (a *App) Restore(e Exported) error {
+	if len(e.Sources) != sourceKeyBytes {
+		return fmt.Errorf("key of sources of app %s has %d bytes, not %d", a.ID, len(e.Sources), sourceKeyBytes)
+	}
+	copy(a.sources[:], e.Sources)
+	e.Requests.Spend(a.requests.Load())
+	return nil
+}
+
+// Rate is what is left of a rate.
+type Rate struct {
+	Burst int     `json:"burst"`
+	Left  float64 `json:"left"`
+}
+
+// ExportRate is nil if there is no limiter.
+func ExportRate(l *rate.Limiter) *Rate {
+	if l == nil {
+		return nil
+	}
+	return &Rate{l.Burst(), l.Tokens()}
+}
+
+// Spend leaves of a new limiter, which may be nil, what was left of the one that was
+// exported, if the limit is the same.
+func (r *Rate) Spend(l *rate.Limiter) {
+	if r != nil && l != nil && l.Burst() == r.Burst {
+		l.AllowN(time.Now(), r.Burst-int(min(max(r.Left, 0), float64(r.Burst))))
+	}
+}
+
+// Adopt counts a connection in that another process has had. It is not counted at its
+// address: see CountAt.
+func (a *App) Adopt(t protocol.Transport) {
+	a.connections.Add(1)
+	a.byTransport[t].Add(1)
+}
+
 // Disconnect counts a connection out. address is what Connect returned for it.
 func (a *App) Disconnect(t protocol.Transport, address *Address) {
 	if address != nil {
@@ -135,8 +189,12 @@ func (a *App) Source(remote string) protocol.Source {
 	if !network.IsValid() {
 		return noAddress
 	}
-	return protocol.Source(max(maphash.Comparable(a.sources, network), noAddress+1)) // 0 is not known
+	sum := sha256.Sum256(network.Addr().AppendTo(a.sources[:sourceKeyBytes:sourceKeyBytes]))
+	return protocol.Source(max(binary.NativeEndian.Uint64(sum[:]), noAddress+1)) // 0 is not known
 }
+
+// sourceKeyBytes is how much that nobody else knows is in each source.
+const sourceKeyBytes = 16
 
 // noAddress is the source of all connections without an address.
 const noAddress = 1

@@ -1,7 +1,7 @@
 package apps
 
 import (
-	"hash/maphash"
+	"crypto/rand"
 	"reflect"
 	"slices"
 	"strings"
@@ -88,7 +88,8 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 }
 
 func (r *Registry) newApp(c config.App) *App {
-	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID), sources: maphash.MakeSeed()}
+	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID)}
+	rand.Read(a.sources[:]) // never fails: crypto/rand
 	a.Webhooks = r.webhooks.App(c.ID, &a.Metrics.Webhooks)
 	a.Channels = r.broker.NewApp(c.ID, channelLimits(c), a.Metrics, a.Webhooks)
 	a.set(c)

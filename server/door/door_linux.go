@@ -97,13 +97,13 @@ func (h handedOver) Addr() net.Addr { return h.d.listener.Addr() }
 // Close implements net.Listener: the door is closed, and whoever is still at it is
 // cut if it comes to be net/http's.
 func (h handedOver) Close() error {
-	h.d.close()
+	h.d.Close()
 	h.d.endHTTP(net.ErrClosed)
 	return nil
 }
 
-// close accepts nothing any more, and has visitors go who have no request.
-func (d *Door) close() {
+// Close accepts nothing any more, and has visitors go who have no request.
+func (d *Door) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closing.Store(true)
@@ -127,7 +127,7 @@ func (d *Door) StopAccepting() {
 // come being answered or net/http's, or the context ends: then only the end of the
 // process closes the connections of those who are left.
 func (d *Door) Drain(ctx context.Context) {
-	d.close()
+	d.Close()
 	_ = d.capacity.Wait(ctx, capacity.Visitor)
 }
 

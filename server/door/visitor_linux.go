@@ -34,6 +34,7 @@ type visitor struct {
 	mu   sync.Mutex // guards the following
 	gone bool       // the descriptor is closed, or somebody else's
 	busy bool       // a goroutine serves a request
+	last bool       // the request that is being served is the last
 	over bool       // no request is read any more
 }
 
@@ -76,10 +77,11 @@ func (v *visitor) Dismiss(i capacity.Idleness) bool {
 	return !v.busy && v.is(i, v.door.watch.Now()) && v.end()
 }
 
-func (v *visitor) setBusy(busy bool) {
+// setBusy says that a goroutine serves a request, until replyAndResume.
+func (v *visitor) setBusy() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.busy = busy
+	v.busy = true
 }
 
 // leave ends watching the visitor, whose descriptor and place are the caller's from
@@ -239,7 +241,7 @@ func (v *visitor) request(b []byte, f form) {
 	} else if len(b) > f.head {
 		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
 	}
-	v.setBusy(true)
+	v.setBusy()
 	v.poller.Pause(v.fd)
 	go func() {
 		defer v.door.Bugs.Recover(v.panicked)
@@ -249,23 +251,44 @@ func (v *visitor) request(b []byte, f form) {
 		for _, closed := range w.await {
 			<-closed
 		}
-		if v.reply(w, r.Close) {
-			v.resume()
-		}
+		v.replyAndResume(w, r.Close)
 	}()
 }
 
-// resume has the poller read again.
-func (v *visitor) resume() {
-	v.setBusy(false)
-	if err := v.poller.Add(v.fd, v, false); err != nil {
+// replyAndResume writes the answer, and has the poller read again.
+func (v *visitor) replyAndResume(w *answer, last bool) {
+	end, err := v.writeAndResume(w, last)
+	if err != nil {
 		v.door.log.Error("cannot watch a connection; it is closed", "error", err)
-		v.close()
+		end = v.close
+	}
+	if end != nil {
+		end()
 	}
 }
 
-// reply writes the answer, and returns whether the connection goes on here.
-func (v *visitor) reply(w *answer, last bool) (stays bool) {
+// writeAndResume is one step, as the client may send another request as soon as it has
+// the answer: then nobody may take the visitor for one that is busy. See Export.
+func (v *visitor) writeAndResume(w *answer, last bool) (end func(), err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if end = v.write(w, last || v.last); end == nil {
+		v.busy = false
+		err = v.poller.Add(v.fd, v, false)
+	}
+	return end, err
+}
+
+// reply writes the answer.
+func (v *visitor) reply(w *answer, last bool) {
+	if end := v.write(w, last); end != nil {
+		end()
+	}
+}
+
+// write writes the answer. It returns what is to be called if the connection does not go
+// on here.
+func (v *visitor) write(w *answer, last bool) (end func()) {
 	last = last || v.door.closing.Load()
 	if w.authorized {
 		v.begin(v.door.watch.Now(), true)
@@ -281,13 +304,14 @@ func (v *visitor) reply(w *answer, last bool) (stays bool) {
 	n, err := poller.WriteSome(v.fd, b.Bytes())
 	switch {
 	case err == nil && n < b.Len():
-		v.poller.Pause(v.fd)
-		v.leave()
-		go v.pass(nil, unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized})
+		rest := unsent{bytes.Clone(b.Bytes()[n:]), last, w.authorized}
+		return func() {
+			v.poller.Pause(v.fd)
+			v.leave()
+			go v.pass(nil, rest)
+		}
 	case err != nil || last:
-		v.close()
-	default:
-		return true
+		return v.close
 	}
-	return false
+	return nil
 }

@@ -41,6 +41,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/bugs"
 	"belfry/server/capacity"
+	"belfry/server/handover"
 	"belfry/server/keepalive"
 	"belfry/server/outbox"
 	"belfry/server/refusals"
@@ -57,6 +58,8 @@ type Handler struct {
 	// Capacity is taken by sessions; a client that finds none is refused with
 	// 4100.
 	Capacity *capacity.Capacity
+	// Changes are frozen during a handover.
+	Changes *handover.Changes
 
 	mu    sync.Mutex // guards conns; taken while a conn's is held, never the other way round
 	conns map[name]*conn
@@ -182,6 +185,19 @@ func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
 		sessions = append(sessions, c.session)
 	}
 	session.CloseAll(ctx, sessions, pause)
+}
+
+// Export calls leave with all sessions, which stay when everything else moves to another
+// process, until it fails. The watch is frozen.
+func (h *Handler) Export(leave func(session.Exported) error) error {
+	for _, c := range h.all() {
+		if e, alive := c.session.Export(); alive {
+			if err := leave(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // End ends the sessions that are left. No request is being served any more, but those

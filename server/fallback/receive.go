@@ -64,6 +64,8 @@ func (c *conn) serve(ctx context.Context, r *receiver, out *writer) {
 		err := out.write(r.lines)
 		switch {
 		case next == finish:
+			c.handler.Changes.Begin()
+			defer c.handler.Changes.End()
 			c.end(session.ByClient)
 			return
 		case err != nil, next == part:
@@ -113,6 +115,8 @@ func (w *writer) write(lines []byte) error {
 // attach finds the client's session or opens it, sets c to it, and makes rec its
 // receiver.
 func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c **conn) (refused *protocol.Error) {
+	h.Changes.Begin() // if all has moved, RefusesClients is true
+	defer h.Changes.End()
 	n := nameOf(r)
 	var opened *conn
 	for {

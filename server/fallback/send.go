@@ -64,6 +64,8 @@ func (h *Handler) handle(c *conn, w http.ResponseWriter, r *http.Request) (statu
 	// The session takes one message after the other.
 	c.handling.Lock()
 	defer c.handling.Unlock()
+	h.Changes.Begin() // if all has moved, the session is being closed
+	defer h.Changes.End()
 	for _, m := range messages {
 		c.session.Handle([]byte(m))
 	}

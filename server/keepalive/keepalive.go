@@ -28,6 +28,9 @@ type Watched interface {
 type Watch struct {
 	now atomic.Uint32
 
+	sweeping sync.Mutex // held during a sweep, and while frozen; ahead of all other locks
+	ahead    Time       // of its own clock; guarded by sweeping
+
 	mu      sync.Mutex // guards the following
 	due     []Time     // by slot
 	watched []Watched  // by slot; nil is free
@@ -51,6 +54,19 @@ func New() *Watch {
 func (w *Watch) Close() {
 	close(w.stop)
 	w.done.Wait()
+}
+
+// Freeze has nobody's Due called until Thaw. It waits for a sweep that is going on.
+func (w *Watch) Freeze() { w.sweeping.Lock() }
+
+// Thaw ends Freeze.
+func (w *Watch) Thaw() { w.sweeping.Unlock() }
+
+// Continue sets the clock to that of another watch, so that times of that one mean the
+// same here. It is called while the watch is frozen, and nothing is watched yet.
+func (w *Watch) Continue(now Time) {
+	w.ahead = now - w.Now()
+	w.now.Store(now)
 }
 
 // Now is the time of the last sweep.
@@ -137,6 +153,9 @@ type entry struct {
 }
 
 func (w *Watch) sweep(now Time, overdue []entry) []entry {
+	w.sweeping.Lock()
+	defer w.sweeping.Unlock()
+	now += w.ahead
 	w.now.Store(now)
 	w.mu.Lock()
 	for i, due := range w.due {

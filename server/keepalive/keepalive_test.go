@@ -182,3 +182,20 @@ func BenchmarkSweep50000(b *testing.B) {
 		overdue = w.sweep(2, overdue[:0])
 	}
 }
+
+// A clock that goes on from another one's does so even if a sweep was about to begin.
+func TestContinue(t *testing.T) {
+	w := &Watch{due: make([]Time, 1), watched: make([]Watched, 1)}
+	w.sweep(1, nil)
+	w.Freeze()
+	w.Continue(1000)
+	w.Thaw()
+	a := &alarm{next: []Time{1001}}
+	var slot Slot
+	w.Add(a, &slot, 1000)
+	w.sweep(1, nil) // the same second
+	w.sweep(2, nil)
+	if !equal(a.at, 1000, 1001) || w.Now() != 1001 {
+		t.Errorf("due at %v; it is %d", a.at, w.Now())
+	}
+}

@@ -23,6 +23,8 @@ type Budget struct {
 	now    atomic.Int64  // seconds since it was made
 	over   chan struct{} // more waits than may
 
+	cutting sync.Mutex // held while clients are cut off; ahead of all other locks
+
 	mu      sync.Mutex // guards waiting; taken while an outbox's lock is held
 	waiting map[*queue]struct{}
 
@@ -42,6 +44,12 @@ func (b *Budget) Close() {
 	close(b.stop)
 	b.done.Wait()
 }
+
+// Freeze has nobody cut off until Thaw. It waits for what is being done about that.
+func (b *Budget) Freeze() { b.cutting.Lock() }
+
+// Thaw ends Freeze.
+func (b *Budget) Thaw() { b.cutting.Unlock() }
 
 // Bytes is how much waits for all clients together.
 func (b *Budget) Bytes() int { return int(b.bytes.Load()) }
@@ -96,6 +104,8 @@ func (b *Budget) queues() []*queue {
 
 // cutStalled cuts off clients that have taken nothing for too long.
 func (b *Budget) cutStalled() {
+	b.cutting.Lock()
+	defer b.cutting.Unlock()
 	now, timeout := b.now.Load(), int64(b.limits.Timeout/time.Second)
 	for _, q := range b.queues() {
 		if now-q.progress.Load() > timeout { // a second of which may not be over
@@ -107,6 +117,8 @@ func (b *Budget) cutStalled() {
 // cutLargest cuts off the clients for which most waits until a tenth of the total
 // is free: one that is a little over it would be cut for each event.
 func (b *Budget) cutLargest() {
+	b.cutting.Lock()
+	defer b.cutting.Unlock()
 	queues := b.queues()
 	sizes := make(map[*queue]int, len(queues)) // as they change meanwhile
 	for _, q := range queues {

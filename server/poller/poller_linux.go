@@ -44,6 +44,21 @@ func (p *Pollers) Close() {
 	p.done.Wait()
 }
 
+// Freeze has no handler called until Thaw. It waits for those that are being called.
+// Descriptors may be added and removed meanwhile.
+func (p *Pollers) Freeze() {
+	for _, one := range p.all {
+		one.serving.Lock()
+	}
+}
+
+// Thaw ends Freeze.
+func (p *Pollers) Thaw() {
+	for _, one := range p.all {
+		one.serving.Unlock()
+	}
+}
+
 // Handler is what a descriptor belongs to.
 type Handler interface {
 	// Ready is called by the poller's goroutine with what epoll tells of the
@@ -73,6 +88,8 @@ type Poller struct {
 	file *os.File // the epoll descriptor
 	raw  syscall.RawConn
 	fd   int
+
+	serving sync.Mutex // held from when epoll tells of events until handlers were called
 
 	mu       sync.Mutex // guards handlers
 	handlers map[int]Handler
@@ -147,23 +164,38 @@ func (p *Poller) Pause(fd int) {
 // run serves until the epoll descriptor is closed.
 func (p *Poller) run() {
 	events := make([]unix.EpollEvent, 256)
-	for {
-		var n int
-		var failed error
-		err := p.raw.Read(func(fd uintptr) bool {
-			n, failed = epollWait(int(fd), events)
-			return n > 0 || failed != nil
-		})
-		if err != nil || failed != nil {
-			return
+	for p.serve(events) {
+	}
+}
+
+// serve calls the handlers of what epoll tells of at one time. It reports whether there
+// may be more.
+func (p *Poller) serve(events []unix.EpollEvent) (more bool) {
+	var n int
+	var failed error
+	err := p.raw.Read(func(fd uintptr) bool {
+		p.serving.Lock()
+		n, failed = epollWait(int(fd), events)
+		if n > 0 || failed != nil {
+			return true
 		}
-		for _, e := range events[:n] {
-			p.mu.Lock()
-			h := p.handlers[int(e.Fd)]
-			p.mu.Unlock()
-			if h != nil {
-				h.Ready(Events(e.Events))
-			}
+		p.serving.Unlock()
+		return false
+	})
+	if err != nil {
+		return false
+	}
+	defer p.serving.Unlock()
+	if failed != nil {
+		return false
+	}
+	for _, e := range events[:n] {
+		p.mu.Lock()
+		h := p.handlers[int(e.Fd)]
+		p.mu.Unlock()
+		if h != nil {
+			h.Ready(Events(e.Events))
 		}
 	}
+	return true
 }

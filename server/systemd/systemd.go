@@ -72,6 +72,9 @@ func Reloading() string {
 	return strings.Join([]string{daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec()}, "\n")
 }
 
+// MainPID says which process the service's main one is from here on.
+func MainPID(pid int) string { return fmt.Sprintf("MAINPID=%d", pid) }
+
 // Status is a line for systemctl status.
 func Status(format string, args ...any) string { return "STATUS=" + fmt.Sprintf(format, args...) }
 

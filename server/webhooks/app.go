@@ -24,8 +24,9 @@ type App struct {
 	credentials atomic.Pointer[auth.Credentials]
 	targets     atomic.Pointer[[]target] // not changed, but replaced, under mu
 
-	configuring sync.Mutex // guards endpoints
+	configuring sync.Mutex // guards the following
 	endpoints   map[string]*endpoint
+	configured  []config.Webhook
 
 	mu     sync.Mutex // guards closed, and the order in which events go to endpoints
 	closed bool
@@ -56,6 +57,7 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 		return
 	}
 	a.credentials.Store(&c)
+	a.configured = webhooks
 	before := a.endpoints
 	a.endpoints = successors(before, webhooks)
 	kept := make(map[*endpoint]bool, len(webhooks))
@@ -63,7 +65,10 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 	for _, w := range webhooks {
 		e := a.endpoints[w.URL]
 		if e == nil {
-			e = newEndpoint(a, w, a.directory(w, webhooks))
+			e = newEndpoint(a, w)
+			if !a.sender.Held() {
+				e.begin(a.directory(w, webhooks), nil)
+			}
 			a.endpoints[w.URL] = e
 		} else {
 			e.configure(w)
@@ -155,6 +160,9 @@ func (a *App) list() []target {
 // is left when the process ends: then another node is to deliver the event.
 func (a *App) Happened(e protocol.WebhookEvent, done func()) {
 	k := kind(e.Name)
+	if a.sender.retired.Load() {
+		return
+	}
 	if !wanted(a.list(), k, e.Channel) {
 		if done != nil {
 			done()

@@ -82,7 +82,7 @@ func (e *endpoint) deliver() {
 // await returns what is to be delivered next, nil at the end.
 func (e *endpoint) await() *delivery {
 	s := &e.delivering
-	for e.ctx.Err() == nil {
+	for e.ctx.Err() == nil && !e.stopping.Load() {
 		e.expire()
 		d, at := e.choose(time.Now())
 		if d != nil {

@@ -19,7 +19,8 @@ type endpoint struct {
 	app     *App
 	url     atomic.Pointer[string]            // of the next request
 	headers atomic.Pointer[map[string]string] // of the next request
-	spool   *spoolDir                         // nil: no spool
+	spool   *spoolDir                         // nil: no spool; set by begin
+	begun   bool                              // begin was called; guarded by App.configuring
 	log     *slog.Logger
 	losses  *losses
 
@@ -30,6 +31,7 @@ type endpoint struct {
 	filled    chan struct{} // there are enough for a batch
 	ready     chan struct{} // there are batches to deliver
 	collected chan struct{} // closed: there will be no more batches
+	stopping  atomic.Bool   // no other request is to be made
 	running   sync.WaitGroup
 
 	spoolFailed atomic.Bool // and that is logged
@@ -41,12 +43,11 @@ type endpoint struct {
 	delivering delivering // owned by deliver
 }
 
-// newEndpoint starts an endpoint, with what is in its directory of the spool; nil
-// without one.
-func newEndpoint(a *App, w config.Webhook, dir *spoolDir) *endpoint {
+// newEndpoint makes an endpoint that takes events. It collects and posts them once it has
+// begun.
+func newEndpoint(a *App, w config.Webhook) *endpoint {
 	e := &endpoint{
 		app:       a,
-		spool:     dir,
 		log:       a.log.With("endpoint", w.Endpoint()),
 		losses:    newLosses(),
 		flush:     make(chan struct{}),
@@ -59,12 +60,36 @@ func newEndpoint(a *App, w config.Webhook, dir *spoolDir) *endpoint {
 	e.delivering.held = make(map[string]*delivery)
 	e.configure(w)
 	e.ctx, e.cancel = context.WithCancel(a.sender.ctx)
+	return e
+}
+
+// begin starts an endpoint with what is in its directory of the spool, nil without one,
+// and what another process has left to it. Both is older than what has been added.
+func (e *endpoint) begin(dir *spoolDir, left []ExportedBatch) {
+	e.begun, e.spool = true, dir
+	q := newQueue()
 	if e.spool != nil {
-		e.restore()
+		e.restore(&q)
 	}
+	lost := q.takeOver(left)
+	if q.events > 0 {
+		signal(e.ready)
+	}
+	e.mu.Lock()
+	for _, lane := range e.queue.lanes {
+		for _, ev := range lane.events {
+			ev.bulk = false
+			if !q.add(ev) {
+				lost++
+			}
+			signal(e.arrived)
+		}
+	}
+	e.queue = q
+	e.mu.Unlock()
+	e.lose(metrics.DroppedQueueFull, lost, nil)
 	e.running.Go(e.collect)
 	e.running.Go(e.deliver)
-	return e
 }
 
 // configure changes the next request.
@@ -197,17 +222,17 @@ func (e *endpoint) logSpool(what string, err error) {
 }
 
 // restore queues what the spool has. Files that cannot be read stay there.
-func (e *endpoint) restore() {
+func (e *endpoint) restore(q *queue) {
 	dropped := 0
 	last, err := e.spool.load(func(b *batch) {
-		if !e.queue.fits(len(b.events), b.bytes) {
+		if !q.fits(len(b.events), b.bytes) {
 			dropped += len(b.events)
 			e.unsave(b)
 			return
 		}
-		e.queue.restore(b)
+		q.restore(b)
 	})
-	e.queue.last = last
+	q.last = last
 	if err != nil {
 		e.app.counts.SpoolErrors.Inc()
 		e.log.Warn("webhooks in the spool cannot all be read; those stay there", "error", err)
@@ -215,14 +240,17 @@ func (e *endpoint) restore() {
 	if dropped > 0 {
 		e.lose(metrics.DroppedQueueFull, dropped, "there is more in the spool than the queue takes")
 	}
-	if e.queue.events > 0 {
-		e.log.Info("webhooks in the spool go out now", "events", e.queue.events)
+	if q.events > 0 {
+		e.log.Info("webhooks in the spool go out now", "events", q.events)
 	}
 }
 
 // remove ends an endpoint that is not configured any more. Nothing may be added
 // from here on.
 func (e *endpoint) remove() {
+	if !e.begun { // what was added is to be counted as lost
+		e.begin(nil, nil)
+	}
 	e.cancel()
 	close(e.flush)
 	e.end(metrics.DroppedRemoved)

@@ -52,11 +52,17 @@ func within(t *testing.T, f func(t *testing.T, w *world)) {
 // newWorld is for a test in a bubble.
 func newWorld(t *testing.T, spool string) *world {
 	t.Helper()
+	return newWorldOf(t, Options{Spool: spool})
+}
+
+func newWorldOf(t *testing.T, o Options) *world {
+	t.Helper()
 	w := &world{log: new(log), metrics: metrics.New("", "", ""), hosts: make(map[string]*host)}
 	transport := newTransport()
 	transport.Proxy = nil
 	transport.DialContext = w.dial
-	s, err := newSender(Options{Spool: spool, UserAgent: "Belfry/test", Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, transport)
+	o.UserAgent, o.Log = "Belfry/test", slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err := newSender(o, transport)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"belfry/server/metrics"
@@ -82,6 +83,9 @@ type Options struct {
 	Log       *slog.Logger
 	// Shared says that other nodes of a cluster send webhooks of the same channels.
 	Shared bool
+	// Held says that another process has the spool, and what is to be delivered first:
+	// nothing is sent, nor the spool opened, until Release.
+	Held bool
 }
 
 // Sender delivers the webhooks of all applications of a server. All methods may
@@ -90,15 +94,19 @@ type Sender struct {
 	log       *slog.Logger
 	userAgent string
 	transport *http.Transport
-	spool     *spool // nil: none
+	directory string // of the spool; empty: none
+	spool     *spool // nil: none, or held; set once
 	shared    bool   // see Options
 
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
 
+	retired atomic.Bool // what happens is another process's to tell
+
 	mu     sync.Mutex // guards the following
 	apps   map[string]*App
 	closed bool
+	held   bool // as of Options
 }
 
 // New opens the spool, if there is one, and starts. The error is that of a
@@ -111,16 +119,25 @@ func newSender(o Options, transport *http.Transport) (*Sender, error) {
 		userAgent: o.UserAgent,
 		transport: transport,
 		shared:    o.Shared,
+		directory: o.Spool,
+		held:      o.Held,
 		apps:      make(map[string]*App),
 	}
-	if o.Spool != "" {
-		var err error
-		if s.spool, err = openSpool(o.Spool); err != nil {
+	if !o.Held {
+		if err := s.open(); err != nil {
 			return nil, err
 		}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
+}
+
+// open opens the spool, if there is to be one.
+func (s *Sender) open() (err error) {
+	if s.directory != "" {
+		s.spool, err = openSpool(s.directory)
+	}
+	return err
 }
 
 // App returns the webhooks of an application, without endpoints when it is new.
@@ -173,13 +190,10 @@ func (s *Sender) CheckSpool() {
 // counted. Later events are dropped and counted, later configurations ignored.
 // It is to be called once.
 func (s *Sender) Close(ctx context.Context) {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	var endpoints []*endpoint
-	for _, a := range s.all() {
-		endpoints = append(endpoints, a.refuse()...)
+	if s.Held() {
+		s.Release(nil)
 	}
+	endpoints := s.refuse()
 	defer context.AfterFunc(ctx, s.cancel)()
 	for _, e := range endpoints {
 		close(e.flush)
@@ -187,6 +201,23 @@ func (s *Sender) Close(ctx context.Context) {
 	for _, e := range endpoints {
 		e.end(metrics.DroppedShutdown)
 	}
+	s.finish()
+}
+
+// refuse lets no more events in, and returns the endpoints, which do not change any
+// more.
+func (s *Sender) refuse() (endpoints []*endpoint) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, a := range s.all() {
+		endpoints = append(endpoints, a.refuse()...)
+	}
+	return endpoints
+}
+
+// finish is for when no endpoint does anything any more.
+func (s *Sender) finish() {
 	s.cancel()
 	s.transport.CloseIdleConnections()
 	if s.spool != nil {

@@ -101,6 +101,8 @@ func (c *conn) Slow() []byte {
 	c.closing.Store(true)
 	go func() {
 		defer c.handler.Bugs.Recover(c.panicked)
+		c.handler.Changes.Begin()
+		defer c.handler.Changes.End()
 		c.handler.Watch.Set(c.slot, c.handler.Watch.Now()+closeTimeout)
 		c.socket.resume()
 		c.leave(session.SlowConsumer)

@@ -26,6 +26,7 @@ import (
 	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/door"
+	"belfry/server/handover"
 	"belfry/server/keepalive"
 	"belfry/server/outbox"
 	"belfry/server/poller"
@@ -45,6 +46,8 @@ type Handler struct {
 	Pollers *poller.Pollers
 	// Capacity decides who is served; a client that finds none is closed with 4100.
 	Capacity *capacity.Capacity
+	// Changes are frozen during a handover.
+	Changes *handover.Changes
 }
 
 // ServeHTTP connects a client to the application whose key is in the path.
@@ -85,6 +88,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, admit func(*conn
 	})
 	switch {
 	case errors.Is(err, errHijacked):
+		h.Changes.Begin() // if all has moved, RefusesClients is true
+		defer h.Changes.End()
 		h.admit(hj.conn, hj.refused, admit, hj.response)
 		hj.conn.socket.start(hj.early)
 	case errors.Is(err, errFull):

@@ -3,6 +3,7 @@ package servertest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,9 +51,14 @@ var sessions atomic.Int64
 
 // Fallback makes a client, which sends nothing yet.
 func (s *Server) Fallback(t testing.TB, app, transport string) *Fallback {
-	tr := &http.Transport{TLSClientConfig: s.tls.Clone(), TLSHandshakeTimeout: wstest.Patience, ForceAttemptHTTP2: s.tls != nil}
+	return FallbackAt(t, s.URL(""), s.tls, app, transport)
+}
+
+// FallbackAt makes a client of the server that has that URL.
+func FallbackAt(t testing.TB, server string, secure *tls.Config, app, transport string) *Fallback {
+	tr := &http.Transport{TLSClientConfig: secure.Clone(), TLSHandshakeTimeout: wstest.Patience, ForceAttemptHTTP2: secure != nil}
 	f := &Fallback{
-		URL:       s.URL(fmt.Sprintf("/pusher/app/key-%s/%d/session%d", app, sessions.Add(1)%1000, sessions.Load())),
+		URL:       server + fmt.Sprintf("/pusher/app/key-%s/%d/session%d", app, sessions.Add(1)%1000, sessions.Load()),
 		Query:     "?protocol=7&client=test&version=1",
 		Header:    http.Header{"Content-Type": {"application/json"}, "User-Agent": {"test"}},
 		t:         t,

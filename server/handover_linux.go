@@ -1,0 +1,291 @@
+//go:build !blocking
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httputil"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"belfry/server/handover"
+	"belfry/server/poller"
+	"belfry/server/session"
+)
+
+// This is what package handover carries.
+
+// The kinds of state, in the order in which they are sent: first the time, then each
+// application with its channels and departures, then connections and those at the door.
+const (
+	stateTime       handover.Kind = 't'
+	stateApp        handover.Kind = 'a'
+	stateChannel    handover.Kind = 'c' // of the application before
+	stateDepartures handover.Kind = 'd' // of the application before
+	stateConnection handover.Kind = 's' // with a descriptor
+	stateAbsent     handover.Kind = 'n' // a session whose connection stays
+	stateVisitor    handover.Kind = 'v' // with a descriptor
+)
+
+// hello is the old process's first word. Its listeners come with it, those that there
+// are.
+type hello struct {
+	Version int  `json:"version"`
+	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
+	Outlive bool `json:"outlive"` // the main one's socket outlives the processes
+}
+
+// ready is the answer.
+type ready struct {
+	Version int      `json:"version"`
+	Apps    []string `json:"apps"` // ids: sessions of others stay, to be told to go
+}
+
+// succession is the server's part in handovers: from the process before, and to the one
+// behind.
+type succession struct {
+	changes handover.Changes
+
+	// Of the process before.
+	before  *handover.Link     // nil if there is none
+	thaw    func()             // begins; nil if there is nothing to begin
+	absent  []*session.Session // to be ended
+	settled chan struct{}      // closed when the process before has nothing more to say
+
+	// Of the process behind.
+	signals   <-chan os.Signal   // that ask for a handover; nil if there are none
+	requests  *handover.Requests // likewise; nil until they are taken, or cannot be
+	program   handover.Program
+	heirs     map[string]bool     // apps that it serves, by id
+	successor *handover.Successor // nil until the clients are its
+	moved     atomic.Bool         // they are
+	elsewhere httputil.ReverseProxy
+}
+
+// HandOverOn has the server hand over to a new process of the same program on each of
+// the signals, and when another process asks for it by handover.Upgrade. It comes before
+// Run.
+func (s *Server) HandOverOn(signals <-chan os.Signal) {
+	program, err := handover.Self()
+	if err != nil {
+		s.log.Warn("this process cannot hand over to a new one", "error", err)
+		return
+	}
+	s.signals, s.program = signals, program
+	s.takeRequests()
+}
+
+// freeze has nothing change until thaw is called. The error says what does not come to
+// its end; then nothing is frozen, soon.
+func (s *Server) freeze() (thaw func(), err error) {
+	// In this order: a handler of a poller or of the watch may be about to change
+	// something, and what changes has the flushers deliver.
+	steps := []struct {
+		what         string
+		freeze, thaw func()
+	}{
+		{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
+		{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},
+		{"slow clients", s.budget.Freeze, s.budget.Thaw},
+		{"requests", s.changes.Freeze, s.changes.Thaw},
+		{"deliveries", s.broker.Freeze, s.broker.Thaw},
+	}
+	var at atomic.Int32
+	frozen := make(chan struct{})
+	go func() {
+		defer close(frozen)
+		for _, step := range steps {
+			step.freeze()
+			at.Add(1)
+		}
+	}()
+	thaw = func() {
+		<-frozen
+		for _, step := range slices.Backward(steps) {
+			step.thaw()
+		}
+	}
+	select {
+	case <-frozen:
+		return thaw, nil
+	case <-time.After(handover.FreezeTimeout):
+		what := steps[min(int(at.Load()), len(steps)-1)].what
+		go thaw()
+		return nil, fmt.Errorf("the server does not come to rest within %s: %s are still being handled", handover.FreezeTimeout, what)
+	}
+}
+
+// takeRequests has other processes ask for a handover, which they wait for until Run.
+func (s *Server) takeRequests() {
+	if s.requests != nil {
+		return
+	}
+	var err error
+	if s.requests, err = handover.Listen(); err != nil {
+		s.log.Warn("belfry upgrade cannot reach this process; SIGUSR2 can", "error", err)
+	}
+}
+
+// serveHandovers hands over when that is asked for. It returns when the context ends or a
+// new process has taken over.
+func (s *Server) serveHandovers(ctx context.Context) {
+	if s.signals == nil {
+		<-ctx.Done()
+		return
+	}
+	var asked <-chan *handover.Request
+	if s.requests != nil {
+		defer s.requests.Close()
+		asked = s.requests.C
+	}
+	for s.successor == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.signals:
+			_, _ = s.handOver(ctx) // which has been logged
+		case request := <-asked:
+			request.Answer(s.handOver(ctx))
+		}
+	}
+}
+
+// mayHandOver returns what keeps this process from it.
+func (s *Server) mayHandOver() error {
+	switch {
+	case s.clustered():
+		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
+	case s.config.Generated:
+		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
+	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
+		return errors.New("the container of this process ends with it: have the container replaced")
+	}
+	select {
+	case <-s.settled:
+		return nil
+	case <-time.After(handover.FreezeTimeout):
+		return errors.New("the process before is still having webhooks answered: ask again in a moment")
+	}
+}
+
+// endsContainer says whether a container ends with the process that was started in it: it is the first one, by
+// itself or below an init that does no more than to wait for it, or its parent is outside.
+// initName is the file with the name of process 1.
+func endsContainer(pid, parent int, initName string) bool {
+	if pid == 1 || parent == 0 {
+		return true
+	}
+	name, err := os.ReadFile(initName)
+	return err == nil && parent == 1 && slices.Contains([]string{"tini", "docker-init", "dumb-init", "catatonit"}, strings.TrimSpace(string(name)))
+}
+
+// handOver starts a new process, which takes over from this one. With an error, all is as
+// it was. The server is to leave otherwise.
+func (s *Server) handOver(ctx context.Context) (pid int, err error) {
+	defer func() {
+		if err != nil {
+			s.log.Error("no handover: this process goes on", "error", err)
+		}
+	}()
+	if err := s.mayHandOver(); err != nil {
+		return 0, err
+	}
+	successor, err := s.program.Start()
+	if err != nil {
+		return 0, fmt.Errorf("the new process cannot be started: %w", err)
+	}
+	pid = successor.Pid()
+	s.log.Info("handing over to a new process", "program", s.program.Path, "pid", pid)
+	goOn := context.AfterFunc(ctx, func() { successor.SetDeadline(time.Now()) })
+	defer goOn()
+	within := func(d time.Duration) error {
+		successor.SetDeadline(time.Now().Add(d))
+		return ctx.Err() // which may have ended before
+	}
+	if err = within(handover.ReadyTimeout); err == nil {
+		err = s.introduce(successor)
+	}
+	var thaw func()
+	var frozen time.Time
+	if err == nil {
+		frozen = time.Now()
+		thaw, err = s.freeze()
+	}
+	if err != nil {
+		return 0, s.stay(ctx, successor, err)
+	}
+	defer thaw()
+	var handed []interface{ HandedOver() }
+	if err = within(handover.AdoptTimeout); err == nil {
+		handed, err = s.exportAll(successor)
+	}
+	if err == nil {
+		err = successor.Expect(handover.Adopted, nil)
+	}
+	if err == nil && !goOn() { // from here on, the end of ctx changes nothing
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = errors.Join(successor.Send(handover.Go, nil), successor.Flush())
+	}
+	if err != nil {
+		return 0, s.stay(ctx, successor, err)
+	}
+	for _, h := range handed { // ahead of all: what is done to a socket here is done to it there
+		h.HandedOver()
+	}
+	s.move(successor)
+	s.log.Info("handed over", "pid", pid, "pause", time.Since(frozen).Round(time.Millisecond))
+	return pid, nil
+}
+
+// stay ends a process that does not take over, and says why.
+func (s *Server) stay(ctx context.Context, successor *handover.Successor, because error) error {
+	switch {
+	case ctx.Err() != nil:
+		because = errors.New("the server is stopping")
+	case errors.Is(because, os.ErrDeadlineExceeded):
+		because = errors.New("the new process has not answered in time")
+	}
+	return successor.End(because)
+}
+
+// introduce sends the listeners, and returns when the new process is ready.
+func (s *Server) introduce(successor *handover.Successor) error {
+	listeners := []net.Listener{s.listener}
+	if s.metricsListener != nil {
+		listeners = append(listeners, s.metricsListener)
+	}
+	for _, l := range listeners {
+		fd, err := poller.Duplicate(l.(*net.TCPListener))
+		if err != nil {
+			return err
+		}
+		err = successor.SendFiles(fd)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited}
+	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
+		return err
+	}
+	var answer ready
+	if err := successor.Expect(handover.Ready, &answer); err != nil {
+		return err
+	}
+	s.heirs = make(map[string]bool)
+	for _, id := range answer.Apps {
+		s.heirs[id] = true
+	}
+	return handover.CheckVersion(answer.Version)
+}

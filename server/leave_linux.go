@@ -1,0 +1,110 @@
+//go:build !blocking
+
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"time"
+
+	"belfry/server/capacity"
+	"belfry/server/handover"
+	"belfry/server/session"
+	"belfry/server/systemd"
+)
+
+// move is for when the clients are the new process's. Everything is frozen.
+func (s *Server) move(successor *handover.Successor) {
+	s.successor = successor
+	successor.SetDeadline(time.Time{})
+	systemd.Notify(s.log, systemd.MainPID(successor.Pid()))
+	target := &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
+	transport := new(http.Transport)
+	if s.secured() {
+		target.Scheme = "https"
+		// It is this server's own address, and a request has no secret in it.
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	}
+	s.elsewhere = httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // which is signed
+		},
+		ModifyResponse: func(a *http.Response) error {
+			a.Header.Del("Date") // who answers sets them
+			a.Header.Del("Content-Length")
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			s.log.Warn("a request cannot be passed to the new process", "error", err)
+			writeJSON(w, http.StatusServiceUnavailable, `{"error":"the server is being replaced: try again"}`)
+		},
+	}
+	s.moved.Store(true)
+	s.draining.Store(true)
+	s.webhooks.Retire()
+	s.capacity.RefuseClients(session.Restarting)
+	s.changes.Move()
+	s.intake.StopAccepting()
+	if s.door != nil {
+		s.door.Close()
+	}
+}
+
+// passOn has the new process answer a request that has come here.
+func (s *Server) passOn(w http.ResponseWriter, r *http.Request, body []byte) {
+	s.lastAnswer(w, r)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	s.elsewhere.ServeHTTP(w, r)
+}
+
+// lastAnswer has an answer be the last of its connection once the clients are another
+// process's.
+func (s *Server) lastAnswer(w http.ResponseWriter, r *http.Request) {
+	if s.hasMoved() && r.Context().Value(http.ServerContextKey) != nil { // the door knows
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// hasMoved says whether the clients are another process's.
+func (s *Server) hasMoved() bool { return s.moved.Load() }
+
+// leave ends what a new process has not taken over: it tells clients of TLS and of the
+// fallback to reconnect, has webhooks answered that are under way, and finishes the
+// requests it has.
+func (s *Server) leave() {
+	grace := max(s.config.Server.ShutdownGrace, leastGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), grace*9/10)
+	defer cancel()
+	var leaving sync.WaitGroup
+	leaving.Go(func() {
+		left := s.webhooks.HandOver(ctx)
+		if err := errors.Join(s.successor.Send(handover.Rest, left), s.successor.Flush()); err != nil {
+			s.log.Error("webhooks are lost, as the new process does not take them", "error", err)
+		}
+		s.successor.Close()
+	})
+	if s.metricsHTTP != nil {
+		leaving.Go(func() { _ = s.metricsHTTP.Shutdown(ctx) }) // who is late is cut
+	}
+	s.tellClients(ctx, session.Together)
+	// A connection of net/http's that is closed just when a request comes would lose it:
+	// each has the time to send one, which is passed on, and is closed behind that.
+	last, cancelLast := context.WithTimeout(ctx, grace/2)
+	defer cancelLast()
+	_ = s.capacity.Wait(last, capacity.Client, capacity.Refused, capacity.Session, capacity.HTTP) // the rest is cut
+	leaving.Wait()
+	s.closeConnections(ctx)
+	s.finish()
+	s.log.Info("left")
+}

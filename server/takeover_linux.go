@@ -1,0 +1,282 @@
+//go:build !blocking
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"belfry/channels"
+	"belfry/server/apps"
+	"belfry/server/door"
+	"belfry/server/handover"
+	"belfry/server/keepalive"
+	"belfry/server/session"
+	"belfry/server/systemd"
+	"belfry/server/webhooks"
+	"belfry/server/websocket"
+)
+
+// inherit takes the listeners of the process before, or of the service manager. outlive
+// says that their sockets outlive this process.
+func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
+	if s.before == nil {
+		sockets, err = systemd.Inherit()
+		return sockets, true, err
+	}
+	s.before.SetDeadline(time.Now().Add(handover.ReadyTimeout))
+	var h hello
+	if err = s.before.Expect(handover.Hello, &h); err != nil {
+		return sockets, false, err
+	}
+	if err = handover.CheckVersion(h.Version); err != nil {
+		return sockets, false, err
+	}
+	if sockets.Main, err = s.nextListener(); err == nil && h.Metrics {
+		sockets.Metrics, err = s.nextListener()
+	}
+	if err != nil {
+		sockets.Close()
+	}
+	return sockets, h.Outlive, err
+}
+
+func (s *Server) nextListener() (*net.TCPListener, error) {
+	fd, err := s.before.NextFile()
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "listener")
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		l.Close()
+		return nil, errors.New("a descriptor of the process before is no TCP listener")
+	}
+	return tcp, nil
+}
+
+// succeed finds out whether another process hands over to this one.
+func (s *Server) succeed() (err error) {
+	s.settled = make(chan struct{})
+	if s.before, err = handover.Inherited(); err == nil && s.before == nil {
+		close(s.settled)
+	}
+	return err
+}
+
+// succeeds says whether it does.
+func (s *Server) succeeds() bool { return s.before != nil }
+
+// adopting says whether all is frozen for what another process hands over. If that fails,
+// the process is to end as it is: it must not serve what it has of that.
+func (s *Server) adopting() bool { return s.thaw != nil }
+
+// declineSuccession tells the process before why this one cannot take over.
+func (s *Server) declineSuccession(because error) {
+	if s.before == nil {
+		return
+	}
+	s.before.SetDeadline(time.Now().Add(time.Second))
+	if s.before.Send(handover.Failed, because.Error()) == nil {
+		_ = s.before.Flush() // an error: it has gone
+	}
+	s.before.Close()
+}
+
+// adopt takes over everything of the process before, if there is one. When it returns
+// without an error, the clients are this process's, and none has been read from or
+// written to: Run begins with that.
+func (s *Server) adopt() error {
+	if s.before == nil {
+		return nil
+	}
+	answer := ready{Version: handover.Version}
+	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
+	s.before.SetDeadline(time.Now().Add(handover.FreezeTimeout + handover.AdoptTimeout + handover.ReadyTimeout))
+	if err := s.before.Send(handover.Ready, answer); err != nil {
+		return err
+	}
+	if err := s.before.Flush(); err != nil {
+		return err
+	}
+	var err error
+	if s.thaw, err = s.freeze(); err != nil {
+		return err
+	}
+	if err := s.restoreAll(); err != nil {
+		return err
+	}
+	s.takeRequests() // whoever hears of this handover may ask for the next
+	if err := s.before.Send(handover.Adopted, nil); err != nil {
+		return err
+	}
+	if err := s.before.Flush(); err != nil {
+		return err
+	}
+	// The process before ends this one, or says Go, or has ended: it takes its time.
+	s.before.SetDeadline(time.Time{})
+	switch err := s.before.Expect(handover.Go, nil); {
+	case err == nil:
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET):
+		s.log.Warn("the process before has ended during the handover: its clients are this one's")
+	default:
+		return err
+	}
+	s.log.Info("took over from the process before", "connections", s.connections())
+	return nil
+}
+
+// restoreAll restores what comes until there is no more. Everything is frozen.
+func (s *Server) restoreAll() error {
+	var app *apps.App // of the channels that come
+	for {
+		kind, text, err := s.before.Receive()
+		if err != nil {
+			return err
+		}
+		switch {
+		case kind == handover.Complete:
+			s.apps.All(func(a *apps.App) { err = errors.Join(err, a.Channels.Restored()) })
+			return err
+		case kind == stateApp:
+			app, err = s.restoreApp(text)
+		case app == nil && (kind == stateChannel || kind == stateDepartures):
+			err = handover.ErrRecord
+		default:
+			err = s.restore(kind, text, app)
+		}
+		if err != nil {
+			return fmt.Errorf("state %q: %w", kind, err)
+		}
+	}
+}
+
+func (s *Server) restoreApp(text []byte) (*apps.App, error) {
+	var e apps.Exported
+	if err := handover.Read(text, &e); err != nil {
+		return nil, err
+	}
+	app := s.apps.ByID(e.ID)
+	if app == nil {
+		return nil, fmt.Errorf("%w: an app that is not served", handover.ErrRecord)
+	}
+	return app, app.Restore(e)
+}
+
+func (s *Server) restore(kind handover.Kind, text []byte, app *apps.App) error {
+	switch kind {
+	case stateTime:
+		var now keepalive.Time
+		if err := handover.Read(text, &now); err != nil {
+			return err
+		}
+		s.watch.Continue(now)
+	case stateChannel:
+		var e channels.ExportedChannel
+		if err := handover.Read(text, &e); err != nil {
+			return err
+		}
+		return app.Channels.RestoreChannel(e)
+	case stateDepartures:
+		var e []channels.ExportedDeparture
+		if err := handover.Read(text, &e); err != nil {
+			return err
+		}
+		app.Channels.RestoreDepartures(e)
+	case stateConnection:
+		var e websocket.Exported
+		return s.restoreWith(text, &e, func(fd int) error { return s.websocket.Restore(fd, e) })
+	case stateVisitor:
+		var e door.Exported
+		return s.restoreWith(text, &e, func(fd int) error {
+			if s.door == nil { // the new configuration has TLS
+				return unix.Close(fd)
+			}
+			return s.door.Restore(fd, e)
+		})
+	case stateAbsent:
+		var e session.Exported
+		if err := handover.Read(text, &e); err != nil {
+			return err
+		}
+		absent, err := s.websocket.Admission.RestoreAbsent(e)
+		if err != nil {
+			return err
+		}
+		s.absent = append(s.absent, absent)
+	default:
+		return handover.ErrRecord
+	}
+	return nil
+}
+
+// restoreWith restores what has a descriptor.
+func (s *Server) restoreWith(text []byte, into any, restore func(fd int) error) error {
+	fd, err := s.before.NextFile()
+	if err != nil {
+		return err
+	}
+	if err = handover.Read(text, into); err == nil {
+		err = restore(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return err
+}
+
+// begin begins to serve the clients of the process before, if there was one. It returns
+// at once.
+func (s *Server) begin(running *sync.WaitGroup) {
+	if s.thaw == nil {
+		return
+	}
+	s.thaw()
+	s.changes.Begin()
+	for _, absent := range s.absent {
+		absent.End(session.Drain)
+	}
+	s.absent = nil
+	s.changes.End()
+	for _, t := range s.transports() { // the configuration may be another one
+		t.Evict()
+	}
+	running.Go(s.settle)
+}
+
+// settleTimeout is how long the process before may take to have its webhooks answered: a
+// request takes ten seconds at most, and this leaves time to spare.
+const settleTimeout = 30 * time.Second
+
+// settle delivers webhooks once the process before does not any more.
+func (s *Server) settle() {
+	defer close(s.settled)
+	defer s.before.Close()
+	s.before.SetDeadline(time.Now().Add(settleTimeout))
+	var left []webhooks.Exported
+	if err := s.before.Expect(handover.Rest, &left); err != nil {
+		s.log.Warn("the process before has not said which webhooks it has left: those that were not in the spool are lost", "error", err)
+	}
+	s.webhooks.Release(left)
+}
+
+// awaitSettled returns when the process before has nothing more to say, or ctx ends.
+func (s *Server) awaitSettled(ctx context.Context) {
+	select {
+	case <-s.settled:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,162 @@
+package webhooks
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"belfry/protocol"
+)
+
+// Exported is what one endpoint of an application has not taken, for another process to
+// deliver. What is in the spool is not in it.
+type Exported struct {
+	App     string          `json:"app"`
+	URL     string          `json:"url"`
+	Batches []ExportedBatch `json:"batches"` // in the order of each channel
+}
+
+// ExportedBatch is a batch.
+type ExportedBatch struct {
+	TimeMS int64           `json:"time_ms"`
+	Made   time.Time       `json:"made"`
+	Events []ExportedEvent `json:"events"`
+}
+
+// ExportedEvent is one event of a batch, with its JSON.
+type ExportedEvent struct {
+	JSON    string          `json:"json"`
+	Channel string          `json:"channel"`
+	Source  protocol.Source `json:"source,omitzero"`
+	Minor   bool            `json:"minor,omitzero"`
+}
+
+// Retire has what happens from here on be nobody's to tell: another process does. HandOver
+// is due.
+func (s *Sender) Retire() { s.retired.Store(true) }
+
+// HandOver returns what is not delivered yet, for another process, once the requests that
+// are under way have been answered. They are cut when the context ends, and then count
+// as not delivered. Nothing runs any more when it returns, and the spool is free.
+func (s *Sender) HandOver(ctx context.Context) (exported []Exported) {
+	endpoints := s.refuse()
+	defer context.AfterFunc(ctx, s.cancel)()
+	for _, e := range endpoints {
+		e.stopping.Store(true)
+		close(e.flush)
+	}
+	for _, e := range endpoints {
+		e.running.Wait()
+		if batches := e.export(); len(batches) > 0 {
+			exported = append(exported, Exported{e.app.id, *e.url.Load(), batches})
+		}
+		e.losses.end(e.log)
+	}
+	s.finish()
+	return exported
+}
+
+// export is what is not delivered and not in the spool. Nothing runs any more.
+func (e *endpoint) export() (exported []ExportedBatch) {
+	var batches []*batch // as far as events of them are in the following
+	events := make(map[*batch][]*event)
+	add := func(ev *event) {
+		if ev.batch.file != "" {
+			return
+		}
+		if events[ev.batch] == nil {
+			batches = append(batches, ev.batch)
+		}
+		events[ev.batch] = append(events[ev.batch], ev)
+	}
+	for _, d := range e.delivering.waiting {
+		for _, ev := range d.events {
+			add(ev)
+		}
+	}
+	for _, l := range e.queue.lanes {
+		for _, b := range l.batches {
+			for _, ev := range b.events {
+				add(ev)
+			}
+		}
+	}
+	slices.SortFunc(batches, func(a, b *batch) int { return cmp.Compare(a.number, b.number) })
+	for _, b := range batches {
+		one := ExportedBatch{TimeMS: b.timeMS, Made: b.made}
+		for _, ev := range events[b] {
+			one.Events = append(one.Events, ExportedEvent{string(ev.json), ev.channel, ev.source, ev.minor})
+		}
+		exported = append(exported, one)
+	}
+	return exported
+}
+
+// takeOver queues batches of another process, behind those of the spool, and returns how
+// many events have no room.
+func (q *queue) takeOver(batches []ExportedBatch) (lost int) {
+	for _, e := range batches {
+		q.last++
+		b := &batch{number: q.last, made: e.Made, timeMS: e.TimeMS}
+		for _, one := range e.Events {
+			b.events = append(b.events, &event{json: []byte(one.JSON), channel: one.Channel, source: one.Source, minor: one.Minor, batch: b})
+			b.bytes += len(one.JSON)
+		}
+		switch {
+		case len(b.events) == 0:
+		case q.fits(len(b.events), b.bytes):
+			q.restore(b)
+		default:
+			lost += len(b.events)
+		}
+	}
+	return lost
+}
+
+// Held reports whether Release is due.
+func (s *Sender) Held() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+// Release ends Options.Held: it opens the spool, and begins to deliver what another
+// process has left, which is older than what has happened here. What was of an endpoint
+// that is not configured any more is dropped, and logged.
+func (s *Sender) Release(left []Exported) {
+	if err := s.open(); err != nil {
+		s.log.Error("webhooks are only in memory until the next start, as their spool cannot be opened", "error", err)
+	}
+	s.mu.Lock()
+	s.held = false
+	s.mu.Unlock()
+	for _, a := range s.all() {
+		a.release(left)
+	}
+	for _, e := range left {
+		if e.URL != "" {
+			s.log.Warn("webhooks are dropped: their endpoint is not configured any more", "app", e.App)
+		}
+	}
+	s.CheckSpool()
+}
+
+// release begins with endpoints that were made meanwhile, and takes what is theirs.
+func (a *App) release(left []Exported) {
+	a.configuring.Lock()
+	defer a.configuring.Unlock()
+	for _, w := range a.configured {
+		e := a.endpoints[w.URL]
+		if e == nil || e.begun {
+			continue
+		}
+		var batches []ExportedBatch
+		for i := range left {
+			if left[i].App == a.id && left[i].URL == w.URL {
+				batches, left[i].URL = left[i].Batches, ""
+			}
+		}
+		e.begin(a.directory(w, a.configured), batches)
+	}
+}

@@ -1,0 +1,142 @@
+package webhooks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"belfry/server/config"
+)
+
+// handOver ends a sender as the process before does, and gives what it has left, as it
+// travels.
+func (w *world) handOver(t *testing.T, ctx context.Context) (left []Exported) {
+	t.Helper()
+	w.Retire()
+	text, err := json.Marshal(w.HandOver(ctx))
+	w.ended = true
+	if err == nil {
+		err = json.Unmarshal(text, &left)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// What a process has not delivered, the next one does: once, and ahead of what has
+// happened there meanwhile.
+func TestHandOver(t *testing.T) {
+	for name, spooled := range map[string]bool{"in memory": false, "with a spool": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				spool := ""
+				if spooled {
+					spool = t.TempDir()
+				}
+				old := newWorld(t, spool)
+				h := old.host("backend", func(n int, w http.ResponseWriter, r *http.Request) {
+					if n == 0 {
+						w.WriteHeader(http.StatusServiceUnavailable) // for all: halved, and tried again
+						return
+					}
+					time.Sleep(3 * time.Second) // of the bubble: under way during the handover
+				})
+				a := old.application("1", to("http://backend"))
+				for i := range 150 {
+					a.happens(fmt.Sprintf("member_added:presence-%d:%d", i%7, i))
+				}
+				pass(time.Second)
+				a.happens("member_added:presence-0:150") // in no batch yet
+
+				successor := newWorldOf(t, Options{Spool: spool, Held: true})
+				h2 := successor.host("backend", nil)
+				b := successor.application("1", to("http://backend"))
+				b.happens("member_added:presence-0:151", "member_added:presence-8:152")
+				left := old.handOver(t, t.Context())
+				a.happens("member_removed:presence-0:150") // nobody's to tell
+				taken := h.events(t)[100:]                 // the first ones were refused
+				if len(taken) == 0 || len(h2.events(t)) != 0 {
+					t.Fatalf("the old one has delivered %d events, the new one %d", len(taken), len(h2.events(t)))
+				}
+				if spooled != (len(left) == 0) {
+					t.Errorf("%d endpoints have something left", len(left))
+				}
+				successor.Release(left)
+				pass(time.Minute)
+
+				got := append(taken, h2.events(t)...)
+				var want []string
+				for i := range 151 {
+					want = append(want, fmt.Sprintf("member_added:presence-%d:%d", i%7, i))
+				}
+				want[150] = "member_added:presence-0:150"
+				want = append(want, "member_added:presence-0:151", "member_added:presence-8:152")
+				of := func(events []string, channel string) (found []string) {
+					for _, e := range events {
+						if strings.Contains(e, ":"+channel+":") {
+							found = append(found, e)
+						}
+					}
+					return found
+				}
+				for i := range 9 {
+					channel := fmt.Sprint("presence-", i)
+					if got, want := of(got, channel), of(want, channel); !slices.Equal(got, want) {
+						t.Errorf("of %s, the backend got\n%v, want\n%v", channel, got, want)
+					}
+				}
+				successor.expect(t, `queue_length{app="1"}`, "0")
+			})
+		})
+	}
+}
+
+// A request that takes too long is cut, and made again.
+func TestHandOverCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := newWorld(t, "")
+		old.host("backend", stall)
+		a := old.application("1", to("http://backend"), to("http://gone"))
+		a.happens("cache_miss:x")
+		pass(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		left := old.handOver(t, ctx)
+
+		successor := newWorldOf(t, Options{Held: true})
+		h := successor.host("backend", nil)
+		successor.application("1", to("http://backend"))
+		successor.Release(left)
+		pass(time.Second)
+		if got := h.events(t); !slices.Equal(got, []string{"cache_miss:x"}) {
+			t.Errorf("got %q", got)
+		}
+		if n := successor.log.lines("not configured any more"); n != 1 {
+			t.Errorf("the log has %d lines of an endpoint that is not configured\n%s", n, successor.log)
+		}
+	})
+}
+
+// Whoever is held and ends delivers what there is, or counts it.
+func TestHeldEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOf(t, Options{Held: true})
+		h := w.host("backend", nil)
+		a := w.application("1", to("http://backend"), to("http://removed"))
+		a.happens("cache_miss:x")
+		a.Configure(credentials, []config.Webhook{to("http://backend")})
+		w.expect(t, `dropped_total{app="1",reason="removed"}`, "1")
+		w.ended = true
+		w.Close(t.Context())
+		if got := h.events(t); !slices.Equal(got, []string{"cache_miss:x"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
