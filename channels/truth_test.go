@@ -353,6 +353,29 @@ func TestClusterUsersAskedAgain(t *testing.T) {
 	})
 }
 
+// What the ledger has of a node, which the node has no more, is taken back.
+func TestClusterGhosts(t *testing.T) {
+	graced(t, 2, Limits{}, func(t *testing.T, w *world) {
+		ghost, there := cluster.Topic{App: "1", Channel: "presence-c"}, cluster.Topic{App: "1", Channel: "c"}
+		_, err := w.drivers[0].Update(context.Background(), ghost, cluster.Share{Count: 1, Join: []protocol.Member{{UserID: "u"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, s := w.on(t, 0, there.Channel)
+		w.apps[0].broker.Shares([]cluster.Topic{ghost, there, {App: "unknown", Channel: "c"}})
+		pass(time.Second)
+		states, err := w.apps[1].States("")
+		if err != nil || len(states) != 1 || states[there.Channel].Subscriptions != 1 {
+			t.Errorf("there are %+v, %v", states, err)
+		}
+		w.apps[0].Unsubscribe(s)
+		pass(time.Second)
+		if n := w.apps[0].channels.Load(); n > 1 { // that of the application itself
+			t.Errorf("%d channels are left", n)
+		}
+	})
+}
+
 // What happens while an application is removed for a moment is told when it is back; what
 // happened before one that stays away is dropped in the end, which keeps no bucket lent.
 func TestClusterTransitionsOfRemovedApp(t *testing.T) {

@@ -107,6 +107,79 @@ func TestFlush(t *testing.T) {
 	}
 }
 
+// TestOlderData: Redis comes back with data from before. Of what this node had then, the
+// receiver is told.
+func TestOlderData(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := startNode(t, Options{URL: "redis://" + server.Addr, Prefix: prefix()})
+	a.share("a")
+	shares := a.keys.tag(presence) + "n:" + current(a).node
+	older := server.CLI("hget", shares, presence.Channel)
+	a.share()
+	server.CLI("hset", shares, presence.Channel, older)
+	a.network.Cut()
+	a.network.Mend()
+	until(t, "being told", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return slices.Contains(a.shares, presence)
+	})
+}
+
+// TestServerEmptied: of a Redis Cluster, a server without the leases loses its data. The
+// receiver is told of a loss there, and of no other one.
+func TestServerEmptied(t *testing.T) {
+	t.Parallel()
+	servers := redistest.Cluster(t)
+	a := startNode(t, Options{URL: clusterURL(servers), Prefix: prefix()})
+	var topics []cluster.Topic
+	for i := range 20 {
+		topic := cluster.Topic{App: "1", Channel: fmt.Sprint("c", i)}
+		topics = append(topics, topic)
+		a.must(a.Listen(context.Background(), topic))
+		_, err := a.Update(context.Background(), topic, cluster.Share{Count: 1})
+		a.must(err)
+	}
+	before := a.timesRestored()
+	s := current(a)
+	leases := s.slots.Load().owner(s.slot(a.keys.leases()))
+	emptied := slices.IndexFunc(servers, func(s *redistest.Server) bool { return s.Addr != leases })
+	servers[emptied].CLI("flushall")
+	until(t, "the call of Restored", func() bool { return a.timesRestored() > before })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, topic := range topics {
+		if there := s.slots.Load().owner(s.slot(a.keys.name(topic))) == servers[emptied].Addr; a.lost(topic) != there {
+			t.Errorf("lost is %t of a topic of which it is %t", !there, there)
+		}
+	}
+}
+
+// TestRefusedWrite: a Redis that refuses to write tells nobody of what it has not done.
+func TestRefusedWrite(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := pair(t, Options{URL: "redis://" + server.Addr})
+	a.must(a.Listen(context.Background(), presence.Watch()))
+	working(t, a, b)
+	share := cluster.Share{Count: 2, Whole: true, Join: shareOf("b", "c").Join, TellCount: true, Watched: true, Record: true}
+	a.mu.Lock()
+	before := a.changes
+	a.mu.Unlock()
+	server.CLI("config", "set", "maxmemory", "1")
+	if _, err := b.Update(context.Background(), presence, share); !errors.Is(err, cluster.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	server.CLI("config", "set", "maxmemory", "0")
+	working(t, a, b)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.changes != before {
+		t.Errorf("%d changes are told", a.changes-before)
+	}
+}
+
 // TestLeasesLost: of a Redis Cluster, the server that has the leases loses its data, and
 // the others keep theirs. What a node had there before is not counted beside what it has
 // as another one.

@@ -37,6 +37,7 @@ type testNode struct {
 	mu       sync.Mutex // guards the following
 	payloads []string
 	members  int // messages about them
+	changes  int // all messages that are no events
 	restored int
 	lost     func(cluster.Topic) bool // of the last call of Restored
 	due      []cluster.Bucket
@@ -66,6 +67,7 @@ func (n *testNode) Receive(m cluster.Message) {
 		n.payloads = append(n.payloads, string(m.Payload))
 	} else {
 		n.members += len(m.Joined) + len(m.Left)
+		n.changes++
 	}
 }
 

@@ -91,7 +91,6 @@ func (d *Driver) live(s *session) error {
 	if s.former != "" {
 		former = time.After(cluster.ToldAgain / 2) // once the shares are told by the new name, so that nobody seems to leave
 	}
-	d.running.Go(func() { d.recall(s) })
 	renew := func() {
 		if renewing {
 			return
@@ -139,6 +138,7 @@ func (d *Driver) live(s *session) error {
 		case <-again:
 		case queue <- restored:
 			d.told(restored)
+			d.running.Go(func() { d.recall(s) })
 		}
 	}
 }
