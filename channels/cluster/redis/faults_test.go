@@ -113,6 +113,7 @@ func TestOlderData(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a := startNode(t, Options{URL: "redis://" + server.Addr, Prefix: prefix()})
+	a.must(a.Listen(context.Background(), presence))
 	a.share("a")
 	shares := a.keys.tag(presence) + "n:" + current(a).node
 	older := server.CLI("hget", shares, presence.Channel)
