@@ -2,6 +2,7 @@ package channels
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -195,7 +196,12 @@ func (b *Broker) sendLane(lane <-chan sent) {
 		ctx, cancel := b.within(publishTimeout)
 		err := b.driver.Publish(ctx, publications...)
 		cancel()
-		for _, s := range batch {
+		var partial *cluster.PartialError
+		errors.As(err, &partial)
+		for i, s := range batch {
+			if partial != nil {
+				err = partial.Each[i]
+			}
 			switch l := s.from.channel.app.listener; {
 			case err != nil:
 				s.from.subscriber.Dropped(s.from.channel.name, err)

@@ -353,6 +353,61 @@ func TestClusterUsersAskedAgain(t *testing.T) {
 	})
 }
 
+// halved is a driver that publishes nothing on one channel.
+type halved struct {
+	cluster.Driver
+	but string
+}
+
+func (d halved) Publish(ctx context.Context, all ...cluster.Publication) error {
+	each := make([]error, len(all))
+	for i, p := range all {
+		if p.Topic.Channel == d.but {
+			each[i] = cluster.ErrUnavailable
+		} else {
+			each[i] = d.Driver.Publish(ctx, p)
+		}
+	}
+	if slices.ContainsFunc(each, func(err error) bool { return err != nil }) {
+		return &cluster.PartialError{Each: each}
+	}
+	return nil
+}
+
+// Client events that could not be published are dropped, and no others that were on
+// their way with them.
+func TestClusterPartOfABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := local.NewHub()
+		b := NewBroker(1, halved{hub.Node(), "bad"})
+		a := b.NewApp("1", Limits{}, new(counts), nil)
+		r := newRecorder()
+		var subscriptions []*Subscription
+		for _, c := range []string{"bad", "good", "better"} {
+			s, _, err := a.Subscribe(r, c, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			subscriptions = append(subscriptions, s)
+		}
+		for range 10 {
+			for _, s := range subscriptions {
+				if err := a.PublishFrom(s, event(s.channel.name, "x")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		pass(time.Second)
+		if len(r.dropped) != 10 {
+			t.Errorf("%d are dropped", len(r.dropped))
+		}
+		for _, s := range subscriptions {
+			a.Unsubscribe(s)
+		}
+		b.Close()
+	})
+}
+
 // What the ledger has of a node, which the node has no more, is taken back.
 func TestClusterGhosts(t *testing.T) {
 	graced(t, 2, Limits{}, func(t *testing.T, w *world) {

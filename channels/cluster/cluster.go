@@ -53,6 +53,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"belfry/protocol"
@@ -77,6 +78,22 @@ var (
 	// share's epoch: nothing was done, and the whole share is to be told.
 	ErrForgotten = errors.New("the ledger has lost what it knew")
 )
+
+// PartialError is the error of a call with several publications of which some were
+// published. It wraps [ErrUnknown], as a part of the call was done.
+type PartialError struct {
+	Each []error // by publication; nil for one that was published
+}
+
+func (e *PartialError) Error() string {
+	failed := slices.DeleteFunc(slices.Clone(e.Each), func(err error) bool { return err == nil })
+	return fmt.Sprintf("%d of %d publications failed: %v", len(failed), len(e.Each), failed[0])
+}
+
+// Unwrap returns all errors, and [ErrUnknown].
+func (e *PartialError) Unwrap() []error {
+	return append(slices.DeleteFunc(slices.Clone(e.Each), func(err error) bool { return err == nil }), ErrUnknown)
+}
 
 // Topic is a channel of an application, or, with an empty Channel, what
 // concerns the whole application.
@@ -110,7 +127,8 @@ type Bus interface {
 	// cannot be reached.
 	Reaches(Topic) error
 	// Publish sends messages to all nodes that listen to their topics, this
-	// node too if it does. With an error, some may have been sent and others not.
+	// node too if it does. If some were sent and others not, the error is a
+	// [PartialError].
 	Publish(context.Context, ...Publication) error
 }
 

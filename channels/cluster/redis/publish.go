@@ -66,20 +66,18 @@ func (d *Driver) send(ctx context.Context, topics []cluster.Topic, calls func(co
 			return err
 		}
 	}
-	done := 0
-	for _, r := range calls(ctx, s) {
-		if e := r.Error(); e == nil {
-			done++
-		} else if err == nil || unknown(e) {
-			err = e
+	each, failed := make([]error, len(topics)), 0
+	for i, r := range calls(ctx, s) {
+		if e := r.Error(); e != nil {
+			each[i] = d.unknown(s, e)
+			failed++
+			if err == nil || unknown(e) {
+				err = each[i]
+			}
 		}
 	}
-	switch {
-	case err == nil:
-		return nil
-	case done > 0: // a part of the call
-		_ = d.failed(s, err)
-		return unclear(d.note(err))
+	if failed == 0 || failed == len(topics) {
+		return err
 	}
-	return d.unknown(s, err)
+	return &cluster.PartialError{Each: each}
 }
