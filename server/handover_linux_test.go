@@ -461,7 +461,7 @@ func (p *program) hang() {
 func TestHandoverWithoutDescriptors(t *testing.T) {
 	p := start(t)
 	var clients []*servertest.Client
-	for range 60 {
+	for range 150 { // more than the limit, which is more than a process has at its start
 		clients = append(clients, p.connect())
 	}
 	self, err := os.Executable()
@@ -469,7 +469,7 @@ func TestHandoverWithoutDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.hang()
-	if err := os.WriteFile(p.path, []byte("#!/bin/sh\nulimit -n 40\nexec "+self+"\n"), 0o700); err != nil {
+	if err := os.WriteFile(p.path, []byte("#!/bin/sh\nulimit -n 100\nexec "+self+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.upgrade(); err == nil || !strings.Contains(err.Error(), "descriptors were lost") {

@@ -45,7 +45,6 @@ type session struct {
 	claimed    map[string]struct{} // dead nodes that this one buries
 
 	// Owned by the loop.
-	renewed time.Time
 	servers map[string]*subscriber // Pub/Sub connections by address; "" but in a Redis Cluster
 	failed  map[string]*failure    // those that could not be connected to
 
@@ -86,31 +85,15 @@ func (d *Driver) live(s *session) error {
 	d.listening.dirtyAll()
 	tick := time.NewTicker(d.options.Renew)
 	defer tick.Stop()
-	renewed, renewing := make(chan error, 1), false
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	failed, doubted := make(chan error, 1), make(chan struct{}, 1)
+	d.running.Go(func() { d.keepLease(ctx, s, doubted, failed) })
 	var former <-chan time.Time
 	if s.former != "" {
 		former = time.After(cluster.ToldAgain / 2) // once the shares are told by the new name, so that nobody seems to leave
 	}
-	renew := func() {
-		if renewing {
-			return
-		}
-		renewing, s.renewed = true, time.Now()
-		s.suspect.Store(false)
-		if s.cluster { // where one server that does not answer must not keep the others waiting
-			d.running.Go(func() { renewed <- d.renew(s) })
-		} else {
-			renewed <- d.renew(s)
-		}
-	}
 	for {
-		select {
-		case err := <-renewed:
-			if renewing = false; err != nil {
-				return err
-			}
-		default:
-		}
 		s.endEmptied()
 		again := d.listen(s)
 		var queue chan item
@@ -123,15 +106,15 @@ func (d *Driver) live(s *session) error {
 			d.leave(s)
 			return errClosed
 		case <-tick.C:
-			renew()
 			d.tend(s)
-		case err := <-renewed:
-			if renewing = false; err != nil {
-				return err
-			}
+		case err := <-failed:
+			return err
 		case <-d.check:
-			if s.suspect.Load() && time.Since(s.renewed) > firstRetry { // else, the next tick sees
-				renew()
+			if s.suspect.Load() {
+				select {
+				case doubted <- struct{}{}:
+				default:
+				}
 			}
 		case <-former:
 			d.removeDead(s, []string{s.former})
@@ -139,6 +122,32 @@ func (d *Driver) live(s *session) error {
 		case queue <- restored:
 			d.told(restored)
 			d.running.Go(func() { d.recall(s) })
+		}
+	}
+}
+
+// keepLease renews the lease until the context ends, or until that fails, beside the loop,
+// which may wait for the receiver. It does so at once, too, when the lease is doubted.
+func (d *Driver) keepLease(ctx context.Context, s *session, doubted <-chan struct{}, failed chan<- error) {
+	tick := time.NewTicker(d.options.Renew)
+	defer tick.Stop()
+	var renewed time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-doubted:
+			if time.Since(renewed) < firstRetry {
+				continue // the next tick will see
+			}
+		}
+		renewed = time.Now()
+		s.suspect.Store(false)
+		if err := d.renew(s); err != nil {
+			failed <- err
+			d.look()
+			return
 		}
 	}
 }

@@ -27,9 +27,10 @@ type subscriber struct {
 	done    chan struct{} // by end
 	closing func(func())  // runs what may wait
 	once    sync.Once
-	moved   atomic.Bool // Redis has unsubscribed something by itself
-	behind  atomic.Bool // a message waits for the receiver
-	waited  atomic.Bool // one has, since a command was last looked at
+	moved   atomic.Bool   // Redis has unsubscribed something by itself
+	behind  atomic.Bool   // a message waits for the receiver
+	waits   atomic.Uint64 // how many have
+	pinging atomic.Bool   // a ping is on its way
 
 	mu    sync.Mutex // held while a message is put into the queue
 	ended bool
@@ -104,7 +105,7 @@ func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
 	defer c.behind.Store(false)
 	select {
 	case d.queue <- one:
-		c.waited.Store(true)
+		c.waits.Add(1)
 	case <-c.done:
 	case <-d.ctx.Done():
 	}
@@ -302,10 +303,11 @@ func (d *Driver) unsubscribe(s *session, c *subscriber, names []string) error {
 func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
 	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
-	c.waited.Store(false)
+	waits := c.waits.Load()
 	var late func()
 	late = func() {
-		if c.waited.Swap(false) || c.behind.Load() {
+		if n := c.waits.Load(); n != waits || c.behind.Load() {
+			waits = n
 			time.AfterFunc(d.options.Timeout, late)
 			return
 		}
@@ -326,8 +328,13 @@ func (d *Driver) command(c *subscriber, commands []rueidis.Completed) error {
 // alone.
 func (d *Driver) tend(s *session) {
 	for _, c := range s.servers {
+		if c.behind.Load() || c.over() || c.pinging.Swap(true) {
+			continue
+		}
 		d.running.Go(func() { // one that does not answer keeps no other waiting
-			if !c.behind.Load() && !c.over() && d.ping(c) != nil && !c.behind.Load() {
+			defer c.pinging.Store(false)
+			waits := c.waits.Load()
+			if d.ping(c) != nil && !c.behind.Load() && c.waits.Load() == waits {
 				c.end()
 				d.look()
 			}
