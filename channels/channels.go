@@ -29,6 +29,7 @@
 //  3. departures.mu, outboxes.mu
 //  4. Broker.mu, stripe.mu, node.mu, and the listener's and a subscriber's own
 //  5. timers.mu and those of the queues
+//  6. the driver's own
 //
 // timers.freezing comes ahead of all.
 package channels

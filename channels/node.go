@@ -45,8 +45,8 @@ const (
 	// retryInterval is how often it is tried to tell the cluster what it could
 	// not be told.
 	retryInterval = 500 * time.Millisecond
-	// retryAway is how many channels are tried again at a time while a part of the
-	// cluster is away.
+	// retryAway is how many channels are tried again at a time while the cluster
+	// cannot be reached.
 	retryAway = 1000
 )
 
@@ -291,8 +291,9 @@ func (b *Broker) Shares(topics []cluster.Topic) {
 // Due implements cluster.Receiver.
 func (b *Broker) Due(h cluster.Hint) { b.node.outboxes.hint(h) }
 
-// Flush waits until the cluster knows what is so here and no departure waits for its
-// grace any more, or the context ends. On a single node it does nothing.
+// Flush waits until no call to the cluster is queued and no departure waits for its
+// grace, or the context ends. It does not wait for the next try of a call that has
+// failed. On a single node it does nothing.
 func (b *Broker) Flush(ctx context.Context) {
 	if b.driver != nil {
 		b.await(ctx, func() bool { return b.node.busy.Load() == 0 && !b.node.outboxes.waiting() })

@@ -26,18 +26,17 @@ type reconciler struct {
 	timing  bool      // a look at the count is due
 }
 
-// acked is what the cluster has confirmed of this node's share, together with
-// which users are confirmed. It never changes; another one takes its place. An
-// Update remembers which one it is based on, and its answer counts only if that is
-// still in place.
+// acked is what the cluster has confirmed of this node's share, beside the users, each of
+// whom says whether it is confirmed. It never changes; another one takes its place. An
+// Update remembers which one it is based on, and its answer counts only if that is still
+// in place.
 type acked struct {
 	certain bool   // the cluster has just this; else it has to be told everything
 	epoch   string // of the last Update that was confirmed
 	count   int32  // likewise
 }
 
-// nothing is what the cluster knows of a channel that this node was never on, or
-// has left.
+// nothing is what the cluster knows of a channel that this node was never on.
 var nothing = &acked{certain: true}
 
 // localUser is a user with connections of this node.

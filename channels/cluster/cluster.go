@@ -14,6 +14,9 @@
 // the call before has returned. The methods of a [Receiver] are called by one
 // goroutine at a time.
 //
+// Reaches, Ready and Ignore return at once: they make no call to the cluster, and call no
+// Receiver. The node calls them while it holds locks.
+//
 // # What an error means
 //
 // Every error but [ErrForgotten] wraps [ErrUnavailable]. If it wraps [ErrUnknown]
@@ -39,11 +42,13 @@
 //   - Messages of one topic reach all listeners in one order, none twice.
 //   - Of a node that has died, the others take away the share within
 //     [DeadAfter], as if it had said that it has nothing.
-//   - After a loss of the ledger's data, each node that reaches the cluster has told
-//     its shares once more within [ToldAgain]. Until then, an arrival or a departure
-//     is no transition yet: another node may have those who come or go. A node that
-//     comes later counts as one that has died. Transitions that were in the outbox
-//     are lost.
+//   - After the ledger has lost its data, the driver calls [Receiver.Restored] so soon
+//     that each node which reaches the cluster can tell its shares within
+//     [ToldAgain]. Until ToldAgain after the loss, the ledger keeps each arrival and
+//     departure waiting, because another node may have the same channel or user and
+//     not have told so yet. Whoever turns out to have been there all along makes no
+//     transition. What a node tells later arrives anew. Transitions that lay in the
+//     outbox are lost.
 //   - Nothing is promised of messages that were published while the connection
 //     was lost. [Receiver.Restored] says that it was.
 package cluster
@@ -71,9 +76,9 @@ const (
 var (
 	// ErrUnavailable is the error of everything that the cluster cannot do now.
 	ErrUnavailable = errors.New("cluster is not reachable")
-	// ErrUnknown is the error of a call whose answer was lost: the call may have had
-	// its effect.
-	ErrUnknown = fmt.Errorf("%w: the connection was lost before the answer, so it is not known whether it was done", ErrUnavailable)
+	// ErrUnknown is the error of a call whose answer was lost, or of which only a part
+	// was done: it may have had its effect.
+	ErrUnknown = fmt.Errorf("%w: it is not known whether it was done", ErrUnavailable)
 	// ErrForgotten is Update's error when the ledger has lost its data since the
 	// share's epoch: nothing was done, and the whole share is to be told.
 	ErrForgotten = errors.New("the ledger has lost what it knew")
@@ -181,10 +186,11 @@ type Share struct {
 	// A user keeps the info of the node where it came first.
 	Join  []protocol.Member
 	Leave []string
-	// Known is how many of Join, from the first, were confirmed in Epoch. With
-	// Whole, Leave are the users of this node that were, and Before the count.
-	// If another epoch has begun within [ToldAgain], there is no transition for
-	// those who are still here; later, they arrive anew.
+	// Known is how many of Join, counted from the first, the ledger had confirmed
+	// in Epoch. With Whole, Leave are the users that it had confirmed there and
+	// that have left since, and Before is the count that it had confirmed. If the
+	// ledger is in another epoch that began less than [ToldAgain] ago, the known
+	// make no transition; if it began earlier, they arrive anew.
 	Known int
 	// MaxMembers is how many the whole cluster may have; 0: any number. It does
 	// not concern the known.
@@ -299,7 +305,7 @@ type Kind uint8
 // The kinds of messages.
 const (
 	Published Kind = iota // Payload; with a Version and After if it is kept
-	Members               // Joined and Left, in this order, with a Version and After
+	Members               // Left, then Joined, with a Version and After
 	Count                 // Count
 	Occupancy             // Occupied
 )
@@ -323,9 +329,10 @@ type Receiver interface {
 	// Receive takes the next message. It may wait, which holds back what comes
 	// after.
 	Receive(Message)
-	// Restored says that a connection was lost and is there again. Of the topics
-	// for which lost reports true, messages are missing and what was told by
-	// Update may be. Listening goes on.
+	// Restored says that messages were lost, with a connection or for another
+	// reason, or that the ledger has lost its data, and that the cluster can be
+	// reached again. Of the topics for which lost reports true, messages are missing
+	// and what was told by Update may be. Listening goes on.
 	Restored(lost func(Topic) bool)
 	// Shares says of which topics the ledger has a share of this node after a connection
 	// was lost: it may have come back with older data. Where the node has nothing any

@@ -29,12 +29,12 @@ const (
 func (d *Driver) lease(s *session, begin bool) error {
 	ctx, cancel := d.timeout(d.ctx)
 	defer cancel()
+	s.mu.Lock()
 	claim := 0
-	if time.Since(s.since) >= d.options.Lease && !d.removing.Load() {
+	if time.Since(s.since) >= d.options.Lease && len(s.claimed) == 0 {
 		claim = maxClaimed
 	}
 	args := []string{"", s.node, itoa(d.options.Lease.Microseconds()), itoa(d.claimLife().Microseconds()), bool01(begin), itoa(claim)}
-	s.mu.Lock()
 	for id := range s.claimed {
 		args = append(args, id)
 	}
@@ -88,11 +88,13 @@ func (d *Driver) removeDead(s *session, dead []string) {
 		s.claimed[id] = struct{}{}
 	}
 	s.mu.Unlock()
-	d.removing.Store(true)
 	d.running.Go(func() {
-		defer d.removing.Store(false)
 		for _, id := range dead {
-			d.log.Info("a node of the cluster has died: its share is taken away", "node", id)
+			if id == s.former {
+				d.log.Info("what this node had before it lost its lease is taken away", "node", id)
+			} else {
+				d.log.Info("a node of the cluster has died: its share is taken away", "node", id)
+			}
 			_, err := d.take(d.ctx, s, id)
 			if err != nil && d.ctx.Err() == nil {
 				d.log.Warn("the share of a dead node could not be taken away: it will be tried again", "node", id, "error", d.failed(s, err))

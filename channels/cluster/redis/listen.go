@@ -264,8 +264,8 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 	l := &d.listening
 	for addr, c := range s.servers {
 		if c.over() {
-			d.missed.Store(true)
 			for _, t := range l.drop(c) {
+				d.missed.Store(true)
 				if d.lost != nil {
 					d.lost[t] = struct{}{}
 				}

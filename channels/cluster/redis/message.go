@@ -20,10 +20,10 @@ var errMessage = errors.New("redis: a message is not one of ours")
 //	o 0 or 1                                         occupancy
 //
 // without the blanks between that are not called SPACE here. The changes follow each
-// other, first those who have left:
+// other, first those who have left, then those who have joined:
 //
-//   - LENGTH SPACE USER
-//   - LENGTH SPACE USER LENGTH SPACE INFO            who has joined
+//	"-" LENGTH SPACE USER
+//	"+" LENGTH SPACE USER LENGTH SPACE INFO
 //
 // Lengths are in bytes.
 func parseMessage(t cluster.Topic, text string) (m cluster.Message, err error) {

@@ -90,12 +90,13 @@ type Driver struct {
 	born    int64               // since when Redis has its data, in its own time in µs; 0 at first
 	settled time.Time           // when all nodes have told their shares since it has lost those before
 
-	node string // id, new after each lost lease; owned by the loop
+	// Owned by the loop.
+	node   string // id, new after each lost lease
+	leased bool   // it has begun a lease
 
 	missed    atomic.Bool                // messages or shares may be lost: Restored is due
 	missedAll atomic.Bool                // those of all topics
 	lost      map[cluster.Topic]struct{} // those of which topics; nil: of all. Owned by the loop
-	removing  atomic.Bool
 }
 
 // New reads the options. It does not connect.

@@ -200,7 +200,7 @@ func (d *Driver) connect() (*session, error) {
 	}
 	// Redis may have forgotten the lease, or others may have taken it away:
 	// both are the end of this node, and the beginning of another.
-	err = d.lease(s, !d.missedAll.Load())
+	err = d.lease(s, !d.leased)
 	if errors.Is(err, errLost) {
 		if err = d.bequeath(s); err == nil {
 			s.former, d.node = d.node, newID()
@@ -208,6 +208,7 @@ func (d *Driver) connect() (*session, error) {
 			err = d.lease(s, true)
 		}
 	}
+	d.leased = d.leased || err == nil
 	if err == nil && s.cluster {
 		err = d.loadSlots(s)
 	}

@@ -98,11 +98,8 @@ func (w *world) examineReplay(s *seat) []finding {
 	return nil
 }
 
-// lostSince reports that the store has lost its data since then, or shortly
-// before.
-func (w *world) lostSince(at time.Time) bool {
-	return slices.ContainsFunc(w.lost, func(t time.Time) bool { return !t.Before(at) })
-}
+// lostSince reports that the store has lost its data since then.
+func (w *world) lostSince(at time.Time) bool { return w.lostBetween(at, time.Now()) }
 
 // events is what was received, as text.
 func events(got []receipt) string {
