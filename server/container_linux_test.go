@@ -20,7 +20,10 @@ func TestEndsContainer(t *testing.T) {
 		{7, 1, "tini", true},
 		{7, 1, "docker-init", true},
 		{7, 0, "pause", true},
+		{7, 1, "sh", true},
+		{7, 1, "tini-static", true},
 		{7, 1, "systemd", false},
+		{7, 1, "init", false},
 		{70, 7, "tini", false},
 		{70, 1, "", false},
 	} {

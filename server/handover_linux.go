@@ -176,15 +176,16 @@ func (s *Server) mayHandOver() error {
 	}
 }
 
-// endsContainer says whether a container ends with the process that was started in it: it is the first one, by
-// itself or below an init that does no more than to wait for it, or its parent is outside.
-// initName is the file with the name of process 1.
+// endsContainer says whether a container may end with the process that was started in it:
+// the process is the first one, its parent is outside, or process 1 has started it and is
+// no service manager, but a script or an init that waits for it. initName is the file with
+// the name of process 1.
 func endsContainer(pid, parent int, initName string) bool {
 	if pid == 1 || parent == 0 {
 		return true
 	}
 	name, err := os.ReadFile(initName)
-	return err == nil && parent == 1 && slices.Contains([]string{"tini", "docker-init", "dumb-init", "catatonit"}, strings.TrimSpace(string(name)))
+	return err == nil && parent == 1 && !slices.Contains([]string{"systemd", "init", ""}, strings.TrimSpace(string(name)))
 }
 
 // handOver starts a new process, which takes over from this one. With an error, all is as

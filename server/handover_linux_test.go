@@ -482,6 +482,39 @@ func TestHandoverWithoutDescriptors(t *testing.T) {
 	}
 }
 
+// A new process that is a node of a cluster does not take over from a single server.
+func TestHandoverToCluster(t *testing.T) {
+	p := start(t)
+	c := p.connect()
+	c.Join("presence-a", "1")
+	p.configure("127.0.0.1:0", "apps: [{id: 1, key: key-1, secret: secret-1}]", `cluster: {driver: redis, redis: {url: "redis://127.0.0.1:1"}}`)
+	if err := p.upgrade(); err == nil || !strings.Contains(err.Error(), "node of a cluster") {
+		t.Errorf("error %v", err)
+	}
+	c.Sync()
+}
+
+// A probe is answered that the server is ready, by whichever process.
+func TestReadyAcrossHandovers(t *testing.T) {
+	p := start(t)
+	probe := func() {
+		t.Helper()
+		answer, err := http.Get("http://" + p.address + "/ready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("status %d, %v", answer.StatusCode, err)
+		}
+	}
+	for range 3 {
+		probe() // keeps its connection
+		p.mustUpgrade()
+		probe()
+	}
+}
+
 // Clients of an app that the new configuration does not have are told to reconnect, and
 // are refused then. Those of one that it disables are told so.
 func TestHandoverToOtherApps(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"belfry/server/handover"
 	"belfry/server/session"
 	"belfry/server/systemd"
+	"belfry/server/webhooks"
 )
 
 // move is for when the clients are the new process's. Everything is frozen.
@@ -88,7 +89,10 @@ func (s *Server) leave() {
 	defer cancel()
 	var leaving sync.WaitGroup
 	leaving.Go(func() {
-		left := s.webhooks.HandOver(ctx)
+		// A request that is cut would be sent once more by the new process, which waits.
+		answered, cancel := context.WithTimeout(context.Background(), webhooks.RequestTimeout)
+		defer cancel()
+		left := s.webhooks.HandOver(answered)
 		if err := errors.Join(s.successor.Send(handover.Rest, left), s.successor.Flush()); err != nil {
 			s.log.Error("webhooks are lost, as the new process does not take them", "error", err)
 		}

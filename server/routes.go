@@ -59,7 +59,7 @@ func get(f func(http.ResponseWriter)) http.Handler {
 
 // ready is for load balancers: whether to send clients here.
 func (s *Server) ready(w http.ResponseWriter) {
-	if s.draining.Load() {
+	if s.draining.Load() && !s.hasMoved() { // who serves from here on is ready
 		writeJSON(w, http.StatusServiceUnavailable, `{"status":"draining"}`)
 		return
 	}

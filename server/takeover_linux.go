@@ -103,6 +103,9 @@ func (s *Server) adopt() error {
 	if s.before == nil {
 		return nil
 	}
+	if s.clustered() { // what is handed over is a single node's
+		return errors.New("the new configuration makes this a node of a cluster: stop the server and start it")
+	}
 	answer := ready{Version: handover.Version}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
 	s.before.SetDeadline(time.Now().Add(handover.FreezeTimeout + handover.AdoptTimeout + handover.ReadyTimeout))

@@ -72,6 +72,7 @@ var composed = []struct{ names, key string }{
 
 // others are variables of Laravel that are for its own side, which need no word.
 var others = []string{
+	"BELFRY_HANDOVER", // of package handover
 	"REVERB_HOST", "REVERB_PORT", "REVERB_SCHEME", "REVERB_SERVER", "REVERB_PULSE_INGEST_INTERVAL", "REVERB_TELESCOPE_INGEST_INTERVAL",
 	"PUSHER_HOST", "PUSHER_PORT", "PUSHER_SCHEME", "PUSHER_APP_CLUSTER", "PUSHER_CLUSTER",
 }

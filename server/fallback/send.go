@@ -64,8 +64,11 @@ func (h *Handler) handle(c *conn, w http.ResponseWriter, r *http.Request) (statu
 	// The session takes one message after the other.
 	c.handling.Lock()
 	defer c.handling.Unlock()
-	h.Changes.Begin() // if all has moved, the session is being closed
+	moved := h.Changes.Begin()
 	defer h.Changes.End()
+	if moved { // the session is being closed, and nobody would hear of this
+		return http.StatusServiceUnavailable, "the server is being replaced: connect anew"
+	}
 	for _, m := range messages {
 		c.session.Handle([]byte(m))
 	}

@@ -148,7 +148,7 @@ func TestRetries(t *testing.T) {
 					if r.body != got[0].body {
 						t.Errorf("request %d has body %s", i, r.body)
 					}
-					if i > 0 && r.at.Sub(got[i-1].at) > requestTimeout+firstRetry<<(i-1) {
+					if i > 0 && r.at.Sub(got[i-1].at) > RequestTimeout+firstRetry<<(i-1) {
 						t.Errorf("request %d comes after %v", i, r.at.Sub(got[i-1].at))
 					}
 				}
@@ -267,7 +267,7 @@ func TestGivingUp(t *testing.T) {
 				a.happens("cache_miss:c")
 			}
 			pass(time.Second)
-			if n := a.Queued(); n > batch*int((giveUp+requestTimeout+maxRetry)/time.Second+1) {
+			if n := a.Queued(); n > batch*int((giveUp+RequestTimeout+maxRetry)/time.Second+1) {
 				t.Fatalf("%d events are queued, %d a second", n, batch)
 			}
 		}

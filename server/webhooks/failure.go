@@ -31,7 +31,7 @@ func failure(err error) string {
 	case errors.As(err, &refusal):
 		return refusal.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return proxy + fmt.Sprintf("no answer within %s", requestTimeout)
+		return proxy + fmt.Sprintf("no answer within %s", RequestTimeout)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return proxy + "no such host"
 	case errors.As(err, &dns):

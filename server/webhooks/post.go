@@ -19,7 +19,7 @@ import (
 
 // Bounds of one request.
 const (
-	requestTimeout   = 10 * time.Second // to the end of the answer
+	RequestTimeout   = 10 * time.Second // to the end of the answer
 	maxRedirects     = 3
 	maxAnswerHeader  = 64 << 10
 	maxAnswer        = 64 << 10 // read and thrown away, so that the connection can be kept
@@ -31,7 +31,7 @@ func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		OnProxyConnectResponse: checkProxy,
-		DialContext:            (&net.Dialer{Timeout: requestTimeout}).DialContext,
+		DialContext:            (&net.Dialer{Timeout: RequestTimeout}).DialContext,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    maxIdleEndpoints,
 		IdleConnTimeout:        idleTimeout,
@@ -78,7 +78,7 @@ func (o outcome) LogValue() slog.Value { return slog.StringValue(o.String()) }
 
 // post makes one attempt.
 func (e *endpoint) post(body []byte) outcome {
-	ctx, cancel := context.WithTimeout(e.ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(e.ctx, RequestTimeout)
 	defer cancel()
 	target, err := url.Parse(*e.url.Load())
 	if err != nil {

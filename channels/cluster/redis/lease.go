@@ -217,12 +217,10 @@ func (d *Driver) leave(s *session) {
 
 // resign takes this node's own share away: others may not, unless this fails.
 func (d *Driver) resign(ctx context.Context, s *session) error {
-	// A claim that is not renewed.
-	now, err := s.do(ctx, s.client.B().Time().Build()).AsIntSlice()
-	if err != nil || len(now) != 2 {
-		return errors.Join(err, errAnswer)
+	ends, err := s.in(ctx, d.claimLife()) // of a claim that is not renewed
+	if err != nil {
+		return err
 	}
-	ends := float64(now[0])*1e6 + float64(now[1]) + float64(d.claimLife().Microseconds())
 	for _, r := range s.doAll(ctx,
 		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, s.node).Build(),
 		s.client.B().Zrem().Key(d.keys.leases()).Member(s.node).Build()) {
@@ -232,6 +230,15 @@ func (d *Driver) resign(ctx context.Context, s *session) error {
 	}
 	_, err = d.take(ctx, s, s.node)
 	return err
+}
+
+// in is the time there after a while, in µs.
+func (s *session) in(ctx context.Context, d time.Duration) (float64, error) {
+	now, err := s.do(ctx, s.client.B().Time().Build()).AsIntSlice()
+	if err != nil || len(now) != 2 {
+		return 0, errors.Join(err, errAnswer)
+	}
+	return float64(now[0])*1e6 + float64(now[1]) + float64(d.Microseconds()), nil
 }
 
 // strings runs a command that returns some.
@@ -279,8 +286,9 @@ func (d *Driver) noteBucket(ctx context.Context, s *session, tag string) error {
 	return err
 }
 
-// bequeath leaves what this node has to whoever takes the shares of the dead away: with
-// the lease, it may have got lost in which buckets there are some.
+// bequeath has what this node has taken away under the name that has lost its lease: with
+// the lease, it may have got lost in which buckets there are shares. The node does so
+// itself once it has told them under its new name; should it fail, the others do.
 func (d *Driver) bequeath(s *session) error {
 	d.mu.Lock()
 	tags := slices.Collect(maps.Keys(d.buckets))
@@ -290,9 +298,13 @@ func (d *Driver) bequeath(s *session) error {
 	}
 	ctx, cancel := d.timeout(d.ctx)
 	defer cancel()
+	ends, err := s.in(ctx, cluster.ToldAgain)
+	if err != nil {
+		return err
+	}
 	for _, r := range s.doAll(ctx,
 		s.client.B().Sadd().Key(d.keys.bucketsOf(s.node)).Member(tags...).Build(),
-		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(0, s.node).Build()) {
+		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, s.node).Build()) {
 		if err := r.Error(); err != nil {
 			return err
 		}
