@@ -77,14 +77,20 @@ func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 	case <-d.ctx.Done():
 		err = errClosed
 	}
+	away := d.isAway()
 	l.mu.Lock()
 	e.waiting--
 	if e.on != nil {
 		e.held = true
 		return nil
 	}
-	l.dirty[e] = struct{}{}
-	d.look()
+	if away && !e.wanted() { // there is no round before there is a connection
+		delete(l.byName, name)
+		delete(l.dirty, e)
+	} else {
+		l.dirty[e] = struct{}{}
+		d.look()
+	}
 	if err == nil {
 		err = e.err
 	}

@@ -218,6 +218,13 @@ func (d *Driver) connected(ctx context.Context) (*session, error) {
 	}
 }
 
+// isAway reports whether there is no session, so that nothing is being listened to.
+func (d *Driver) isAway() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.session == nil
+}
+
 // connectPoll is how often the beginning of the first session is looked for.
 const connectPoll = 20 * time.Millisecond
 
