@@ -152,6 +152,9 @@ func (f *frames) restore(e *ExportedPart) error {
 	if e.Opcode > opBinary || len(e.Head) >= maxHeader || len(e.Head) > 0 && len(e.Frame) > 0 {
 		return errPart
 	}
+	if _, whole := parseHeader(e.Head); whole { // whose payload would have begun
+		return errPart
+	}
 	p.headLen = copy(p.head[:], e.Head)
 	if len(e.Frame) > 0 {
 		h, ok := parseHeader(e.Frame)

@@ -68,7 +68,7 @@ func TestPartsSurvive(t *testing.T) {
 // A part that does not fit together is refused, and one that does can be read on.
 func FuzzRestoredPart(f *testing.F) {
 	for _, seed := range []string{
-		`null`, `{}`, `{"head":"gQ=="}`, `{"opcode":1,"message":"eA=="}`, `{"frame":"gYMBAgME","read":1,"message":"eA=="}`,
+		`null`, `{}`, `{"head":"gQ=="}`, `{"head":"gYABAgME"}`, `{"opcode":1,"message":"eA=="}`, `{"frame":"gYMBAgME","read":1,"message":"eA=="}`,
 		`{"frame":"iYMBAgME","read":2,"control":"eHg="}`, `{"opcode":2,"message":"eA==","frame":"AP4AfgECAwQ=","read":1}`,
 		`{"frame":"gf//////////AQIDBA=="}`, `{"opcode":9}`, `{"frame":"gYMBAgME","read":-1}`, `{"frame":"gYMBAgME","read":3}`,
 		`{"head":"AAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, `{"control":"eA==","read":9,"frame":"iYMBAgME"}`, `{"frame":"iP8AAAAAAAAAAQECAwQ="}`,
