@@ -91,13 +91,17 @@ type PartialError struct {
 }
 
 func (e *PartialError) Error() string {
-	failed := slices.DeleteFunc(slices.Clone(e.Each), func(err error) bool { return err == nil })
+	failed := e.failed()
 	return fmt.Sprintf("%d of %d publications failed: %v", len(failed), len(e.Each), failed[0])
 }
 
 // Unwrap returns all errors, and [ErrUnknown].
 func (e *PartialError) Unwrap() []error {
-	return append(slices.DeleteFunc(slices.Clone(e.Each), func(err error) bool { return err == nil }), ErrUnknown)
+	return append(e.failed(), ErrUnknown)
+}
+
+func (e *PartialError) failed() []error {
+	return slices.DeleteFunc(slices.Clone(e.Each), func(err error) bool { return err == nil })
 }
 
 // Topic is a channel of an application, or, with an empty Channel, what

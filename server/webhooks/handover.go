@@ -61,26 +61,14 @@ func (s *Sender) HandOver(ctx context.Context) (exported []Exported) {
 func (e *endpoint) export() (exported []ExportedBatch) {
 	var batches []*batch // as far as events of them are in the following
 	events := make(map[*batch][]*event)
-	add := func(ev *event) {
+	for _, ev := range e.undelivered() {
 		if ev.batch.file != "" {
-			return
+			continue
 		}
 		if events[ev.batch] == nil {
 			batches = append(batches, ev.batch)
 		}
 		events[ev.batch] = append(events[ev.batch], ev)
-	}
-	for _, d := range e.delivering.waiting {
-		for _, ev := range d.events {
-			add(ev)
-		}
-	}
-	for _, l := range e.queue.lanes {
-		for _, b := range l.batches {
-			for _, ev := range b.events {
-				add(ev)
-			}
-		}
 	}
 	slices.SortFunc(batches, func(a, b *batch) int { return cmp.Compare(a.number, b.number) })
 	for _, b := range batches {

@@ -61,6 +61,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 	}
 	for i, one := range join {
 		known := i < s.Known
+		stays := early && known
 		most := s.MaxMembers
 		if known {
 			most = 0
@@ -72,8 +73,8 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 		case added:
 			m.Joined = append(m.Joined, one)
 		}
-		if added || early && known {
-			out.arrive(one.UserID, early && known)
+		if added || stays {
+			out.arrive(one.UserID, stays)
 		}
 	}
 	if len(m.Left)+len(m.Joined) > 0 {

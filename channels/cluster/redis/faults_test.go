@@ -128,16 +128,22 @@ func TestOlderData(t *testing.T) {
 	})
 }
 
+// spread returns topics that are on all servers of a Redis Cluster.
+func spread() (topics []cluster.Topic) {
+	for i := range 20 {
+		topics = append(topics, cluster.Topic{App: "1", Channel: fmt.Sprint("c", i)})
+	}
+	return topics
+}
+
 // TestServerEmptied: of a Redis Cluster, a server without the leases loses its data. The
 // receiver is told of a loss there, and of no other one.
 func TestServerEmptied(t *testing.T) {
 	t.Parallel()
 	servers := redistest.Cluster(t)
 	a := startNode(t, Options{URL: clusterURL(servers), Prefix: prefix()})
-	var topics []cluster.Topic
-	for i := range 20 {
-		topic := cluster.Topic{App: "1", Channel: fmt.Sprint("c", i)}
-		topics = append(topics, topic)
+	topics := spread()
+	for _, topic := range topics {
 		a.must(a.Listen(context.Background(), topic))
 		_, err := a.Update(context.Background(), topic, cluster.Share{Count: 1})
 		a.must(err)
@@ -188,10 +194,7 @@ func TestLeasesLost(t *testing.T) {
 	t.Parallel()
 	servers := redistest.Cluster(t)
 	a := startNode(t, Options{URL: clusterURL(servers), Prefix: prefix()})
-	var topics []cluster.Topic
-	for i := range 20 {
-		topics = append(topics, cluster.Topic{App: "1", Channel: fmt.Sprint("c", i)})
-	}
+	topics := spread()
 	tell := func() {
 		for _, topic := range topics {
 			until(t, "an update", func() bool {

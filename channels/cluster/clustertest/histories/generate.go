@@ -8,50 +8,44 @@ import (
 	"pgregory.net/rapid"
 )
 
-// weights are how often each kind of step is drawn. One with a reason to be off
-// is not, until the reason has gone; [Options.Weights] overrides these, and the
-// next table's.
+// weights are how often each kind of step is drawn. [Options.Weights] overrides these,
+// and the next table's.
 var weights = []struct {
 	do     kind
 	weight int
-	off    string
 }{
-	{subscribe, 30, ""},
-	{leave, 8, ""},
-	{end, 6, ""},
-	{publish, 20, ""},
-	{say, 6, ""},
-	{wait, 12, ""},
-	{crowd, 1, ""},
-	{uncrowd, 1, ""},
-	{stop, 1, ""},
-	{start, 2, ""},
-	{cut, 2, ""},
-	{heal, 3, ""},
-	{slow, 2, ""},
-	{fast, 2, ""},
-	{kill, 1, ""},
-	{hurry, 1, ""},
-	{reload, 1, ""},
-	{flush, 1, ""},
-	{restart, 1, ""},
+	{subscribe, 30},
+	{leave, 8},
+	{end, 6},
+	{publish, 20},
+	{say, 6},
+	{wait, 12},
+	{crowd, 1},
+	{uncrowd, 1},
+	{stop, 1},
+	{start, 2},
+	{cut, 2},
+	{heal, 3},
+	{slow, 2},
+	{fast, 2},
+	{kill, 1},
+	{hurry, 1},
+	{reload, 1},
+	{flush, 1},
+	{restart, 1},
 }
 
 // popular are how often each channel is drawn.
 var popular = []struct {
 	name   string
 	weight int
-	off    string
 }{
-	{"a", 3, ""},
-	{"b", 2, ""},
-	{"presence-a", 3, ""},
-	{"cache-a", 2, ""},
-	{"presence-cache-a", 1, ""},
+	{"a", 3},
+	{"b", 2},
+	{"presence-a", 3},
+	{"cache-a", 2},
+	{"presence-cache-a", 1},
 }
-
-// everything is the name that turns on all that is off, in [Options.Weights].
-const everything = "all"
 
 // A history is drawn as a list of lists, as rapid draws a list of any length with
 // but six elements on average: so it has some 35 steps, and shrinks to one.
@@ -73,10 +67,10 @@ func generator(over map[string]int, times []time.Duration) *rapid.Generator[Hist
 	}
 	d := drawer{times: times}
 	for _, w := range weights {
-		d.kinds = append(d.kinds, repeat(over, w.do, string(w.do), w.weight, w.off)...)
+		d.kinds = append(d.kinds, repeat(over, w.do, string(w.do), w.weight)...)
 	}
 	for _, w := range popular {
-		d.channels = append(d.channels, repeat(over, w.name, w.name, w.weight, w.off)...)
+		d.channels = append(d.channels, repeat(over, w.name, w.name, w.weight)...)
 	}
 	step := rapid.Custom(d.step)
 	scenes := rapid.SliceOfN(rapid.SliceOfN(step, 1, mostSteps), 1, mostScenes)
@@ -93,14 +87,11 @@ func drawn(name string) bool {
 			return true
 		}
 	}
-	return name == everything || slices.Contains(names, name)
+	return slices.Contains(names, name)
 }
 
 // repeat is something as often as its weight says.
-func repeat[T any](over map[string]int, what T, name string, weight int, off string) []T {
-	if off != "" && over[everything] == 0 {
-		weight = 0
-	}
+func repeat[T any](over map[string]int, what T, name string, weight int) []T {
 	if other, ok := over[name]; ok {
 		weight = other
 	}

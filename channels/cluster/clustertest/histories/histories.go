@@ -98,8 +98,7 @@ type Options struct {
 	// Parallel is how many are played at a time. In bubbles, no more are than there are
 	// processors.
 	Parallel int
-	// Weights replace those of the tables, by the names of steps and channels; with
-	// "all", what the tables have off is on.
+	// Weights replace those of the tables, by the names of steps and channels.
 	Weights map[string]int
 	// Off are checks that are not made, beside those that fail for now.
 	Off []string
@@ -109,7 +108,7 @@ type Options struct {
 // HISTORIES says, and else those that are known. There are also:
 //
 //	SEED=n               where to begin
-//	WEIGHTS=kill=0,cut=5 how often steps and channels are drawn; all=1 turns on what is off
+//	WEIGHTS=kill=0,cut=5 how often steps and channels are drawn
 //	OFF=told,webhooks    which checks are not made, instead of those that fail for now
 //	SHRINK=5m            how long to shrink a failure in real time
 //	TRACE=1              prints each history before it is played, to find one that ends the process
