@@ -8,7 +8,7 @@ import (
 	"belfry/protocol"
 )
 
-// What follows is for a single node whose process hands over to another one. The old
+// What follows is for a server whose process hands over to another one. The old
 // process exports while it is frozen. The new one is frozen while it restores, and tells
 // nobody anything of that: no subscriber, and no listener.
 
@@ -38,6 +38,8 @@ type ExportedChannel struct {
 	Count    int       `json:"count,omitzero"`
 	Counting bool      `json:"counting,omitzero"`
 	Missed   time.Time `json:"missed,omitzero"`
+
+	Share *ExportedShare `json:"share,omitempty"` // nil on a single node
 }
 
 // ExportedMember is one member; Info is the JSON text of user_info, empty for none.
@@ -81,7 +83,7 @@ func (a *App) ExportChannels(f func(ExportedChannel) error) (err error) {
 // export is nil if there is nothing. mu is held.
 func (c *channel) export() (*ExportedChannel, error) {
 	c.expire(time.Now())
-	if c.members == nil && c.last == nil && c.notices == nil {
+	if c.members == nil && c.last == nil && c.notices == nil && c.remote == nil {
 		return nil, nil
 	}
 	e := &ExportedChannel{Name: c.name}
@@ -101,6 +103,9 @@ func (c *channel) export() (*ExportedChannel, error) {
 	}
 	if n := c.notices; n != nil {
 		e.Counted, e.Count, e.Counting, e.Missed = n.counted, n.count, n.counting, n.missed
+	}
+	if c.remote != nil {
+		e.Share = c.exportShare()
 	}
 	return e, nil
 }
@@ -128,12 +133,22 @@ func (a *App) RestoreChannel(e ExportedChannel) error {
 		c.members == nil && len(e.Members) > 0 || c.members != nil && len(c.members.byID) > 0 {
 		return fmt.Errorf("%w: channel %q is there already, or has members and may not", errRestore, e.Name)
 	}
+	if (e.Share != nil) != (c.remote != nil) {
+		return fmt.Errorf("%w: channel %q is not that of a node of a cluster, or of a single node", errRestore, e.Name)
+	}
+	if c.remote != nil {
+		if err := c.restoreShare(e.Share); err != nil {
+			return err
+		}
+	}
 	for _, m := range e.Members {
 		if c.members.byID[m.UserID] != nil {
 			return fmt.Errorf("%w: channel %q has a member twice", errRestore, e.Name)
 		}
 		c.members.add(protocol.Member{UserID: m.UserID, UserInfo: []byte(m.Info)})
-		c.members.byID[m.UserID].connections = 0 // until RestoreSubscription
+		if c.remote == nil {
+			c.members.byID[m.UserID].connections = 0 // until RestoreSubscription
+		}
 	}
 	if e.Last != nil {
 		if f := e.Last.Frame; len(f) == 0 || !protocol.WholeFrames(f) || protocol.FrameLen(f) != len(f) {
@@ -158,7 +173,15 @@ func (a *App) RestoreSubscription(sub Subscriber, name, userID string) (*Subscri
 	c := a.lock(name)
 	defer c.mu.Unlock()
 	s.channel = c
-	if c.members != nil {
+	switch {
+	case c.remote != nil && c.members != nil:
+		u := c.remote.users[userID]
+		if u == nil {
+			return nil, fmt.Errorf("%w: a subscriber of channel %q is no user of it", errRestore, name)
+		}
+		s.member = &member{userID: userID}
+		u.connections++
+	case c.members != nil:
 		s.member = c.members.byID[userID]
 		if s.member == nil {
 			return nil, fmt.Errorf("%w: a subscriber of channel %q is no member", errRestore, name)
@@ -185,6 +208,9 @@ func (a *App) RestoreSignIn(sub Subscriber, userID string, watchlist, online []s
 			return nil, fmt.Errorf("%w: a user is watched twice", errRestore)
 		}
 		s.watch(i, id)
+		if a.broker.driver != nil {
+			a.expect(watchName(id))
+		}
 	}
 	for _, id := range online {
 		u := s.get(id)
@@ -234,6 +260,10 @@ func (a *App) RestoreDepartures(exported []ExportedDeparture) {
 // of what they have not been told yet. The error is that the state does not fit together.
 func (a *App) Restored() (err error) {
 	a.each("", func(c *channel) {
+		if c.remote != nil {
+			c.restoredShare()
+			return
+		}
 		if c.members == nil {
 			return
 		}
@@ -248,6 +278,7 @@ func (a *App) Restored() (err error) {
 	defer s.mu.Unlock()
 	for id, u := range s.byID {
 		s.change(id, u)
+		s.forget(id, u)
 	}
 	return err
 }

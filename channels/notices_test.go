@@ -21,10 +21,7 @@ type backend struct {
 	by     []protocol.Source // who caused each of all
 }
 
-func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
-	if done != nil {
-		defer done()
-	}
+func (b *backend) Happened(e protocol.WebhookEvent, d *Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))

@@ -400,7 +400,7 @@ func (e *endpoint) done(events []*event) {
 		}
 	}
 	for _, ev := range events {
-		ev.receipt.give()
+		ev.delivery.Release()
 	}
 }
 

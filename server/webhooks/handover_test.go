@@ -68,7 +68,7 @@ func TestHandOver(t *testing.T) {
 				if spooled != (len(left) == 0) {
 					t.Errorf("%d endpoints have something left", len(left))
 				}
-				successor.Release(left)
+				successor.Release(left, nil)
 				pass(time.Minute)
 
 				got := append(taken, h2.events(t)...)
@@ -113,7 +113,7 @@ func TestHandOverCuts(t *testing.T) {
 		successor := newWorldOf(t, Options{Held: true})
 		h := successor.host("backend", nil)
 		successor.application("1", to("http://backend"))
-		successor.Release(left)
+		successor.Release(left, nil)
 		pass(time.Second)
 		if got := h.events(t); !slices.Equal(got, []string{"cache_miss:x"}) {
 			t.Errorf("got %q", got)
