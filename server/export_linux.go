@@ -21,9 +21,12 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 	}
 	s.apps.All(func(a *apps.App) {
 		if err == nil && s.heirs[a.ID] {
-			err = exportApp(successor, a)
+			err = s.exportApp(successor, a)
 		}
 	})
+	if err == nil && s.clustered() {
+		err = successor.Send(stateOutboxes, s.broker.ExportOutboxes())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +58,14 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 // departuresAtOnce is how many departures are in one record.
 const departuresAtOnce = 1000
 
-func exportApp(successor *handover.Successor, a *apps.App) error {
+func (s *Server) exportApp(successor *handover.Successor, a *apps.App) error {
 	if err := successor.Send(stateApp, a.Export()); err != nil {
 		return err
+	}
+	if s.clustered() {
+		if err := successor.Send(stateUsers, a.Channels.ExportWhereabouts()); err != nil {
+			return err
+		}
 	}
 	if err := a.Channels.ExportChannels(func(e channels.ExportedChannel) error { return successor.Send(stateChannel, e) }); err != nil {
 		return err

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/channels/cluster"
+	"belfry/server/apps"
 	"belfry/server/handover"
 	"belfry/server/poller"
 	"belfry/server/session"
@@ -23,11 +25,16 @@ import (
 
 // This is what package handover carries.
 
-// The kinds of state, in the order in which they are sent: first the time, then each
-// application with its channels and departures, then connections and those at the door.
+// The kinds of state, in the order in which they are sent: first, of a node of a cluster,
+// the topics, in part before anything is frozen. Each of these records is answered by the
+// same kind. Then the time, each application with its channels and departures, outboxes, and
+// then connections and those at the door.
 const (
 	stateTime       handover.Kind = 't'
 	stateApp        handover.Kind = 'a'
+	stateUsers      handover.Kind = 'u' // of the application before, in a cluster
+	stateTopics     handover.Kind = 'l' // to be listened to; the answer has none
+	stateOutboxes   handover.Kind = 'o' // of a node of a cluster
 	stateChannel    handover.Kind = 'c' // of the application before
 	stateDepartures handover.Kind = 'd' // of the application before
 	stateConnection handover.Kind = 's' // with a descriptor
@@ -41,6 +48,14 @@ type hello struct {
 	Version int  `json:"version"`
 	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
 	Outlive bool `json:"outlive"` // the main one's socket outlives the processes
+
+	Node *node `json:"node,omitempty"` // nil for a server that is no node of a cluster
+}
+
+// node is the part that the process has in a cluster.
+type node struct {
+	Driver string `json:"driver"`
+	Place  []byte `json:"place"`
 }
 
 // ready is the answer.
@@ -87,17 +102,30 @@ func (s *Server) HandOverOn(signals <-chan os.Signal) {
 // its end; then nothing is frozen, soon.
 func (s *Server) freeze() (thaw func(), err error) {
 	// In this order: a handler of a poller or of the watch may be about to change
-	// something, and what changes has the flushers deliver.
-	steps := []struct {
-		what         string
-		freeze, thaw func()
-	}{
-		{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
-		{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},
-		{"slow clients", s.budget.Freeze, s.budget.Thaw},
-		{"requests", s.changes.Freeze, s.changes.Thaw},
-		{"deliveries", s.broker.Freeze, s.broker.Thaw},
-	}
+	// something, what changes waits for the cluster, and has the flushers deliver.
+	return freeze(
+		step{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
+		step{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},
+		step{"slow clients", s.budget.Freeze, s.budget.Thaw},
+		step{"requests", s.changes.Freeze, s.changes.Thaw},
+		step{"messages that wait for the cluster", s.websocket.Admission.FreezeWaiting, s.websocket.Admission.ThawWaiting},
+		step{"calls to the cluster", s.broker.FreezeCalls, s.broker.ThawCalls},
+	)
+}
+
+// freezeDeliveries is freeze for the channels. It comes behind the cut of a node of a
+// cluster: until then, there is always something to deliver.
+func (s *Server) freezeDeliveries() (thaw func(), err error) {
+	return freeze(step{"deliveries", s.broker.Freeze, s.broker.Thaw})
+}
+
+// step is a part of a freeze.
+type step struct {
+	what         string
+	freeze, thaw func()
+}
+
+func freeze(steps ...step) (thaw func(), err error) {
 	var at atomic.Int32
 	frozen := make(chan struct{})
 	go func() {
@@ -161,8 +189,6 @@ func (s *Server) serveHandovers(ctx context.Context) {
 // mayHandOver returns what keeps this process from it.
 func (s *Server) mayHandOver() error {
 	switch {
-	case s.clustered():
-		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
 	case s.config.Generated:
 		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
 	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
@@ -214,6 +240,10 @@ func (s *Server) handOver(ctx context.Context) (pid int, err error) {
 	if err = within(handover.ReadyTimeout); err == nil {
 		err = s.introduce(successor)
 	}
+	var topics []cluster.Topic
+	if err == nil && s.clustered() {
+		topics, err = s.bringAlong(successor, nil)
+	}
 	var thaw func()
 	var frozen time.Time
 	if err == nil {
@@ -223,7 +253,20 @@ func (s *Server) handOver(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, s.stay(ctx, successor, err)
 	}
-	defer thaw()
+	defer func() { thaw() }()
+	if err = within(handover.CutTimeout); err == nil && s.clustered() {
+		defer s.broker.Resume() // unless the node has moved
+		err = s.cut(ctx, successor, topics)
+	}
+	if err == nil {
+		var thawDeliveries func()
+		if thawDeliveries, err = s.freezeDeliveries(); err == nil {
+			defer thawDeliveries()
+		}
+	}
+	if err != nil {
+		return 0, s.stay(ctx, successor, err)
+	}
 	var handed []interface{ HandedOver() }
 	if err = within(handover.AdoptTimeout); err == nil {
 		handed, err = s.exportAll(successor)
@@ -277,6 +320,13 @@ func (s *Server) introduce(successor *handover.Successor) error {
 		}
 	}
 	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited}
+	if s.clustered() {
+		place, err := s.broker.Place()
+		if err != nil {
+			return err
+		}
+		h.Node = &node{s.config.Cluster.Driver, place}
+	}
 	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
 		return err
 	}
@@ -288,5 +338,55 @@ func (s *Server) introduce(successor *handover.Successor) error {
 	for _, id := range answer.Apps {
 		s.heirs[id] = true
 	}
-	return handover.CheckVersion(answer.Version)
+	if err := handover.CheckVersion(answer.Version); err != nil {
+		return err
+	}
+	return s.checkHeirs()
+}
+
+// checkHeirs returns why the new process cannot go on with this node of a cluster: the
+// cluster would never hear that those leave who are on channels of an app that it does not
+// serve.
+func (s *Server) checkHeirs() (err error) {
+	if !s.clustered() {
+		return nil
+	}
+	s.apps.All(func(a *apps.App) {
+		if !s.heirs[a.ID] {
+			err = fmt.Errorf("the new configuration does not have app %s any more: reload the configuration first", a.ID)
+		}
+	})
+	return err
+}
+
+// bringAlong has the new process listen to all topics that the node listens to, and that
+// are not among those it does already, and returns all.
+func (s *Server) bringAlong(successor *handover.Successor, already []cluster.Topic) ([]cluster.Topic, error) {
+	topics, err := s.broker.Topics()
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[cluster.Topic]bool, len(already))
+	for _, t := range already {
+		known[t] = true
+	}
+	added := slices.DeleteFunc(slices.Clone(topics), func(t cluster.Topic) bool { return known[t] })
+	if err := errors.Join(successor.Send(stateTopics, added), successor.Flush()); err != nil {
+		return nil, err
+	}
+	return topics, successor.Expect(stateTopics, nil)
+}
+
+// cut has the new process get what the cluster sends from here on, when the rest has come
+// here. Calls to the cluster are frozen.
+func (s *Server) cut(ctx context.Context, successor *handover.Successor, topics []cluster.Topic) error {
+	if _, err := s.bringAlong(successor, topics); err != nil {
+		return err
+	}
+	if err := s.checkHeirs(); err != nil { // once more, as a reload may have brought others
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handover.CutTimeout)
+	defer cancel()
+	return s.broker.Cut(ctx)
 }

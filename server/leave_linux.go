@@ -50,6 +50,7 @@ func (s *Server) move(successor *handover.Successor) {
 			writeJSON(w, http.StatusServiceUnavailable, `{"error":"the server is being replaced: try again"}`)
 		},
 	}
+	s.broker.HandedOver()
 	s.moved.Store(true)
 	s.draining.Store(true)
 	s.webhooks.Retire()

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"belfry/channels"
+	"belfry/channels/cluster"
 	"belfry/server/apps"
 	"belfry/server/door"
 	"belfry/server/handover"
@@ -43,10 +44,31 @@ func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 	if sockets.Main, err = s.nextListener(); err == nil && h.Metrics {
 		sockets.Metrics, err = s.nextListener()
 	}
+	if err == nil {
+		err = s.inheritNode(h.Node)
+	}
 	if err != nil {
 		sockets.Close()
 	}
 	return sockets, h.Outlive, err
+}
+
+// inheritNode makes this process the node of a cluster that the process before is; nil is
+// none.
+func (s *Server) inheritNode(n *node) error {
+	switch {
+	case n == nil && !s.clustered():
+		return nil
+	case n == nil:
+		return errors.New("the new configuration makes this a node of a cluster: stop the server and start it")
+	case !s.clustered():
+		return errors.New("the new configuration makes this a server without a cluster: stop the server and start it")
+	}
+	driver, ok := s.driver.(cluster.Movable)
+	if !ok || n.Driver != s.config.Cluster.Driver {
+		return errors.New("the new configuration has another kind of cluster: stop the server and start it")
+	}
+	return driver.Inherit(n.Place)
 }
 
 func (s *Server) nextListener() (*net.TCPListener, error) {
@@ -103,9 +125,6 @@ func (s *Server) adopt() error {
 	if s.before == nil {
 		return nil
 	}
-	if s.clustered() { // what is handed over is a single node's
-		return errors.New("the new configuration makes this a node of a cluster: stop the server and start it")
-	}
 	answer := ready{Version: handover.Version}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
 	s.before.SetDeadline(time.Now().Add(handover.FreezeTimeout + handover.AdoptTimeout + handover.ReadyTimeout))
@@ -115,12 +134,37 @@ func (s *Server) adopt() error {
 	if err := s.before.Flush(); err != nil {
 		return err
 	}
-	var err error
-	if s.thaw, err = s.freeze(); err != nil {
+	if s.clustered() { // while the process before still works
+		var topics []cluster.Topic
+		if err := s.before.Expect(stateTopics, &topics); err != nil {
+			return err
+		}
+		if err := s.listenTo(topics); err != nil {
+			return err
+		}
+	}
+	thaw, err := s.freeze()
+	if err != nil {
 		return err
+	}
+	s.thaw = thaw
+	thawDeliveries, err := s.freezeDeliveries()
+	if err != nil {
+		return err
+	}
+	s.thaw = func() {
+		thawDeliveries()
+		thaw()
 	}
 	if err := s.restoreAll(); err != nil {
 		return err
+	}
+	if s.clustered() {
+		ctx, cancel := context.WithTimeout(context.Background(), handover.CutTimeout)
+		defer cancel()
+		if err := s.broker.AwaitCut(ctx); err != nil {
+			return err
+		}
 	}
 	s.takeRequests() // whoever hears of this handover may ask for the next
 	if err := s.before.Send(handover.Adopted, nil); err != nil {
@@ -142,6 +186,16 @@ func (s *Server) adopt() error {
 	return nil
 }
 
+// listenTo listens to topics of the cluster, and says so.
+func (s *Server) listenTo(topics []cluster.Topic) error {
+	ctx, cancel := context.WithTimeout(context.Background(), handover.ReadyTimeout)
+	defer cancel()
+	if err := s.broker.Listen(ctx, topics); err != nil {
+		return err
+	}
+	return errors.Join(s.before.Send(stateTopics, nil), s.before.Flush())
+}
+
 // restoreAll restores what comes until there is no more. Everything is frozen.
 func (s *Server) restoreAll() error {
 	var app *apps.App // of the channels that come
@@ -156,7 +210,7 @@ func (s *Server) restoreAll() error {
 			return err
 		case kind == stateApp:
 			app, err = s.restoreApp(text)
-		case app == nil && (kind == stateChannel || kind == stateDepartures):
+		case app == nil && (kind == stateChannel || kind == stateDepartures || kind == stateUsers):
 			err = handover.ErrRecord
 		default:
 			err = s.restore(kind, text, app)
@@ -199,6 +253,27 @@ func (s *Server) restore(kind handover.Kind, text []byte, app *apps.App) error {
 			return err
 		}
 		app.Channels.RestoreDepartures(e)
+	case stateTopics:
+		var topics []cluster.Topic
+		if err := handover.Read(text, &topics); err != nil {
+			return err
+		}
+		if !s.clustered() {
+			return handover.ErrRecord
+		}
+		return s.listenTo(topics)
+	case stateUsers:
+		var e channels.ExportedWhereabouts
+		if err := handover.Read(text, &e); err != nil {
+			return err
+		}
+		app.Channels.RestoreWhereabouts(e)
+	case stateOutboxes:
+		var e []channels.ExportedOutbox
+		if err := handover.Read(text, &e); err != nil {
+			return err
+		}
+		return s.broker.RestoreOutboxes(e)
 	case stateConnection:
 		var e websocket.Exported
 		return s.restoreWith(text, &e, func(fd int) error { return s.websocket.Restore(fd, e) })
@@ -247,6 +322,7 @@ func (s *Server) begin(running *sync.WaitGroup) {
 	if s.thaw == nil {
 		return
 	}
+	s.broker.Resume()
 	s.thaw()
 	s.changes.Begin()
 	for _, absent := range s.absent {
@@ -270,10 +346,17 @@ func (s *Server) settle() {
 	defer s.before.Close()
 	s.before.SetDeadline(time.Now().Add(settleTimeout))
 	var left []webhooks.Exported
-	if err := s.before.Expect(handover.Rest, &left); err != nil {
-		s.log.Warn("the process before has not said which webhooks it has left: those that were not in the spool are lost", "error", err)
+	err := s.before.Expect(handover.Rest, &left)
+	if err != nil {
+		s.log.Warn("the process before has not said which webhooks it has left: those that were neither in the spool nor in the cluster are lost", "error", err)
 	}
-	s.webhooks.Release(left)
+	s.webhooks.Release(left, func(app, name string) *channels.Delivery {
+		if a := s.apps.ByID(app); a != nil {
+			return a.Channels.Delivery(name)
+		}
+		return nil
+	})
+	s.broker.ReleaseDeliveries(err != nil)
 }
 
 // awaitSettled returns when the process before has nothing more to say, or ctx ends.

@@ -75,6 +75,9 @@ const (
 	ReadyTimeout = 10 * time.Second
 	// FreezeTimeout is how long it may take until nothing changes in the old process.
 	FreezeTimeout = 2 * time.Second
+	// CutTimeout is how long it may take until a node of a cluster gets nothing more from
+	// there.
+	CutTimeout = 2 * time.Second
 	// AdoptTimeout is from the first State to Adopted. Clients wait meanwhile.
 	AdoptTimeout = 5 * time.Second
 )
