@@ -33,6 +33,12 @@ func (b *backend) Lost(string, int) {}
 
 func (b *backend) Wants(channel string) bool { return channel != b.unwanted }
 
+func (b *backend) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.got)
+}
+
 func (b *backend) take() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
