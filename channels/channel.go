@@ -150,13 +150,14 @@ const (
 
 // start delivers what is pending on shards that were idle: at once when the
 // channel is small, by a flusher otherwise. count is the channel's when the
-// shards were found idle.
+// shards were found idle. In a cluster, one goroutine receives the messages of all
+// channels: a flusher lets it go on, and joins what it receives meanwhile.
 func (c *channel) start(idle []*shard, count int32) {
 	for _, s := range idle {
 		switch {
 		case count > oneFlusher:
 			s.flusher.push(s)
-		case count > smallChannel || s.flush(new(round)):
+		case c.remote != nil && count > 1 || count > smallChannel || s.flush(new(round)):
 			c.app.broker.flushers[c.home].push(s)
 		}
 	}

@@ -170,12 +170,6 @@ func (d *departures) ripenSome(now time.Time) (more bool) {
 	return true
 }
 
-func (d *departures) isEnded() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ended
-}
-
 // end tells of all departures now. None waits from here on.
 func (d *departures) end() {
 	d.mu.Lock()

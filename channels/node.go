@@ -236,9 +236,15 @@ func (b *Broker) Receive(m cluster.Message) {
 		a.users.occupancy(m)
 		return
 	}
-	if len(m.Payload) > 0 && m.Payload[0] == payloadTerminate {
-		a.terminated(m)
-		return
+	if len(m.Payload) > 0 {
+		switch m.Payload[0] {
+		case payloadTerminate:
+			a.terminated(m)
+			return
+		case payloadOutbox:
+			b.node.outboxes.offered(m)
+			return
+		}
 	}
 	c := a.lockExisting(m.Topic.Channel)
 	if c == nil {

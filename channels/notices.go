@@ -71,9 +71,14 @@ func (c *channel) happenedBy(by protocol.Source, name, userID string) {
 	}
 }
 
-// watched reports whether the backend wants to know who comes and goes.
+// watched reports whether the backend wants to know who comes and goes. When an application
+// of a cluster has been closed here, its listener does not say what those of the other
+// nodes want: they may have to be told who leaves.
 func (c *channel) watched() bool {
-	return c.app.listener != nil && c.kind != protocol.User && c.app.listener.Wants(c.name)
+	if c.app.listener == nil || c.kind == protocol.User {
+		return false
+	}
+	return c.remote != nil && c.app.closed.Load() || c.app.listener.Wants(c.name)
 }
 
 // missed tells the backend that a cache channel has no last event for the

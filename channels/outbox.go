@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"context"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -100,8 +101,23 @@ func (o *outbox) look() {
 	o.push()
 }
 
-// work takes transitions, and acknowledges those before. Those of an application that
-// has not been served here for a while are dropped.
+// offer tells the nodes that serve the application of a bucket that its outbox has
+// something.
+func (o *outbox) offer(ctx context.Context) {
+	payload := strconv.AppendInt([]byte{payloadOutbox}, int64(o.bucket.Number), 10)
+	topic := cluster.Topic{App: o.bucket.App, Channel: controlName}
+	_ = o.of.broker.driver.Publish(ctx, cluster.Publication{Topic: topic, Payload: payload}) // it is offered again
+}
+
+// offered takes an offer.
+func (s *outboxes) offered(m cluster.Message) {
+	if number, err := strconv.Atoi(string(m.Payload[1:])); err == nil {
+		s.hint(cluster.Hint{Bucket: cluster.Bucket{App: m.Topic.App, Number: number}})
+	}
+}
+
+// work takes transitions, and acknowledges those before. If the application is not served
+// here, it leaves them to other nodes, and drops them when none has taken them for a while.
 func (o *outbox) work() {
 	b := o.of.broker
 	ctx, cancel := b.within(queryTimeout)
@@ -112,6 +128,8 @@ func (o *outbox) work() {
 	taken, err := cluster.Taken{Lent: true}, error(nil)
 	if served || drop || receipt != "" {
 		taken, err = b.driver.Take(ctx, o.bucket, receipt)
+	} else {
+		o.offer(ctx)
 	}
 	some := err == nil && len(taken.Transitions) > 0
 	o.of.mu.Lock()

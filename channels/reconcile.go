@@ -263,10 +263,8 @@ func (c *channel) share() cluster.Share {
 		TellCount:  c.tellsCount(),
 		Watched:    c.kind == protocol.User,
 		Record:     c.watched(),
+		Grace:      Grace,
 		Load:       c.wanted() && c.needsLoad(),
-	}
-	if !c.app.departures.isEnded() {
-		s.Grace = Grace
 	}
 	users := r.changed
 	if s.Whole {

@@ -17,6 +17,7 @@ const controlName = ""
 const (
 	payloadEvent     = 'e' // who must not receive it, a space, the message
 	payloadTerminate = 't' // on a user's channel: its connections are to be closed; on the application's: those of the member that follows
+	payloadOutbox    = 'o' // on the application's channel: the outbox of the bucket whose number follows has something
 )
 
 func eventPayload(f protocol.Frame, except protocol.SocketID) []byte {

@@ -76,6 +76,28 @@ func TestClusterGrace(t *testing.T) {
 	}
 }
 
+// An application that is closed on one node is still served by the other one, whose backend
+// is told who has gone. That of the first node wants to know nothing any more.
+func TestClusterClosedOnOneNode(t *testing.T) {
+	const c = "presence-c"
+	graced(t, 2, Limits{}, func(t *testing.T, w *world) {
+		_, s, _ := w.join(t, 0, c, "u")
+		pass(time.Minute)
+		w.apps[0].Close()
+		w.told[0].unwanted = c
+		w.apps[0].Unsubscribe(s)
+		pass(Grace - time.Second)
+		want := []string{"channel_occupied:" + c, "member_added:" + c + ":u"}
+		if got := w.words(); !slices.Equal(got, want) {
+			t.Errorf("within the grace, told %q", got)
+		}
+		pass(time.Minute)
+		if got := w.told[1].words(); !slices.Equal(got, []string{"member_removed:" + c + ":u", "channel_vacated:" + c}) {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
 // A stop waits until the departures of its clients are final, and no longer.
 func TestClusterFlushTellsDepartures(t *testing.T) {
 	graced(t, 1, Limits{}, func(t *testing.T, w *world) {

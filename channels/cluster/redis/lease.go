@@ -383,14 +383,18 @@ func (d *Driver) recall(s *session) {
 	d.mu.Lock()
 	tags := slices.Collect(maps.Keys(d.buckets))
 	d.mu.Unlock()
-	for _, tag := range tags {
-		bucket, _ := d.keys.parse(tag)
-		channels, err := s.strings(d.ctx, d, func(b rueidis.Builder) rueidis.Completed {
-			return b.Hkeys().Key(tag + "n:" + s.node).Build()
-		})
+	commands := make([]rueidis.Completed, len(tags))
+	for i, tag := range tags {
+		commands[i] = s.client.B().Hkeys().Key(tag + "n:" + s.node).Build()
+	}
+	ctx, cancel := d.timeout(d.ctx)
+	defer cancel()
+	for i, r := range s.doAll(ctx, commands...) {
+		channels, err := r.AsStrSlice()
 		if err != nil {
-			return // there will be another session, or the bucket's server is away
+			continue // there will be another session, or the bucket's server is away
 		}
+		bucket, _ := d.keys.parse(tags[i])
 		one := item{kind: shares}
 		for _, c := range channels {
 			one.shares = append(one.shares, cluster.Topic{App: bucket.App, Channel: c})

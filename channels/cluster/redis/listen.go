@@ -150,23 +150,17 @@ func (l *topics) broken(addr string) error {
 	return l.failures[addr]
 }
 
-// subscribed are those of some topics that are, and those that are not wanted any more.
-func (l *topics) subscribed(some map[cluster.Topic]struct{}) map[cluster.Topic]struct{} {
+// missing are the topics that are wanted and not subscribed to.
+func (l *topics) missing() map[cluster.Topic]struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	waiting := make(map[cluster.Topic]struct{})
+	missing := make(map[cluster.Topic]struct{})
 	for _, e := range l.byName {
 		if e.wanted() && e.on == nil {
-			waiting[e.topic] = struct{}{}
+			missing[e.topic] = struct{}{}
 		}
 	}
-	found := make(map[cluster.Topic]struct{})
-	for t := range some {
-		if _, ok := waiting[t]; !ok {
-			found[t] = struct{}{}
-		}
-	}
-	return found
+	return missing
 }
 
 // dirtyAll has the next round look at all topics.
@@ -270,12 +264,7 @@ func (d *Driver) listen(s *session) <-chan time.Time {
 	l := &d.listening
 	for addr, c := range s.servers {
 		if c.over() {
-			for _, t := range l.drop(c) {
-				d.missed.Store(true)
-				if d.lost != nil {
-					d.lost[t] = struct{}{}
-				}
-			}
+			d.losses.add(l.drop(c))
 			delete(s.servers, addr)
 		}
 	}

@@ -90,13 +90,11 @@ type Driver struct {
 	born    int64               // since when Redis has its data, in its own time in µs; 0 at first
 	settled time.Time           // when all nodes have told their shares since it has lost those before
 
+	losses losses
+
 	// Owned by the loop.
 	node   string // id, new after each lost lease
 	leased bool   // it has begun a lease
-
-	missed    atomic.Bool                // messages or shares may be lost: Restored is due
-	missedAll atomic.Bool                // those of all topics
-	lost      map[cluster.Topic]struct{} // those of which topics; nil: of all. Owned by the loop
 }
 
 // New reads the options. It does not connect.
@@ -130,7 +128,6 @@ func New(o Options) (*Driver, error) {
 		log:     o.Log,
 		queue:   make(chan item, maxQueued),
 		check:   make(chan struct{}, 1),
-		lost:    make(map[cluster.Topic]struct{}),
 		buckets: make(map[string]struct{}),
 		node:    newID(),
 	}
@@ -167,7 +164,7 @@ func (d *Driver) Ready() error {
 			return err
 		}
 	}
-	if d.missedAll.Load() || d.missed.Load() && !d.session.cluster {
+	if all, some := d.losses.are(); all || some && !d.session.cluster {
 		return unavailable(errors.New("not all channels are subscribed to again yet"))
 	}
 	return nil
@@ -244,7 +241,7 @@ type item struct {
 	ignored int    // of the topic, when it came
 	hint    cluster.Hint
 	shares  []cluster.Topic
-	lost    map[cluster.Topic]struct{} // nil: all topics
+	lost    func(cluster.Topic) bool
 }
 
 type itemKind uint8
@@ -269,7 +266,7 @@ func (d *Driver) deliver(r cluster.Receiver) {
 					r.Receive(i.message)
 				}
 			case restored:
-				r.Restored(i.isLost)
+				r.Restored(i.lost)
 			case shares:
 				r.Shares(i.shares)
 			case due:
@@ -277,12 +274,6 @@ func (d *Driver) deliver(r cluster.Receiver) {
 			}
 		}
 	}
-}
-
-// isLost is for the receiver of Restored.
-func (i item) isLost(t cluster.Topic) bool {
-	_, ok := i.lost[t]
-	return ok || i.lost == nil
 }
 
 // unclear makes an error one of a call that may have had its effect.

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -60,9 +59,7 @@ func (d *Driver) loop() {
 			retry = backoff{}
 			err = d.live(s)
 		}
-		d.missed.Store(true)
-		d.missedAll.Store(true)
-		d.lost = nil
+		d.losses.addAll()
 		d.setDown(err)
 		if s != nil {
 			for _, c := range s.servers {
@@ -97,8 +94,8 @@ func (d *Driver) live(s *session) error {
 		s.endEmptied()
 		again := d.listen(s)
 		var queue chan item
-		restored, ok := d.restored(again == nil)
-		if ok {
+		lost := d.losses.due(again == nil, d.listening.missing)
+		if lost != nil {
 			queue = d.queue
 		}
 		select {
@@ -119,8 +116,8 @@ func (d *Driver) live(s *session) error {
 		case <-former:
 			d.removeDead(s, []string{s.former})
 		case <-again:
-		case queue <- restored:
-			d.told(restored)
+		case queue <- item{kind: restored, lost: lost}:
+			d.losses.remove(lost)
 			d.running.Go(func() { d.recall(s) })
 		}
 	}
@@ -150,29 +147,6 @@ func (d *Driver) keepLease(ctx context.Context, s *session, doubted <-chan struc
 			return
 		}
 	}
-}
-
-// restored is what the receiver is to be told of lost messages, if it can be told now:
-// of all topics when all are subscribed to again, else of those that are.
-func (d *Driver) restored(all bool) (i item, ok bool) {
-	if !d.missed.Load() || d.lost == nil && !all {
-		return i, false
-	}
-	i = item{kind: restored}
-	if d.lost != nil {
-		i.lost = d.listening.subscribed(d.lost)
-	}
-	return i, d.lost == nil || len(i.lost) > 0
-}
-
-// told notes that the receiver was.
-func (d *Driver) told(i item) {
-	if i.lost == nil {
-		d.lost = make(map[cluster.Topic]struct{})
-	}
-	maps.DeleteFunc(d.lost, func(t cluster.Topic, _ struct{}) bool { return i.isLost(t) })
-	d.missed.Store(len(d.lost) > 0)
-	d.missedAll.Store(false)
 }
 
 // connect begins a session.
