@@ -207,6 +207,9 @@ func testMoveGivenUp(s *suite) {
 	// Nobody is behind who could find the cut.
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
+	if _, err := a.movable().Place(); err != nil {
+		s.Fatal(err)
+	}
 	if err := a.movable().Cut(ctx); err != nil {
 		s.Error(err)
 	}

@@ -31,7 +31,7 @@ func (d *Driver) lease(s *session, begin bool) error {
 	defer cancel()
 	s.mu.Lock()
 	claim := 0
-	if time.Since(s.since) >= d.options.Lease && len(s.claimed) == 0 {
+	if time.Since(s.since) >= d.options.Lease && len(s.claimed) == 0 && !d.move.is() {
 		claim = maxClaimed
 	}
 	args := []string{"", s.node, itoa(d.options.Lease.Microseconds()), itoa(d.claimLife().Microseconds()), bool01(begin), itoa(claim)}

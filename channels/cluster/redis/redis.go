@@ -91,6 +91,7 @@ type Driver struct {
 	settled time.Time           // when all nodes have told their shares since it has lost those before
 
 	losses losses
+	move   move
 
 	// Owned by the loop.
 	node   string // id, new after each lost lease
@@ -239,6 +240,7 @@ type item struct {
 	message cluster.Message
 	from    *topic // of the message
 	ignored int    // of the topic, when it came
+	mark    string // what a mark says
 	hint    cluster.Hint
 	shares  []cluster.Topic
 	lost    func(cluster.Topic) bool
@@ -251,6 +253,7 @@ const (
 	restored
 	shares
 	due
+	mark // see move
 )
 
 // deliver calls the receiver.
@@ -259,20 +262,27 @@ func (d *Driver) deliver(r cluster.Receiver) {
 		select {
 		case <-d.ctx.Done():
 			return
-		case i := <-d.queue:
-			switch i.kind {
-			case received:
-				if d.listening.wants(i) {
-					r.Receive(i.message)
-				}
-			case restored:
-				r.Restored(i.lost)
-			case shares:
-				r.Shares(i.shares)
-			case due:
-				r.Due(i.hint)
+		case next := <-d.queue:
+			for _, i := range d.admit(next) {
+				d.call(r, i)
 			}
 		}
+	}
+}
+
+// call makes a call of the receiver.
+func (d *Driver) call(r cluster.Receiver, i item) {
+	switch i.kind {
+	case received:
+		if d.listening.wants(i) {
+			r.Receive(i.message)
+		}
+	case restored:
+		r.Restored(i.lost)
+	case shares:
+		r.Shares(i.shares)
+	case due:
+		r.Due(i.hint)
 	}
 }
 
