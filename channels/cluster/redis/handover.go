@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/rueidis"
 
@@ -43,14 +44,17 @@ var (
 
 // move is a handover between two processes. The zero one is none.
 type move struct {
+	looks atomic.Bool   // admit has to look at what is received
+	flush chan struct{} // has admit look when nothing is received
+
 	mu      sync.Mutex // guards the following
 	node    string     // that both are; empty: there is no handover
 	behind  bool       // this is the process behind
 	mark    string
-	gated   bool // messages are looked at
+	gated   bool // between the beginning and Resume
 	seen    map[string]struct{}
-	needed  int    // marks; 0: not known yet
 	kept    []item // messages behind their mark
+	late    []item // those of an attempt before, which was given up
 	failed  error
 	settled chan struct{} // closed when all marks have come, or failed is set
 	over    bool          // settled is closed
@@ -59,9 +63,11 @@ type move struct {
 
 // begin begins to look for marks.
 func (m *move) begin() {
-	m.gated, m.seen, m.needed, m.kept = true, make(map[string]struct{}), 0, nil
+	m.late, m.kept = append(m.late, m.kept...), nil
+	m.gated, m.seen = true, make(map[string]struct{})
 	m.failed, m.over = nil, false
 	m.settled, m.resumed = make(chan struct{}), make(chan struct{})
+	m.looks.Store(true)
 }
 
 // settle ends that. mu is held.
@@ -269,6 +275,10 @@ func (d *Driver) Resume() {
 	}
 	m.gated, m.behind, m.node = false, false, ""
 	close(m.resumed)
+	select {
+	case m.flush <- struct{}{}:
+	default:
+	}
 	l := &d.listening
 	l.mu.Lock()
 	var marks []string
@@ -289,36 +299,51 @@ func tagOf(name string) string { return name[:strings.IndexByte(name, '}')+1] }
 // isMark tells marks from topics.
 func isMark(name string) bool { return strings.HasPrefix(name[len(tagOf(name)):], "!") }
 
-// admit returns what the receiver is to be called with in the place of an item. When all
-// marks have come, it waits for Resume, or for the end.
-func (d *Driver) admit(i item) []item {
+// admit calls f with what the receiver is to be called with, now that an item has come; a
+// mark that is the zero one only has it look. When all marks have come, it waits for Resume,
+// or for the end.
+func (d *Driver) admit(i item, f func(item)) {
 	m := &d.move
 	m.mu.Lock()
-	if !m.gated {
-		m.mu.Unlock()
-		if i.kind == mark {
-			return nil
+	now, resumed := m.passes(i)
+	m.mu.Unlock()
+	for _, i := range now {
+		f(i)
+	}
+	if resumed != nil {
+		select {
+		case <-resumed: // what is kept comes next, which Resume sees to
+		case <-d.ctx.Done():
 		}
-		return []item{i}
+	}
+}
+
+// passes returns what is for the receiver now, and what closes with Resume if there is
+// nothing more until then. mu is held.
+func (m *move) passes(i item) (now []item, resumed <-chan struct{}) {
+	now, m.late = m.late, nil
+	if !m.gated {
+		m.looks.Store(false)
+		now, m.kept = append(now, m.kept...), nil
+		if i.kind != mark {
+			now = append(now, i)
+		}
+		return now, nil
 	}
 	switch i.kind {
 	case mark:
 		id, number, _ := strings.Cut(i.mark, " ")
 		if id == m.mark {
-			m.needed, _ = strconv.Atoi(number)
 			m.seen[tagOf(i.from.name)] = struct{}{}
-			if len(m.seen) == m.needed {
+			if number == strconv.Itoa(len(m.seen)) {
 				m.settle(nil)
 			}
 		}
 	case received:
-		_, marked := m.seen[tagOf(i.from.name)]
-		switch {
-		case marked:
+		if _, marked := m.seen[tagOf(i.from.name)]; marked {
 			m.kept = append(m.kept, i)
-		case !m.behind:
-			m.mu.Unlock()
-			return []item{i}
+		} else if !m.behind {
+			now = append(now, i)
 		}
 	case due:
 		m.kept = append(m.kept, i)
@@ -326,19 +351,8 @@ func (d *Driver) admit(i item) []item {
 		m.settle(errMissed)
 		m.kept = append(m.kept, i)
 	}
-	over, resumed := m.over, m.resumed
-	m.mu.Unlock()
-	if !over {
-		return nil
+	if m.over {
+		resumed = m.resumed
 	}
-	select {
-	case <-resumed:
-	case <-d.ctx.Done():
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	kept := m.kept
-	m.kept = nil
-	return kept
+	return now, resumed
 }

@@ -132,6 +132,7 @@ func New(o Options) (*Driver, error) {
 		buckets: make(map[string]struct{}),
 		node:    newID(),
 	}
+	d.move.flush = make(chan struct{}, 1)
 	d.listening.init()
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
@@ -258,13 +259,18 @@ const (
 
 // deliver calls the receiver.
 func (d *Driver) deliver(r cluster.Receiver) {
+	call := func(i item) { d.call(r, i) }
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
+		case <-d.move.flush:
+			d.admit(item{kind: mark}, call)
 		case next := <-d.queue:
-			for _, i := range d.admit(next) {
-				d.call(r, i)
+			if !d.move.looks.Load() && next.kind != mark {
+				call(next)
+			} else {
+				d.admit(next, call)
 			}
 		}
 	}
