@@ -34,7 +34,12 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 		}
 		return successor.Send(stateAbsent, e)
 	}
-	connections, err := s.websocket.Export(s.heirs, func(fd int, e websocket.Exported) error { return out.add(stateConnection, fd, e) }, leave)
+	connections, err := s.websocket.Export(websocket.Successor{
+		Apps:       s.heirs,
+		Frames:     func(frames []byte) error { return successor.Send(stateFrames, frames) },
+		Connection: func(fd int, e websocket.Exported) error { return out.add(stateConnection, fd, e) },
+		Stays:      leave,
+	})
 	if err != nil {
 		return nil, err
 	}

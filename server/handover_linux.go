@@ -30,6 +30,7 @@ const (
 	stateApp        handover.Kind = 'a'
 	stateChannel    handover.Kind = 'c' // of the application before
 	stateDepartures handover.Kind = 'd' // of the application before
+	stateFrames     handover.Kind = 'f' // that wait for clients: connections refer to them by their number, from 0
 	stateConnection handover.Kind = 's' // with a descriptor
 	stateAbsent     handover.Kind = 'n' // a session whose connection stays
 	stateVisitor    handover.Kind = 'v' // with a descriptor

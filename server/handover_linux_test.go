@@ -319,8 +319,8 @@ func TestFailedHandovers(t *testing.T) {
 			script("exec sleep 1000")()
 		}, "has not answered in time"},
 		{"speaks another version", script(`printf 'R\0\0\0\033{"version":99,"apps":["1"]}' >&3; exec sleep 1000`), "another version"},
-		{"ends when it is ready", script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; exit 1`), "exit status 1"},
-		{"ends in the middle", script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; head -c 100 <&3 >/dev/null; exit 1`), "exit status 1"},
+		{"ends when it is ready", script(`printf 'R\0\0\0\032{"version":2,"apps":["1"]}' >&3; exit 1`), "exit status 1"},
+		{"ends in the middle", script(`printf 'R\0\0\0\032{"version":2,"apps":["1"]}' >&3; head -c 100 <&3 >/dev/null; exit 1`), "exit status 1"},
 		{"sends what is no record", script(`printf 'RRRRRRRR' >&3; exec sleep 1000`), "something else"},
 		{"refuses", script(`printf 'X\0\0\0\011"no room"' >&3; exec sleep 1000`), "no room"},
 	} {
@@ -332,7 +332,7 @@ func TestFailedHandovers(t *testing.T) {
 		})
 	}
 	// One that is ready and then hangs. What is published while all is frozen waits.
-	script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; exec sleep 1000`)()
+	script(`printf 'R\0\0\0\032{"version":2,"apps":["1"]}' >&3; exec sleep 1000`)()
 	late := make(chan error, 1)
 	go func() { late <- p.upgrade() }()
 	const waiting = 20
@@ -640,24 +640,25 @@ func TestHandoverKeeps(t *testing.T) {
 	watcher.Expect(`{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"u\"]}]}"}`)
 }
 
-// version1 is the state of version 1 of the protocol, which every later program that
-// claims to know it must understand: kinds and records. SOCKET is the socket id.
-var version1 = []string{
+// version2 is the state of version 2 of the protocol, which every later program that
+// claims to know it must understand: kinds and records.
+var version2 = []string{
 	"t 1000",
 	`a {"id":"1","sources":"AAECAwQFBgcICQoLDA0ODw==","requests":{"burst":5,"left":3.5}}`,
 	`c {"name":"presence-x","members":[{"user_id":"1","info":"{\"name\":\"Ann\"}"},{"user_id":"2"}]}`,
 	`c {"name":"cache-c","last":{"frame":"gQJ7fQ==","data":"Int9Ig==","expires":"2000-01-01T00:00:00Z"},"counted":"2000-01-01T00:00:00Z","count":1,"counting":true,"missed":"2000-01-01T00:00:00Z"}`,
 	`d [{"name":"member_removed","channel":"presence-x","user_id":"3","source":7,"due":"2100-01-01T00:00:00Z"}]`,
+	`f "gQF6"`,
 	`s {"session":{"app":"1","id":"123.456","source":7,"authorized":true,"opened":900,"pinged":950,"messages_left":5,"messages_at":1700000000,"last_refusal":1700000000,
 	   "client_events":{"burst":10,"left":9.5},"subscriptions":[{"channel":"private-a"},{"channel":"presence-x","user_id":"1"}],
 	   "user":{"id":"u","info":"e30=","watchlist":["u","v"],"online":["u"]}},
-	  "outbox":{"frames":"gQF4gQF5","sent":1,"largest":3,"stalled":2},"part":{"opcode":1,"message":"eyJldmVudCI6InB1c2hlcjpwaW5nIiwi","head":"gA=="},"seen":960,"begun":999}`,
+	  "outbox":{"segments":[{"frames":"gQF4gQF5"},{"number":0}],"sent":1,"largest":3,"stalled":2},"part":{"opcode":1,"message":"eyJldmVudCI6InB1c2hlcjpwaW5nIiwi","head":"gA=="},"seen":960,"begun":999}`,
 	`n {"app":"1","id":"7.8","source":9,"transport":1,"subscriptions":[{"channel":"presence-x","user_id":"2"}]}`,
 }
 
-// The new process has all of a client of version 1, and begins without Go when the old
+// The new process has all of a client of version 2, and begins without Go when the old
 // one has ended behind Adopted.
-func TestVersion1(t *testing.T) {
+func TestVersion2(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -704,18 +705,18 @@ func TestVersion1(t *testing.T) {
 	}
 	successor.SetDeadline(time.Now().Add(wstest.Patience))
 	must(successor.SendFiles(fds[0]))
-	must(successor.Send(handover.Hello, json.RawMessage(`{"version":1,"metrics":false,"outlive":false}`)))
+	must(successor.Send(handover.Hello, json.RawMessage(`{"version":2,"metrics":false,"outlive":false}`)))
 	must(successor.Flush())
 	var ready struct {
 		Version int      `json:"version"`
 		Apps    []string `json:"apps"`
 	}
 	must(successor.Expect(handover.Ready, &ready))
-	if ready.Version != 1 || !slices.Equal(ready.Apps, []string{"1"}) {
+	if ready.Version != 2 || !slices.Equal(ready.Apps, []string{"1"}) {
 		t.Errorf("the new process is ready with %v", ready)
 	}
 	must(successor.SendFiles(fds[1]))
-	for _, record := range version1 {
+	for _, record := range version2 {
 		must(successor.Send(handover.Kind(record[0]), json.RawMessage(record[2:])))
 	}
 	must(successor.Send(handover.Complete, nil))
@@ -731,12 +732,12 @@ func TestVersion1(t *testing.T) {
 	if _, err := nc.Write(wstest.Frame(wstest.Fin|wstest.Continuation, []byte(`data":{}}`))[1:]); err != nil {
 		t.Fatal(err)
 	}
-	want := "\x01x\x81\x01y" +
+	want := "\x01x\x81\x01y\x81\x01z" +
 		string(protocol.MemberRemovedFrame("presence-x", "2")) + string(protocol.PongFrame)
 	got := make([]byte, len(want))
 	n, err := io.ReadFull(nc, got)
 	sorted := func(s string) string { b := []byte(s); slices.Sort(b); return string(b) } // the last two in any order
-	if err != nil || sorted(string(got)) != sorted(want) || !strings.HasPrefix(string(got), want[:5]) {
+	if err != nil || sorted(string(got)) != sorted(want) || !strings.HasPrefix(string(got), want[:8]) {
 		t.Errorf("the client has got %q, error %v", got[:n], err)
 	}
 	must(syscall.Kill(successor.Pid(), syscall.SIGTERM))

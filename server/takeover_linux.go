@@ -142,66 +142,62 @@ func (s *Server) adopt() error {
 	return nil
 }
 
+// restoring is what is known while state is restored.
+type restoring struct {
+	app    *apps.App // of the channels that come; nil: none has come
+	frames [][]byte  // that wait for clients
+}
+
 // restoreAll restores what comes until there is no more. Everything is frozen.
 func (s *Server) restoreAll() error {
-	var app *apps.App // of the channels that come
+	var r restoring
 	for {
 		kind, text, err := s.before.Receive()
 		if err != nil {
 			return err
 		}
-		switch {
-		case kind == handover.Complete:
+		if kind == handover.Complete {
 			s.apps.All(func(a *apps.App) { err = errors.Join(err, a.Channels.Restored()) })
 			return err
-		case kind == stateApp:
-			app, err = s.restoreApp(text)
-		case app == nil && (kind == stateChannel || kind == stateDepartures):
-			err = handover.ErrRecord
-		default:
-			err = s.restore(kind, text, app)
 		}
-		if err != nil {
+		if err := s.restore(&r, kind, text); err != nil {
 			return fmt.Errorf("state %q: %w", kind, err)
 		}
 	}
 }
 
-func (s *Server) restoreApp(text []byte) (*apps.App, error) {
-	var e apps.Exported
-	if err := handover.Read(text, &e); err != nil {
-		return nil, err
+func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
+	if r.app == nil && (kind == stateChannel || kind == stateDepartures) {
+		return handover.ErrRecord
 	}
-	app := s.apps.ByID(e.ID)
-	if app == nil {
-		return nil, fmt.Errorf("%w: an app that is not served", handover.ErrRecord)
-	}
-	return app, app.Restore(e)
-}
-
-func (s *Server) restore(kind handover.Kind, text []byte, app *apps.App) error {
 	switch kind {
 	case stateTime:
-		var now keepalive.Time
-		if err := handover.Read(text, &now); err != nil {
-			return err
-		}
-		s.watch.Continue(now)
+		return restoreRecord(text, func(now keepalive.Time) error {
+			s.watch.Continue(now)
+			return nil
+		})
+	case stateApp:
+		return restoreRecord(text, func(e apps.Exported) error {
+			if r.app = s.apps.ByID(e.ID); r.app == nil {
+				return fmt.Errorf("%w: an app that is not served", handover.ErrRecord)
+			}
+			return r.app.Restore(e)
+		})
 	case stateChannel:
-		var e channels.ExportedChannel
-		if err := handover.Read(text, &e); err != nil {
-			return err
-		}
-		return app.Channels.RestoreChannel(e)
+		return restoreRecord(text, r.app.Channels.RestoreChannel)
 	case stateDepartures:
-		var e []channels.ExportedDeparture
-		if err := handover.Read(text, &e); err != nil {
-			return err
-		}
-		app.Channels.RestoreDepartures(e)
+		return restoreRecord(text, func(e []channels.ExportedDeparture) error {
+			r.app.Channels.RestoreDepartures(e)
+			return nil
+		})
+	case stateFrames:
+		return restoreRecord(text, func(frames []byte) error {
+			r.frames = append(r.frames, frames)
+			return websocket.CheckFrames(frames)
+		})
 	case stateConnection:
 		var e websocket.Exported
-		return s.restoreWith(text, &e, func(fd int) error { return s.websocket.Restore(fd, e) })
+		return s.restoreWith(text, &e, func(fd int) error { return s.websocket.Restore(fd, e, r.frames) })
 	case stateVisitor:
 		var e door.Exported
 		return s.restoreWith(text, &e, func(fd int) error {
@@ -211,19 +207,24 @@ func (s *Server) restore(kind handover.Kind, text []byte, app *apps.App) error {
 			return s.door.Restore(fd, e)
 		})
 	case stateAbsent:
-		var e session.Exported
-		if err := handover.Read(text, &e); err != nil {
+		return restoreRecord(text, func(e session.Exported) error {
+			absent, err := s.websocket.Admission.RestoreAbsent(e)
+			if err == nil {
+				s.absent = append(s.absent, absent)
+			}
 			return err
-		}
-		absent, err := s.websocket.Admission.RestoreAbsent(e)
-		if err != nil {
-			return err
-		}
-		s.absent = append(s.absent, absent)
-	default:
-		return handover.ErrRecord
+		})
 	}
-	return nil
+	return handover.ErrRecord
+}
+
+// restoreRecord restores what a record has.
+func restoreRecord[E any](text []byte, restore func(E) error) error {
+	var e E
+	if err := handover.Read(text, &e); err != nil {
+		return err
+	}
+	return restore(e)
 }
 
 // restoreWith restores what has a descriptor.
