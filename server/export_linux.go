@@ -47,7 +47,7 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 	if err := s.fallback.Export(leave); err != nil {
 		return nil, err
 	}
-	if s.door != nil {
+	if s.door != nil && s.heir.takesRequests(s.config.Server) {
 		visitors, err := s.door.Export(func(fd int, e door.Exported) error { return out.add(stateVisitor, fd, e) })
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httputil"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/config"
 	"belfry/server/handover"
 	"belfry/server/poller"
 	"belfry/server/session"
@@ -46,8 +48,11 @@ type hello struct {
 
 // ready is the answer.
 type ready struct {
-	Version int      `json:"version"`
-	Apps    []string `json:"apps"` // ids: sessions of others stay, to be told to go
+	Version  int      `json:"version"`
+	Apps     []string `json:"apps"` // ids: sessions of others stay, to be told to go
+	Secure   bool     `json:"secure,omitzero"`
+	Path     string   `json:"path,omitzero"`      // ahead of /app and /apps
+	PassedOn string   `json:"passed_on,omitzero"` // Unix socket of requests that are passed on
 }
 
 // succession is the server's part in handovers: from the process before, and to the one
@@ -57,6 +62,8 @@ type succession struct {
 
 	// Of the process before.
 	before  *handover.Link     // nil if there is none
+	passed  net.Listener       // of requests that it passes on; nil if there is none
+	answers http.Server        // to these
 	thaw    func()             // begins; nil if there is nothing to begin
 	absent  []*session.Session // to be ended
 	settled chan struct{}      // closed when the process before has nothing more to say
@@ -65,6 +72,7 @@ type succession struct {
 	signals   <-chan os.Signal   // that ask for a handover; nil if there are none
 	requests  *handover.Requests // likewise; nil until they are taken, or cannot be
 	program   handover.Program
+	heir      ready               // what it has said
 	heirs     map[string]bool     // apps that it serves, by id
 	successor *handover.Successor // nil until the clients are its
 	moved     atomic.Bool         // they are
@@ -281,13 +289,19 @@ func (s *Server) introduce(successor *handover.Successor) error {
 	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
 		return err
 	}
-	var answer ready
-	if err := successor.Expect(handover.Ready, &answer); err != nil {
+	s.heir = ready{}
+	if err := successor.Expect(handover.Ready, &s.heir); err != nil {
 		return err
 	}
 	s.heirs = make(map[string]bool)
-	for _, id := range answer.Apps {
+	for _, id := range s.heir.Apps {
 		s.heirs[id] = true
 	}
-	return handover.CheckVersion(answer.Version)
+	return handover.CheckVersion(s.heir.Version)
+}
+
+// takesRequests says whether the new process answers what is sent to this one's listener.
+// Else this one answers the requests of all connections that it has.
+func (r ready) takesRequests(cfg config.Server) bool {
+	return r.Secure == (cfg.TLS.CertFile != "") && r.Path == cfg.Path
 }

@@ -3,6 +3,7 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -746,4 +747,120 @@ func TestVersion2(t *testing.T) {
 	}
 	nc.Close()
 	must(successor.Wait())
+}
+
+// postText is the text of a publish to channel a, by way of that prefix, which is signed
+// as well.
+func postText(prefix, event string) string {
+	body := eventBody(event, "x", "a")
+	path := prefix + "/apps/1/events"
+	query := servertest.SignedQuery("1", http.MethodPost, path, nil, body, time.Now())
+	return fmt.Sprintf("POST %s?%s HTTP/1.1\r\nHost: belfry\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, query.Encode(), len(body), body)
+}
+
+// open connects to the server without a request.
+func (p *program) open() net.Conn {
+	p.t.Helper()
+	nc, err := net.Dial("tcp", p.address)
+	if err == nil {
+		err = nc.SetDeadline(time.Now().Add(wstest.Patience))
+	}
+	if err == nil && p.secure != nil {
+		nc = tls.Client(nc, p.secure)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+// finish sends the rest of a request, and expects that it is answered with that status.
+func finish(t *testing.T, nc net.Conn, rest string, status int) *http.Response {
+	t.Helper()
+	if _, err := io.WriteString(nc, rest); err != nil {
+		t.Fatal(err)
+	}
+	a, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(a.Body)
+	if err != nil || a.StatusCode != status {
+		t.Errorf("answered with %s %s, error %v", a.Status, text, err)
+	}
+	return a
+}
+
+// When the new configuration has TLS and the old one not, or the other way round, or
+// another path or secret, then requests on connections that are there are answered.
+func TestHandoverToAnotherEntrance(t *testing.T) {
+	var c config.Config
+	servertest.Secure(t)(&c)
+	pem, err := os.ReadFile(c.Server.TLS.CertFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "127.0.0.1"}
+	secure.RootCAs.AppendCertsFromPEM(pem)
+	withTLS := "  tls: {cert_file: '" + c.Server.TLS.CertFile + "', key_file: '" + c.Server.TLS.KeyFile + "'}"
+	for _, tt := range []struct {
+		name, before, after string
+		secure              *tls.Config // before
+		prefix              string
+	}{
+		{"TLS on", "", withTLS, nil, ""},
+		{"TLS off", withTLS, "", secure, ""},
+		{"another path", "  path: /old", "  path: /new", nil, "/old"},
+		{"no path", "  path: /old", "", nil, "/old"},
+		{"another secret", "", "apps: [{id: 1, key: key-1, secret: another}]", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, tt.before)
+			p.secure = tt.secure
+			var client *servertest.Client // which stays, if it has no TLS
+			if p.secure == nil {
+				client = p.connect()
+				client.Subscribe("a")
+			}
+			kept := p.open() // and has had a request
+			finish(t, kept, postText(tt.prefix, "before"), http.StatusOK)
+			fresh := p.open()
+			begun := p.open()
+			text := postText(tt.prefix, "e")
+			if _, err := io.WriteString(begun, text[:len(text)-5]); err != nil {
+				t.Fatal(err)
+			}
+			if p.secure != nil { // else it is the new process's
+				finish(t, fresh, postText(tt.prefix, "before"), http.StatusOK)
+			}
+			p.configure("127.0.0.1:0", tt.after)
+			p.mustUpgrade()
+			finish(t, begun, text[len(text)-5:], http.StatusOK)
+			if tt.name == "another secret" { // the new process has the others: who signs by the old secret is refused
+				finish(t, kept, text, http.StatusUnauthorized)
+			} else {
+				finish(t, kept, text, http.StatusOK)
+				finish(t, fresh, text, http.StatusOK)
+			}
+			if client != nil {
+				client.Expect(servertest.EventText("before", "a", "x"), servertest.EventText("e", "a", "x"))
+			}
+		})
+	}
+}
+
+// A request whose body does not come while the old process ends is answered.
+func TestHandoverWithSlowBody(t *testing.T) {
+	p := start(t)
+	slow := p.open()
+	text := postText("", "e")
+	if _, err := io.WriteString(slow, text[:len(text)-5]); err != nil {
+		t.Fatal(err)
+	}
+	p.mustUpgrade()
+	if a := finish(t, slow, "", http.StatusServiceUnavailable); !a.Close {
+		t.Error("the connection is not closed behind the answer")
+	}
 }

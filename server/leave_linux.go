@@ -5,12 +5,13 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,19 +27,20 @@ func (s *Server) move(successor *handover.Successor) {
 	s.successor = successor
 	successor.SetDeadline(time.Time{})
 	systemd.Notify(s.log, systemd.MainPID(successor.Pid()))
-	target := &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
-	transport := new(http.Transport)
-	if s.secured() {
-		target.Scheme = "https"
-		// It is this server's own address, and a request has no secret in it.
-		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-	}
+	dialer, socket := new(net.Dialer), s.heir.PassedOn
 	s.elsewhere = httputil.ReverseProxy{
-		Transport: transport,
+		Transport: &http.Transport{
+			MaxConnsPerHost: passedAtOnce,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "unix", socket)
+			},
+		},
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			r.Out.Host = r.In.Host
-			r.Out.URL.RawQuery = r.In.URL.RawQuery // which is signed
+			r.SetURL(&url.URL{Scheme: "http", Host: "belfry"})
+			if prefix := s.config.Server.Path; strings.HasPrefix(r.Out.URL.Path, prefix+"/apps/") { // which the new process may not know
+				r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, prefix)
+				r.Out.URL.RawPath = strings.TrimPrefix(r.Out.URL.RawPath, prefix)
+			}
 		},
 		ModifyResponse: func(a *http.Response) error {
 			a.Header.Del("Date") // who answers sets them
@@ -55,13 +57,23 @@ func (s *Server) move(successor *handover.Successor) {
 	s.webhooks.Retire()
 	s.capacity.RefuseClients(session.Restarting)
 	s.changes.Move()
-	s.intake.StopAccepting()
-	if s.door != nil {
+	switch {
+	case s.door == nil:
+		s.intake.StopAccepting()
+	case s.heir.takesRequests(s.config.Server):
+		s.door.StopAccepting()
 		s.door.Close()
+	default:
+		s.door.Retire()
 	}
 }
 
-// passOn has the new process answer a request that has come here.
+// passedAtOnce is how many requests are passed on at a time: each takes a descriptor of
+// both processes.
+const passedAtOnce = 32
+
+// passOn has the new process answer a request that has come here, and that is verified:
+// the new configuration may have another path, or another secret.
 func (s *Server) passOn(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.lastAnswer(w, r)
 	r.Body = io.NopCloser(bytes.NewReader(body))

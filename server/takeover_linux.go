@@ -106,7 +106,10 @@ func (s *Server) adopt() error {
 	if s.clustered() { // what is handed over is a single node's
 		return errors.New("the new configuration makes this a node of a cluster: stop the server and start it")
 	}
-	answer := ready{Version: handover.Version}
+	if err := s.listenToBefore(); err != nil {
+		return err
+	}
+	answer := ready{Version: handover.Version, Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
 	s.before.SetDeadline(time.Now().Add(handover.FreezeTimeout + handover.AdoptTimeout + handover.ReadyTimeout))
 	if err := s.before.Send(handover.Ready, answer); err != nil {
@@ -201,8 +204,8 @@ func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
 	case stateVisitor:
 		var e door.Exported
 		return s.restoreWith(text, &e, func(fd int) error {
-			if s.door == nil { // the new configuration has TLS
-				return unix.Close(fd)
+			if s.door == nil {
+				return handover.ErrRecord
 			}
 			return s.door.Restore(fd, e)
 		})
@@ -259,6 +262,25 @@ func (s *Server) begin(running *sync.WaitGroup) {
 		t.Evict()
 	}
 	running.Go(s.settle)
+	running.Go(func() { _ = s.answers.Serve(s.passed) }) // until endPassedOn
+}
+
+// listenToBefore prepares to answer requests that the process before passes on, which has
+// verified them.
+func (s *Server) listenToBefore() (err error) {
+	verified := s.api()
+	verified.Verified = true
+	s.answers.Handler = s.recovered(verified)
+	s.passed, err = handover.ListenLocal()
+	return err
+}
+
+// endPassedOn answers no requests that are passed on any more, but those that have come
+// before the context ends.
+func (s *Server) endPassedOn(ctx context.Context) {
+	if s.passed != nil && s.answers.Shutdown(ctx) != nil {
+		s.answers.Close()
+	}
 }
 
 // settleTimeout is how long the process before may take to have its webhooks answered: a

@@ -3,6 +3,7 @@
 package door
 
 import (
+	"math"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,25 @@ func (e *Exports) HandedOver() {
 		v.leave()
 		unix.Close(v.fd)
 		v.place.Leave()
+	}
+}
+
+// Retire accepts whoever waits, closes the listener, and leaves all connections that have
+// no request to net/http. The others are closed behind the answer. The pollers and the
+// watch are frozen.
+func (d *Door) Retire() {
+	d.mu.Lock()
+	d.accept(math.MaxInt)
+	d.closeListener()
+	d.mu.Unlock()
+	var waiting []*visitor
+	d.watch.All(func(w keepalive.Watched) {
+		if v, ok := w.(*visitor); ok && v.mayGo() {
+			waiting = append(waiting, v)
+		}
+	})
+	for _, v := range waiting {
+		v.handOver(nil)
 	}
 }
 
