@@ -3,6 +3,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,9 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"os"
+	"path/filepath"
 	"slices"
-	"strings"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -174,7 +176,7 @@ func (s *Server) mayHandOver() error {
 		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
 	case s.config.Generated:
 		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
-	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
+	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc"):
 		return errors.New("the container of this process ends with it: have the container replaced")
 	}
 	select {
@@ -186,15 +188,46 @@ func (s *Server) mayHandOver() error {
 }
 
 // endsContainer says whether a container may end with the process that was started in it:
-// the process is the first one, its parent is outside, or process 1 has started it and is
-// no service manager, but a script or an init that waits for it. initName is the file with
-// the name of process 1.
-func endsContainer(pid, parent int, initName string) bool {
-	if pid == 1 || parent == 0 {
+// the process is the first one, its parent is outside, or process 1, which is no service
+// manager, has started it, itself or by shells that wait for it. An init such as tini ends
+// with what it has started. proc is the directory of processes.
+//
+// A shell that does not wait, as one at a terminal, cannot be told from one that does.
+func endsContainer(pid, parent int, proc string) bool {
+	if pid == 1 {
 		return true
 	}
-	name, err := os.ReadFile(initName)
-	return err == nil && parent == 1 && !slices.Contains([]string{"systemd", "init", ""}, strings.TrimSpace(string(name)))
+	for {
+		if parent == 0 {
+			return true
+		}
+		name, grandparent, err := describe(proc, parent)
+		switch {
+		case err != nil:
+			return false
+		case parent == 1:
+			return !slices.Contains([]string{"systemd", "init", ""}, name)
+		case !slices.Contains([]string{"sh", "ash", "bash", "busybox", "dash"}, name):
+			return false
+		}
+		parent = grandparent
+	}
+}
+
+// describe returns the name of a process and its parent.
+func describe(proc string, pid int) (name string, parent int, err error) {
+	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", 0, err
+	}
+	// The name stands in parentheses, which it may have itself, and then state and parent.
+	start, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if start < 0 || end < start {
+		return "", 0, fmt.Errorf("process %d: unknown form of stat", pid)
+	}
+	var state string
+	_, err = fmt.Sscan(string(text[end+1:]), &state, &parent)
+	return string(text[start+1 : end]), parent, err
 }
 
 // handOver starts a new process, which takes over from this one. With an error, all is as
