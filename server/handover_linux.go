@@ -25,7 +25,9 @@ import (
 	"belfry/server/session"
 )
 
-// This is what package handover carries.
+// This file has what the server sends by package handover, and the old process's side of
+// a handover. The new process's side is in takeover_linux.go, and what the old one does
+// behind it in leave_linux.go.
 
 // The kinds of state, in the order in which they are sent: first the time, then each
 // application with its channels and departures, then connections and those at the door.
@@ -40,15 +42,14 @@ const (
 	stateVisitor    handover.Kind = 'v' // with a descriptor
 )
 
-// hello is the old process's first word. Its listeners come with it, those that there
-// are.
+// hello is the first record of the old process. Its listeners come ahead of it.
 type hello struct {
 	Version int  `json:"version"`
 	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
 	Outlive bool `json:"outlive"` // the main one's socket outlives the processes
 }
 
-// ready is the answer.
+// ready is the answer of the new process.
 type ready struct {
 	Version  int      `json:"version"`
 	Apps     []string `json:"apps"` // ids: sessions of others stay, to be told to go
@@ -57,8 +58,8 @@ type ready struct {
 	PassedOn string   `json:"passed_on,omitzero"` // Unix socket of requests that are passed on
 }
 
-// succession is the server's part in handovers: from the process before, and to the one
-// behind.
+// succession is the server's part in handovers: from the process before, which has
+// started this one, and to the process behind, which this one starts.
 type succession struct {
 	changes handover.Changes
 
@@ -74,11 +75,11 @@ type succession struct {
 	signals   <-chan os.Signal   // that ask for a handover; nil if there are none
 	requests  *handover.Requests // likewise; nil until they are taken, or cannot be
 	program   handover.Program
-	heir      ready               // what it has said
-	heirs     map[string]bool     // apps that it serves, by id
-	successor *handover.Successor // nil until the clients are its
-	moved     atomic.Bool         // they are
-	elsewhere httputil.ReverseProxy
+	heir      ready                  // what it has said
+	heirs     map[string]bool        // apps that it serves, by id
+	successor *handover.Successor    // nil until the clients are its
+	moved     atomic.Bool            // they are
+	elsewhere *httputil.ReverseProxy // to it
 }
 
 // HandOverOn has the server hand over to a new process of the same program on each of
@@ -94,8 +95,8 @@ func (s *Server) HandOverOn(signals <-chan os.Signal) {
 	s.takeRequests()
 }
 
-// freeze has nothing change until thaw is called. The error says what does not come to
-// its end; then nothing is frozen, soon.
+// freeze stops everything that changes state, until thaw is called. The error says what
+// has not come to rest in time. Then nothing stays frozen, and thaw is nil.
 func (s *Server) freeze() (thaw func(), err error) {
 	// In this order: a handler of a poller or of the watch may be about to change
 	// something, and what changes has the flushers deliver.
@@ -134,7 +135,8 @@ func (s *Server) freeze() (thaw func(), err error) {
 	}
 }
 
-// takeRequests has other processes ask for a handover, which they wait for until Run.
+// takeRequests begins to take the requests of other processes for a handover. Run answers
+// them.
 func (s *Server) takeRequests() {
 	if s.requests != nil {
 		return

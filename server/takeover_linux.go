@@ -68,7 +68,7 @@ func (s *Server) nextListener() (*net.TCPListener, error) {
 	return tcp, nil
 }
 
-// succeed finds out whether another process hands over to this one.
+// succeed finds out whether another process has started this one to hand over to it.
 func (s *Server) succeed() (err error) {
 	s.settled = make(chan struct{})
 	if s.before, err = handover.Inherited(); err == nil && s.before == nil {
@@ -77,11 +77,11 @@ func (s *Server) succeed() (err error) {
 	return err
 }
 
-// succeeds says whether it does.
+// succeeds says whether another process has done so.
 func (s *Server) succeeds() bool { return s.before != nil }
 
-// adopting says whether all is frozen for what another process hands over. If that fails,
-// the process is to end as it is: it must not serve what it has of that.
+// adopting says whether everything is frozen to restore the state of another process. If
+// that fails, the process ends without thawing: it must not serve a part of that state.
 func (s *Server) adopting() bool { return s.thaw != nil }
 
 // declineSuccession tells the process before why this one cannot take over.
@@ -132,7 +132,7 @@ func (s *Server) adopt() error {
 	if err := s.before.Flush(); err != nil {
 		return err
 	}
-	// The process before ends this one, or says Go, or has ended: it takes its time.
+	// The process before says Go, ends this one, or has ended itself. Nothing is late here.
 	s.before.SetDeadline(time.Time{})
 	switch err := s.before.Expect(handover.Go, nil); {
 	case err == nil:

@@ -41,8 +41,8 @@ func (d *Door) Export(send func(fd int, e Exported) error) (*Exports, error) {
 	return exports, err
 }
 
-// mayGo says whether no request is being served, and another one may come. If one is
-// being served, it is the last.
+// mayGo says whether the connection may be given away: it has no request, and another one
+// may come. A request that is being served becomes the last one.
 func (v *visitor) mayGo() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
