@@ -247,49 +247,63 @@ func (s *Server) handOver(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("the new process cannot be started: %w", err)
 	}
-	pid = successor.Pid()
-	s.log.Info("handing over to a new process", "program", s.program.Path, "pid", pid)
-	goOn := context.AfterFunc(ctx, func() { successor.SetDeadline(time.Now()) })
-	defer goOn()
+	s.log.Info("handing over to a new process", "program", s.program.Path, "pid", successor.Pid())
+	if err := s.handOverTo(ctx, successor); err != nil {
+		return 0, err
+	}
+	return successor.Pid(), nil
+}
+
+// handOverTo hands over to a process that has been started. With an error, that process
+// has ended.
+func (s *Server) handOverTo(ctx context.Context, successor *handover.Successor) (err error) {
+	var thaw func()
+	defer func() {
+		if err != nil { // ahead of thawing, so that no two processes serve a client
+			err = s.stay(ctx, successor, err)
+		}
+		if thaw != nil {
+			thaw()
+		}
+	}()
+	stopWatching := context.AfterFunc(ctx, func() { successor.SetDeadline(time.Now()) })
+	defer stopWatching()
 	within := func(d time.Duration) error {
 		successor.SetDeadline(time.Now().Add(d))
 		return ctx.Err() // which may have ended before
 	}
-	if err = within(handover.ReadyTimeout); err == nil {
-		err = s.introduce(successor)
+	if err := within(handover.ReadyTimeout); err != nil {
+		return err
 	}
-	var thaw func()
-	var frozen time.Time
-	if err == nil {
-		frozen = time.Now()
-		thaw, err = s.freeze()
+	if err := s.introduce(successor); err != nil {
+		return err
 	}
+	frozen := time.Now()
+	if thaw, err = s.freeze(); err != nil {
+		return err
+	}
+	if err := within(handover.AdoptTimeout); err != nil {
+		return err
+	}
+	handed, err := s.exportAll(successor)
 	if err != nil {
-		return 0, s.stay(ctx, successor, err)
+		return err
 	}
-	defer thaw()
-	var handed []interface{ HandedOver() }
-	if err = within(handover.AdoptTimeout); err == nil {
-		handed, err = s.exportAll(successor)
+	if err := successor.Expect(handover.Adopted, nil); err != nil {
+		return err
 	}
-	if err == nil {
-		err = successor.Expect(handover.Adopted, nil)
+	if !stopWatching() { // from here on, the end of ctx changes nothing
+		return ctx.Err()
 	}
-	if err == nil && !goOn() { // from here on, the end of ctx changes nothing
-		err = ctx.Err()
-	}
-	if err == nil {
-		err = errors.Join(successor.Send(handover.Go, nil), successor.Flush())
-	}
-	if err != nil {
-		return 0, s.stay(ctx, successor, err)
+	if err := errors.Join(successor.Send(handover.Go, nil), successor.Flush()); err != nil {
+		return err
 	}
 	for _, h := range handed { // ahead of all: what is done to a socket here is done to it there
 		h.HandedOver()
 	}
 	s.move(successor)
-	s.log.Info("handed over", "pid", pid, "pause", time.Since(frozen).Round(time.Millisecond))
-	return pid, nil
+	s.log.Info("handed over", "pid", successor.Pid(), "pause", time.Since(frozen).Round(time.Millisecond))
+	return nil
 }
 
 // stay ends a process that does not take over, and says why.
