@@ -59,6 +59,7 @@ type request struct {
 	name  string // of the path's channel or user, decoded; empty on routes without one
 	query url.Values
 	body  []byte
+	key   string  // idempotency key of the header, empty for none
 	later awaiter // nil: the handler may wait
 }
 
@@ -220,7 +221,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, errElsewhere
 	}
 	later, _ := w.(awaiter)
-	answer, err := c.change(request{c.app, name, query, body, later})
+	answer, err := c.change(request{c.app, name, query, body, r.Header.Get("X-Idempotency-Key"), later})
 	if tooLarge := new(protocol.RequestError); errors.As(err, &tooLarge) && tooLarge.Status == http.StatusRequestEntityTooLarge {
 		c.app.Metrics.LimitMet(metrics.MaxEventBytes)
 	}
