@@ -158,6 +158,7 @@ type App struct {
 	users   users
 
 	departures departures
+	once       once
 
 	channels atomic.Int64    // of all names
 	closed   atomic.Bool     // by Close

@@ -187,6 +187,10 @@ func subscribeMixed(t testing.TB, a *App, channel string) (*recorder, *Subscript
 	return r, s
 }
 
+func (a *App) publish(e protocol.Event, except protocol.SocketID) {
+	_ = a.Publish(Publication{Event: e, Except: except})
+}
+
 func TestPublishReachesSubscribersOfTheChannel(t *testing.T) {
 	for _, size := range []int{1, smallChannel, smallChannel + 1, 3*quantum + 1} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {

@@ -12,13 +12,16 @@ import (
 // flushers, who never block, soon change.
 //
 // On a node of a cluster it reaches those of all nodes. With an error it has reached
-// nobody, but if the error is ErrUnknown of package cluster: then it may have.
+// nobody, but if the error is ErrUnknown of package cluster: then it may have. An event
+// with a key may be published again then: it reaches nobody twice.
 func (a *App) Publish(events ...Publication) error {
 	if a.broker.driver != nil {
 		return a.publishToCluster(events)
 	}
 	for _, e := range events {
-		a.publish(e.Event, e.Except)
+		if a.once.first(e, time.Now()) {
+			a.deliver(e.Event, e.Except, true)
+		}
 	}
 	return nil
 }
@@ -32,6 +35,9 @@ func (a *App) Offer(events ...Publication) (full []<-chan struct{}, err error) {
 		return nil, a.publishToCluster(events)
 	}
 	for _, e := range events {
+		if !a.once.first(e, time.Now()) {
+			continue
+		}
 		if room := a.deliver(e.Event, e.Except, false); room != nil {
 			full = append(full, room)
 		}
@@ -43,9 +49,10 @@ func (a *App) Offer(events ...Publication) (full []<-chan struct{}, err error) {
 type Publication struct {
 	protocol.Event
 	Except protocol.SocketID
+	// Key, if it is not empty, has the event published once: nothing is done for another
+	// event of the same channel with the same key within [cluster.OnceFor].
+	Key string
 }
-
-func (a *App) publish(e protocol.Event, except protocol.SocketID) { a.deliver(e, except, true) }
 
 // deliver returns what closes when there is room, if there was none and it has not
 // waited for that.

@@ -76,7 +76,7 @@ func (a *App) publishToCluster(events []Publication) error {
 	var kept []cluster.Kept
 	ttl := a.limits.Load().CacheTTL
 	for _, e := range events {
-		p := cluster.Publication{Topic: cluster.Topic{App: a.id, Channel: e.Channel}, Payload: eventPayload(e.Event.Frame(), e.Except)}
+		p := cluster.Publication{Topic: cluster.Topic{App: a.id, Channel: e.Channel}, Payload: eventPayload(e.Event.Frame(), e.Except), Key: e.Key}
 		if protocol.KindOf(e.Channel).IsCache() {
 			kept = append(kept, cluster.Kept{Publication: p, Events: 1, For: ttl})
 		} else {

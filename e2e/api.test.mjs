@@ -109,6 +109,31 @@ test('triggerBatch', async (t) => {
   );
 });
 
+test('an event with an idempotency key is published once', async (t) => {
+  const client = await connectAs(t);
+  const { events } = await subscribe(client, 'once');
+  const other = await subscribe(client, 'once-other');
+  const key = { idempotency_key: 'order-1' };
+  for (let i = 0; i < 3; i++) {
+    assert.deepEqual(await json(backend.trigger('once', 'first', i, key)), {});
+  }
+  await backend.trigger(['once', 'once-other'], 'second', 1, key); // on a channel where the key is new
+  const batch = [{ channel: 'once', name: 'batch', data: 'a' }, { channel: 'once', name: 'batch', data: 'b' }];
+  for (let i = 0; i < 2; i++) {
+    const params = { path: '/batch_events', body: { batch, idempotency_key: 'batch-1' } };
+    assert.deepEqual(await json(backend.post(params)), {});
+  }
+  await backend.triggerBatch(batch.map((event, i) => ({ ...event, name: 'own', idempotency_key: `own-${i}` })));
+  await backend.triggerBatch([{ ...batch[1], name: 'own', idempotency_key: 'own-1' }]);
+  await backend.trigger('once', 'last', 0);
+  assert.deepEqual(
+    [await events.next(), await events.next(), await events.next(), await events.next(), await events.next(), await events.next()],
+    [['first', 0], ['batch', 'a'], ['batch', 'b'], ['own', 'a'], ['own', 'b'], ['last', 0]],
+  );
+  assert.deepEqual(await other.events.next(), ['second', 1]);
+  await refused(backend.trigger('once', 'e', 1, { idempotency_key: 'x'.repeat(129) }), 400, /^idempotency_key is 129 characters/);
+});
+
 test('a batch with one bad event publishes none of it', async (t) => {
   const { events } = await subscribe(await connectAs(t), 'all-or-nothing');
   const bad = [

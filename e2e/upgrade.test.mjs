@@ -8,8 +8,8 @@ import { test } from 'node:test';
 
 import { binary, configuration, directory, serve } from './lib/belfry.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
+import { environment, run, start } from './lib/process.mjs';
 import { freePort, startRedis } from './lib/redis.mjs';
-import { environment, run } from './lib/process.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
 /** A server whose executable and configuration the test may replace. */
@@ -318,4 +318,61 @@ test('a client of the fallback comes back at once', async (t) => {
     await newBackend(belfry).trigger('news', 'e', {});
     return events.drain().length > 0;
   });
+});
+
+/**
+ * Starts Belfry as systemd does with Restart=always: with a socket that stays open while
+ * Belfry is restarted. Perl holds it, as Node accepts the connections of a socket itself.
+ */
+async function activated(t) {
+  const holder = `
+    use IO::Socket::INET;
+    $^F = 10; # descriptors up to this one are inherited: the socket's is 3
+    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 4096) or die;
+    fileno($socket) == 3 or die;
+    my ($child, $stopping);
+    $SIG{TERM} = sub { $stopping = 1; kill TERM => $child };
+    $SIG{HUP} = sub { kill TERM => $child };
+    until ($stopping) {
+      $child = fork // die;
+      if (!$child) {
+        $ENV{LISTEN_FDS} = 1;
+        $ENV{LISTEN_PID} = $$;
+        exec @ARGV;
+      }
+      1 until waitpid($child, 0) == $child;
+    }
+    exit $? >> 8;
+  `;
+  const cwd = await directory(t, { 'config.yaml': configuration() });
+  const held = await start('perl', 'perl', ['-e', holder, '--', binary, 'serve', '--config', 'config.yaml'], {
+    cwd,
+    env: environment(),
+    ready: /msg=listening address=127\.0\.0\.1:(\d+)/,
+  });
+  t.after(async () => assert.equal(await held.stop(), 0));
+  const port = Number(held.match[1]);
+  return { ...held, host: '127.0.0.1', port, url: `http://127.0.0.1:${port}`, restart: () => held.signal('SIGHUP') };
+}
+
+test('all clients are back at once after a restart by socket activation', async (t) => {
+  const belfry = await activated(t);
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connect(t, belfry)));
+  const subscriptions = await Promise.all(clients.map((client) => subscribe(client, 'news')));
+  const states = clients.map((client) => {
+    const inbox = new Inbox('states of the connection');
+    client.connection.bind('state_change', ({ current }) => inbox.add(current));
+    return inbox;
+  });
+  belfry.restart();
+  // One that was refused would wait for 15 seconds.
+  const passed = await Promise.all(states.map((inbox) => inbox.until((current) => current === 'connected', 10_000)));
+  for (const of of passed) {
+    assert.ok(!of.includes('unavailable'), `a client has found nobody: ${of}`);
+  }
+  await Promise.all(subscriptions.map(({ events }) => events.until(([event]) => event === 'pusher:subscription_succeeded')));
+  await newBackend(belfry).trigger('news', 'e', { n: 1 });
+  for (const { events } of subscriptions) {
+    assert.deepEqual(await events.next(), ['e', { n: 1 }]);
+  }
 });

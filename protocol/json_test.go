@@ -148,7 +148,7 @@ func TestIdentityIsExact(t *testing.T) {
 		t.Errorf("EVENT is read as %q", m.Event)
 	}
 	for _, text := range []string{`{"Name":"e","channel":"c","data":"x"}`, `{"name":"e","Channel":"c","data":"x"}`, `{"name":"e","channel":"c","Data":"x"}`} {
-		if p, err := ParsePublish([]byte(text), Limits{EventBytes: 100, Name: 100, ChannelsPerEvent: 10}); err == nil {
+		if p, err := ParsePublish([]byte(text), "", Limits{EventBytes: 100, Name: 100, ChannelsPerEvent: 10}); err == nil {
 			t.Errorf("%s is published as %+v", text, p)
 		}
 	}

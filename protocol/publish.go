@@ -70,7 +70,13 @@ type Publication struct {
 	// Except is the connection that must not receive it; zero for none.
 	Except SocketID
 	Info   Info
+	// Key is the idempotency key of the event, empty for none. The same event of a request
+	// that is repeated has the same one, and no other event of the request has it.
+	Key string
 }
+
+// maxKey is how long an idempotency key may be, in characters.
+const maxKey = 128
 
 // publishBody is the wire form. A batch's items use channel only.
 type publishBody struct {
@@ -80,14 +86,18 @@ type publishBody struct {
 	Data     jsontext.Value `json:"data"`
 	SocketID *string        `json:"socket_id"`
 	Info     *string        `json:"info"`
+	Key      *string        `json:"idempotency_key"`
 }
 
-// ParsePublish reads the body of POST /apps/{id}/events. Every error is a
-// *[RequestError].
-func ParsePublish(body []byte, limits Limits) (Publication, error) {
+// ParsePublish reads the body of POST /apps/{id}/events. key is the idempotency key of a
+// body that has none, empty for none. Every error is a *[RequestError].
+func ParsePublish(body []byte, key string, limits Limits) (Publication, error) {
 	var b publishBody
 	if err := decodeBody(body, &b); err != nil {
 		return Publication{}, err
+	}
+	if b.Key == nil {
+		b.Key = &key
 	}
 	if b.Channels == nil && b.Channel != nil {
 		b.Channels = []string{*b.Channel}
@@ -96,13 +106,18 @@ func ParsePublish(body []byte, limits Limits) (Publication, error) {
 }
 
 // ParseBatch reads the body of POST /apps/{id}/batch_events. One bad event
-// refuses the whole batch. Every error is a *[RequestError].
-func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
+// refuses the whole batch. key is the idempotency key of a body that has none, empty for
+// none; an event may have one of its own. Every error is a *[RequestError].
+func ParseBatch(body []byte, key string, limits Limits) ([]Publication, error) {
 	var b struct {
 		Batch []publishBody `json:"batch"`
+		Key   *string       `json:"idempotency_key"`
 	}
 	if err := decodeBody(body, &b); err != nil {
 		return nil, err
+	}
+	if b.Key != nil {
+		key = *b.Key
 	}
 	if b.Batch == nil {
 		return nil, badRequest("batch is missing: send {\"batch\":[{\"name\":…,\"channel\":…,\"data\":…}]}")
@@ -116,6 +131,11 @@ func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
 			return nil, badRequest("batch[%d]: channel is missing", i)
 		}
 		item.Channels = []string{*item.Channel}
+		place := ""
+		if item.Key == nil && key != "" {
+			item.Key = &key
+			place = fmt.Sprintf("%d ", i)
+		}
 		p, err := item.publication(limits)
 		if err != nil {
 			refused := err.(*RequestError)
@@ -124,6 +144,9 @@ func ParseBatch(body []byte, limits Limits) ([]Publication, error) {
 				message = fmt.Sprintf("%s (batch[%d])", refused.Message, i)
 			}
 			return nil, &RequestError{Status: refused.Status, Message: message}
+		}
+		if p.Key != "" {
+			p.Key = place + p.Key
 		}
 		batch[i] = p
 	}
@@ -170,6 +193,11 @@ func (b publishBody) publication(limits Limits) (Publication, error) {
 			return Publication{}, badRequest("socket_id %q is not of the form 1234.5678", quoted(*b.SocketID))
 		}
 		p.Except, _ = ParseSocketID(*b.SocketID)
+	}
+	if b.Key != nil {
+		if p.Key = *b.Key; utf8.RuneCountInString(p.Key) > maxKey {
+			return Publication{}, badRequest("idempotency_key is %d characters long, more than %d", utf8.RuneCountInString(p.Key), maxKey)
+		}
 	}
 	if b.Info != nil {
 		if p.Info, err = ParseInfo(*b.Info); err != nil {

@@ -46,7 +46,7 @@ func TestParsePublish(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := ParsePublish([]byte(tt.in), limits)
+			p, err := ParsePublish([]byte(tt.in), "", limits)
 			if tt.status != 0 {
 				refused := new(RequestError)
 				if !errors.As(err, &refused) || refused.Status != tt.status {
@@ -62,12 +62,54 @@ func TestParsePublish(t *testing.T) {
 }
 
 func TestParsePublishOptions(t *testing.T) {
-	p, err := ParsePublish([]byte(`{"name":"e","channel":"a","data":"x","socket_id":"12.34","info":"user_count, subscription_count"}`), limits)
+	p, err := ParsePublish([]byte(`{"name":"e","channel":"a","data":"x","socket_id":"12.34","info":"user_count, subscription_count"}`), "", limits)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Except != (SocketID{12, 34}) || p.Info != (Info{UserCount: true, SubscriptionCount: true}) {
 		t.Errorf("got %+v", p)
+	}
+}
+
+// An event has the key of its own, of the body or of the header, in this order. Events of
+// one batch differ in theirs.
+func TestKeys(t *testing.T) {
+	const start = `{"name":"e","channel":"a","data":"x"`
+	for body, want := range map[string]string{
+		start + `}`:                             "header",
+		start + `,"idempotency_key":"own"}`:     "own",
+		start + `,"idempotency_key":""}`:        "",
+		start + `,"idempotency_key":null}`:      "header",
+		start + `,"idempotency_key":"\u00fcA"}`: "üA",
+	} {
+		p, err := ParsePublish([]byte(body), "header", limits)
+		if err != nil || p.Key != want {
+			t.Errorf("%s: key %q, %v", body, p.Key, err)
+		}
+	}
+	long := `,"idempotency_key":"` + strings.Repeat("ü", maxKey+1) + `"}`
+	for _, body := range []string{start + long, start + `,"idempotency_key":1}`} {
+		if _, err := ParsePublish([]byte(body), "", limits); err == nil {
+			t.Errorf("%s is accepted", body)
+		}
+	}
+	if _, err := ParsePublish([]byte(start+`}`), strings.Repeat("x", maxKey+1), limits); err == nil {
+		t.Error("a long key of the header is accepted")
+	}
+	for body, want := range map[string][]string{
+		`{"batch":[` + start + `},` + start + `}]}`:                                                      {"0 header", "1 header"},
+		`{"batch":[` + start + `},` + start + `,"idempotency_key":"own"}]}`:                              {"0 header", "own"},
+		`{"batch":[` + start + `},` + start + `}],"idempotency_key":"body"}`:                             {"0 body", "1 body"},
+		`{"batch":[` + start + `},` + start + `,"idempotency_key":""}],"idempotency_key":"` + "b" + `"}`: {"0 b", ""},
+	} {
+		batch, err := ParseBatch([]byte(body), "header", limits)
+		var got []string
+		for _, p := range batch {
+			got = append(got, p.Key)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: keys %q, %v", body, got, err)
+		}
 	}
 }
 
@@ -91,7 +133,7 @@ func TestParseBatch(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ParseBatch([]byte(tt.in), limits)
+			got, err := ParseBatch([]byte(tt.in), "", limits)
 			if tt.status == 0 {
 				if err != nil || len(got) != tt.n {
 					t.Errorf("got %d, %v", len(got), err)
@@ -111,7 +153,7 @@ func FuzzParsePublish(f *testing.F) {
 	f.Add([]byte(`{"batch":[{"name":"e","channel":"a","data":{}}]}`))
 	f.Add([]byte(`{"name":"e","channel":"a","data":"\ud800"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := ParsePublish(body, limits)
+		p, err := ParsePublish(body, "", limits)
 		if refused := new(RequestError); err != nil && !errors.As(err, &refused) {
 			t.Fatalf("%T: %v", err, err)
 		}
@@ -122,7 +164,7 @@ func FuzzParsePublish(f *testing.F) {
 				}
 			}
 		}
-		if _, err := ParseBatch(body, limits); err != nil {
+		if _, err := ParseBatch(body, "", limits); err != nil {
 			if refused := new(RequestError); !errors.As(err, &refused) {
 				t.Fatalf("%T: %v", err, err)
 			}

@@ -3,39 +3,58 @@
 package server
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 )
 
 // A container must not end with the process that hands over.
 func TestEndsContainer(t *testing.T) {
-	dir := t.TempDir()
 	for _, tt := range []struct {
-		pid, parent int
-		init        string
-		want        bool
+		ancestors string // names of the processes 1 to the parent, each of which has started the next
+		outside   bool   // the first of them has no parent here: it is not process 1
+		want      bool
 	}{
-		{1, 0, "belfry", true},
-		{7, 1, "tini", true},
-		{7, 1, "docker-init", true},
-		{7, 0, "pause", true},
-		{7, 1, "sh", true},
-		{7, 1, "tini-static", true},
-		{7, 1, "systemd", false},
-		{7, 1, "init", false},
-		{70, 7, "tini", false},
-		{70, 1, "", false},
+		{"", false, true},
+		{"tini", false, true},
+		{"docker-init", false, true},
+		{"sh", false, true},
+		{"tini sh", false, true},
+		{"dumb-init bash sh", false, true},
+		{"sh", true, true},
+		{"tini supervisor", false, false},
+		{"tini sh supervisor", false, false},
+		{"systemd", false, false},
+		{"init", false, false},
+		{"systemd sh", false, false},
+		{"systemd sshd bash", false, false},
+		{"() sh", false, true},
 	} {
-		path := filepath.Join(dir, "comm")
-		if err := os.WriteFile(path, []byte(tt.init+"\n"), 0o600); err != nil {
-			t.Fatal(err)
+		proc := t.TempDir()
+		pid := 1
+		if tt.outside {
+			pid = 70
 		}
-		if got := endsContainer(tt.pid, tt.parent, path); got != tt.want {
-			t.Errorf("process %d, child of %d, below %s: %v", tt.pid, tt.parent, tt.init, got)
+		parent := 0
+		for name := range strings.FieldsSeq(tt.ancestors) {
+			dir := filepath.Join(proc, strconv.Itoa(pid))
+			err := os.Mkdir(dir, 0o700)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, "stat"), fmt.Appendf(nil, "%d (%s) S %d 1 1 0", pid, name, parent), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			pid, parent = pid+1, pid
+		}
+		if got := endsContainer(pid, parent, proc); got != tt.want {
+			t.Errorf("process %d below %q: %v", pid, tt.ancestors, got)
 		}
 	}
-	if endsContainer(7, 1, filepath.Join(dir, "none")) {
+	if endsContainer(7, 1, t.TempDir()) {
 		t.Error("a process ends its container below nobody knows whom")
 	}
 }

@@ -37,7 +37,12 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 		}
 		return successor.Send(stateAbsent, e)
 	}
-	connections, err := s.websocket.Export(s.heirs, func(fd int, e websocket.Exported) error { return out.add(stateConnection, fd, e) }, leave)
+	connections, err := s.websocket.Export(websocket.Successor{
+		Apps:       s.heirs,
+		Frames:     func(frames []byte) error { return successor.Send(stateFrames, frames) },
+		Connection: func(fd int, e websocket.Exported) error { return out.add(stateConnection, fd, e) },
+		Stays:      leave,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +50,7 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 	if err := s.fallback.Export(leave); err != nil {
 		return nil, err
 	}
-	if s.door != nil {
+	if s.door != nil && s.heir.takesRequests(s.config.Server) {
 		visitors, err := s.door.Export(func(fd int, e door.Exported) error { return out.add(stateVisitor, fd, e) })
 		if err != nil {
 			return nil, err

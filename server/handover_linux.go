@@ -3,27 +3,31 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httputil"
 	"os"
+	"path/filepath"
 	"slices"
-	"strings"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"belfry/channels/cluster"
-	"belfry/server/apps"
+	"belfry/server/config"
 	"belfry/server/handover"
 	"belfry/server/poller"
 	"belfry/server/session"
 )
 
-// This is what package handover carries.
+// This file has what the server sends by package handover, and the old process's side of
+// a handover. The new process's side is in takeover_linux.go, and what the old one does
+// behind it in leave_linux.go.
 
 // The kinds of state, in the order in which they are sent: first, of a node of a cluster,
 // the topics, in part before anything is frozen. Each of these records is answered by the
@@ -37,13 +41,13 @@ const (
 	stateOutboxes   handover.Kind = 'o' // of a node of a cluster
 	stateChannel    handover.Kind = 'c' // of the application before
 	stateDepartures handover.Kind = 'd' // of the application before
+	stateFrames     handover.Kind = 'f' // that wait for clients: connections refer to them by their number, from 0
 	stateConnection handover.Kind = 's' // with a descriptor
 	stateAbsent     handover.Kind = 'n' // a session whose connection stays
 	stateVisitor    handover.Kind = 'v' // with a descriptor
 )
 
-// hello is the old process's first word. Its listeners come with it, those that there
-// are.
+// hello is the first record of the old process. Its listeners come ahead of it.
 type hello struct {
 	Version int  `json:"version"`
 	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
@@ -52,25 +56,24 @@ type hello struct {
 	Node *node `json:"node,omitempty"` // nil for a server that is no node of a cluster
 }
 
-// node is the part that the process has in a cluster.
-type node struct {
-	Driver string `json:"driver"`
-	Place  []byte `json:"place"`
-}
-
-// ready is the answer.
+// ready is the answer of the new process.
 type ready struct {
-	Version int      `json:"version"`
-	Apps    []string `json:"apps"` // ids: sessions of others stay, to be told to go
+	Version  int      `json:"version"`
+	Apps     []string `json:"apps"` // ids: sessions of others stay, to be told to go
+	Secure   bool     `json:"secure,omitzero"`
+	Path     string   `json:"path,omitzero"`      // ahead of /app and /apps
+	PassedOn string   `json:"passed_on,omitzero"` // Unix socket of requests that are passed on
 }
 
-// succession is the server's part in handovers: from the process before, and to the one
-// behind.
+// succession is the server's part in handovers: from the process before, which has
+// started this one, and to the process behind, which this one starts.
 type succession struct {
 	changes handover.Changes
 
 	// Of the process before.
 	before  *handover.Link     // nil if there is none
+	passed  net.Listener       // of requests that it passes on; nil if there is none
+	answers http.Server        // to these
 	thaw    func()             // begins; nil if there is nothing to begin
 	absent  []*session.Session // to be ended
 	settled chan struct{}      // closed when the process before has nothing more to say
@@ -79,10 +82,11 @@ type succession struct {
 	signals   <-chan os.Signal   // that ask for a handover; nil if there are none
 	requests  *handover.Requests // likewise; nil until they are taken, or cannot be
 	program   handover.Program
-	heirs     map[string]bool     // apps that it serves, by id
-	successor *handover.Successor // nil until the clients are its
-	moved     atomic.Bool         // they are
-	elsewhere httputil.ReverseProxy
+	heir      ready                  // what it has said
+	heirs     map[string]bool        // apps that it serves, by id
+	successor *handover.Successor    // nil until the clients are its
+	moved     atomic.Bool            // they are
+	elsewhere *httputil.ReverseProxy // to it
 }
 
 // HandOverOn has the server hand over to a new process of the same program on each of
@@ -98,11 +102,11 @@ func (s *Server) HandOverOn(signals <-chan os.Signal) {
 	s.takeRequests()
 }
 
-// freeze has nothing change until thaw is called. The error says what does not come to
-// its end; then nothing is frozen, soon.
+// freeze stops everything that changes state, until thaw is called. The error says what
+// has not come to rest in time. Then nothing stays frozen, and thaw is nil.
 func (s *Server) freeze() (thaw func(), err error) {
 	// In this order: a handler of a poller or of the watch may be about to change
-	// something, what changes waits for the cluster, and has the flushers deliver.
+	// something, what changes may wait for the cluster, and has the flushers deliver.
 	return freeze(
 		step{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
 		step{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},
@@ -113,8 +117,8 @@ func (s *Server) freeze() (thaw func(), err error) {
 	)
 }
 
-// freezeDeliveries is freeze for the channels. It comes behind the cut of a node of a
-// cluster: until then, there is always something to deliver.
+// freezeDeliveries is freeze for the channels. On a node of a cluster it comes behind the
+// cut: until then, there is always something to deliver.
 func (s *Server) freezeDeliveries() (thaw func(), err error) {
 	return freeze(step{"deliveries", s.broker.Freeze, s.broker.Thaw})
 }
@@ -151,7 +155,8 @@ func freeze(steps ...step) (thaw func(), err error) {
 	}
 }
 
-// takeRequests has other processes ask for a handover, which they wait for until Run.
+// takeRequests begins to take the requests of other processes for a handover. Run answers
+// them.
 func (s *Server) takeRequests() {
 	if s.requests != nil {
 		return
@@ -191,7 +196,7 @@ func (s *Server) mayHandOver() error {
 	switch {
 	case s.config.Generated:
 		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
-	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc/1/comm"):
+	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc"):
 		return errors.New("the container of this process ends with it: have the container replaced")
 	}
 	select {
@@ -203,15 +208,46 @@ func (s *Server) mayHandOver() error {
 }
 
 // endsContainer says whether a container may end with the process that was started in it:
-// the process is the first one, its parent is outside, or process 1 has started it and is
-// no service manager, but a script or an init that waits for it. initName is the file with
-// the name of process 1.
-func endsContainer(pid, parent int, initName string) bool {
-	if pid == 1 || parent == 0 {
+// the process is the first one, its parent is outside, or process 1, which is no service
+// manager, has started it, itself or by shells that wait for it. An init such as tini ends
+// with what it has started. proc is the directory of processes.
+//
+// A shell that does not wait, as one at a terminal, cannot be told from one that does.
+func endsContainer(pid, parent int, proc string) bool {
+	if pid == 1 {
 		return true
 	}
-	name, err := os.ReadFile(initName)
-	return err == nil && parent == 1 && !slices.Contains([]string{"systemd", "init", ""}, strings.TrimSpace(string(name)))
+	for {
+		if parent == 0 {
+			return true
+		}
+		name, grandparent, err := describe(proc, parent)
+		switch {
+		case err != nil:
+			return false
+		case parent == 1:
+			return !slices.Contains([]string{"systemd", "init", ""}, name)
+		case !slices.Contains([]string{"sh", "ash", "bash", "busybox", "dash"}, name):
+			return false
+		}
+		parent = grandparent
+	}
+}
+
+// describe returns the name of a process and its parent.
+func describe(proc string, pid int) (name string, parent int, err error) {
+	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", 0, err
+	}
+	// The name stands in parentheses, which it may have itself, and then state and parent.
+	start, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if start < 0 || end < start {
+		return "", 0, fmt.Errorf("process %d: unknown form of stat", pid)
+	}
+	var state string
+	_, err = fmt.Sscan(string(text[end+1:]), &state, &parent)
+	return string(text[start+1 : end]), parent, err
 }
 
 // handOver starts a new process, which takes over from this one. With an error, all is as
@@ -229,66 +265,80 @@ func (s *Server) handOver(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("the new process cannot be started: %w", err)
 	}
-	pid = successor.Pid()
-	s.log.Info("handing over to a new process", "program", s.program.Path, "pid", pid)
-	goOn := context.AfterFunc(ctx, func() { successor.SetDeadline(time.Now()) })
-	defer goOn()
+	s.log.Info("handing over to a new process", "program", s.program.Path, "pid", successor.Pid())
+	if err := s.handOverTo(ctx, successor); err != nil {
+		return 0, err
+	}
+	return successor.Pid(), nil
+}
+
+// handOverTo hands over to a process that has been started. With an error, that process
+// has ended.
+func (s *Server) handOverTo(ctx context.Context, successor *handover.Successor) (err error) {
+	var thaws []func()
+	defer func() {
+		if err != nil { // ahead of thawing, so that no two processes serve a client
+			err = s.stay(ctx, successor, err)
+		}
+		for _, thaw := range slices.Backward(thaws) {
+			thaw()
+		}
+	}()
+	stopWatching := context.AfterFunc(ctx, func() { successor.SetDeadline(time.Now()) })
+	defer stopWatching()
 	within := func(d time.Duration) error {
 		successor.SetDeadline(time.Now().Add(d))
 		return ctx.Err() // which may have ended before
 	}
-	if err = within(handover.ReadyTimeout); err == nil {
-		err = s.introduce(successor)
+	if err := within(handover.ReadyTimeout); err != nil {
+		return err
 	}
-	var topics []cluster.Topic
-	if err == nil && s.clustered() {
-		topics, err = s.bringAlong(successor, nil)
+	if err := s.introduce(successor); err != nil {
+		return err
 	}
-	var thaw func()
-	var frozen time.Time
-	if err == nil {
-		frozen = time.Now()
-		thaw, err = s.freeze()
-	}
+	topics, err := s.bringAlong(successor, nil)
 	if err != nil {
-		return 0, s.stay(ctx, successor, err)
+		return err
 	}
-	defer func() { thaw() }()
-	if err = within(handover.CutTimeout); err == nil && s.clustered() {
-		defer s.broker.Resume() // unless the node has moved
-		err = s.cut(ctx, successor, topics)
-	}
-	if err == nil {
-		var thawDeliveries func()
-		if thawDeliveries, err = s.freezeDeliveries(); err == nil {
-			defer thawDeliveries()
-		}
-	}
+	frozen := time.Now()
+	thaw, err := s.freeze()
 	if err != nil {
-		return 0, s.stay(ctx, successor, err)
+		return err
 	}
-	var handed []interface{ HandedOver() }
-	if err = within(handover.AdoptTimeout); err == nil {
-		handed, err = s.exportAll(successor)
+	thaws = append(thaws, thaw)
+	if err := within(handover.CutTimeout); err != nil {
+		return err
 	}
-	if err == nil {
-		err = successor.Expect(handover.Adopted, nil)
+	thaws = append(thaws, s.broker.Resume) // which does nothing once the node has moved
+	if err := s.cut(ctx, successor, topics); err != nil {
+		return err
 	}
-	if err == nil && !goOn() { // from here on, the end of ctx changes nothing
-		err = ctx.Err()
+	if thaw, err = s.freezeDeliveries(); err != nil {
+		return err
 	}
-	if err == nil {
-		err = errors.Join(successor.Send(handover.Go, nil), successor.Flush())
+	thaws = append(thaws, thaw)
+	if err := within(handover.AdoptTimeout); err != nil {
+		return err
 	}
+	handed, err := s.exportAll(successor)
 	if err != nil {
-		return 0, s.stay(ctx, successor, err)
+		return err
+	}
+	if err := successor.Expect(handover.Adopted, nil); err != nil {
+		return err
+	}
+	if !stopWatching() { // from here on, the end of ctx changes nothing
+		return ctx.Err()
+	}
+	if err := errors.Join(successor.Send(handover.Go, nil), successor.Flush()); err != nil {
+		return err
 	}
 	for _, h := range handed { // ahead of all: what is done to a socket here is done to it there
 		h.HandedOver()
 	}
 	s.move(successor)
-	s.log.Info("handed over", "pid", pid, "pause", time.Since(frozen).Round(time.Millisecond))
-	return pid, nil
+	s.log.Info("handed over", "pid", successor.Pid(), "pause", time.Since(frozen).Round(time.Millisecond))
+	return nil
 }
 
 // stay ends a process that does not take over, and says why.
@@ -319,74 +369,30 @@ func (s *Server) introduce(successor *handover.Successor) error {
 			return err
 		}
 	}
-	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited}
-	if s.clustered() {
-		place, err := s.broker.Place()
-		if err != nil {
-			return err
-		}
-		h.Node = &node{s.config.Cluster.Driver, place}
+	n, err := s.place()
+	if err != nil {
+		return err
 	}
+	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited, Node: n}
 	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
 		return err
 	}
-	var answer ready
-	if err := successor.Expect(handover.Ready, &answer); err != nil {
+	s.heir = ready{}
+	if err := successor.Expect(handover.Ready, &s.heir); err != nil {
 		return err
 	}
 	s.heirs = make(map[string]bool)
-	for _, id := range answer.Apps {
+	for _, id := range s.heir.Apps {
 		s.heirs[id] = true
 	}
-	if err := handover.CheckVersion(answer.Version); err != nil {
+	if err := handover.CheckVersion(s.heir.Version); err != nil {
 		return err
 	}
 	return s.checkHeirs()
 }
 
-// checkHeirs returns why the new process cannot go on with this node of a cluster: the
-// cluster would never hear that those leave who are on channels of an app that it does not
-// serve.
-func (s *Server) checkHeirs() (err error) {
-	if !s.clustered() {
-		return nil
-	}
-	s.apps.All(func(a *apps.App) {
-		if !s.heirs[a.ID] {
-			err = fmt.Errorf("the new configuration does not have app %s any more: reload the configuration first", a.ID)
-		}
-	})
-	return err
-}
-
-// bringAlong has the new process listen to all topics that the node listens to, and that
-// are not among those it does already, and returns all.
-func (s *Server) bringAlong(successor *handover.Successor, already []cluster.Topic) ([]cluster.Topic, error) {
-	topics, err := s.broker.Topics()
-	if err != nil {
-		return nil, err
-	}
-	known := make(map[cluster.Topic]bool, len(already))
-	for _, t := range already {
-		known[t] = true
-	}
-	added := slices.DeleteFunc(slices.Clone(topics), func(t cluster.Topic) bool { return known[t] })
-	if err := errors.Join(successor.Send(stateTopics, added), successor.Flush()); err != nil {
-		return nil, err
-	}
-	return topics, successor.Expect(stateTopics, nil)
-}
-
-// cut has the new process get what the cluster sends from here on, when the rest has come
-// here. Calls to the cluster are frozen.
-func (s *Server) cut(ctx context.Context, successor *handover.Successor, topics []cluster.Topic) error {
-	if _, err := s.bringAlong(successor, topics); err != nil {
-		return err
-	}
-	if err := s.checkHeirs(); err != nil { // once more, as a reload may have brought others
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, handover.CutTimeout)
-	defer cancel()
-	return s.broker.Cut(ctx)
+// takesRequests says whether the new process answers what is sent to this one's listener.
+// Else this one answers the requests of all connections that it has.
+func (r ready) takesRequests(cfg config.Server) bool {
+	return r.Secure == (cfg.TLS.CertFile != "") && r.Path == cfg.Path
 }

@@ -3,6 +3,7 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -320,8 +321,8 @@ func TestFailedHandovers(t *testing.T) {
 			script("exec sleep 1000")()
 		}, "has not answered in time"},
 		{"speaks another version", script(`printf 'R\0\0\0\033{"version":99,"apps":["1"]}' >&3; exec sleep 1000`), "another version"},
-		{"ends when it is ready", script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; exit 1`), "exit status 1"},
-		{"ends in the middle", script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; head -c 100 <&3 >/dev/null; exit 1`), "exit status 1"},
+		{"ends when it is ready", script(`printf 'R\0\0\0\032{"version":2,"apps":["1"]}' >&3; exit 1`), "exit status 1"},
+		{"ends in the middle", script(`printf 'R\0\0\0\032{"version":2,"apps":["1"]}' >&3; head -c 100 <&3 >/dev/null; exit 1`), "exit status 1"},
 		{"sends what is no record", script(`printf 'RRRRRRRR' >&3; exec sleep 1000`), "something else"},
 		{"refuses", script(`printf 'X\0\0\0\011"no room"' >&3; exec sleep 1000`), "no room"},
 	} {
@@ -333,7 +334,7 @@ func TestFailedHandovers(t *testing.T) {
 		})
 	}
 	// One that is ready and then hangs. What is published while all is frozen waits.
-	script(`printf 'R\0\0\0\032{"version":1,"apps":["1"]}' >&3; exec sleep 1000`)()
+	script(`printf 'R\0\0\0\032{"version":2,"apps":["1"]}' >&3; exec sleep 1000`)()
 	late := make(chan error, 1)
 	go func() { late <- p.upgrade() }()
 	const waiting = 20
@@ -641,24 +642,25 @@ func TestHandoverKeeps(t *testing.T) {
 	watcher.Expect(`{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"u\"]}]}"}`)
 }
 
-// version1 is the state of version 1 of the protocol, which every later program that
-// claims to know it must understand: kinds and records. SOCKET is the socket id.
-var version1 = []string{
+// version2 is the state of version 2 of the protocol, which every later program that
+// claims to know it must understand: kinds and records.
+var version2 = []string{
 	"t 1000",
 	`a {"id":"1","sources":"AAECAwQFBgcICQoLDA0ODw==","requests":{"burst":5,"left":3.5}}`,
 	`c {"name":"presence-x","members":[{"user_id":"1","info":"{\"name\":\"Ann\"}"},{"user_id":"2"}]}`,
 	`c {"name":"cache-c","last":{"frame":"gQJ7fQ==","data":"Int9Ig==","expires":"2000-01-01T00:00:00Z"},"counted":"2000-01-01T00:00:00Z","count":1,"counting":true,"missed":"2000-01-01T00:00:00Z"}`,
 	`d [{"name":"member_removed","channel":"presence-x","user_id":"3","source":7,"due":"2100-01-01T00:00:00Z"}]`,
+	`f "gQF6"`,
 	`s {"session":{"app":"1","id":"123.456","source":7,"authorized":true,"opened":900,"pinged":950,"messages_left":5,"messages_at":1700000000,"last_refusal":1700000000,
 	   "client_events":{"burst":10,"left":9.5},"subscriptions":[{"channel":"private-a"},{"channel":"presence-x","user_id":"1"}],
 	   "user":{"id":"u","info":"e30=","watchlist":["u","v"],"online":["u"]}},
-	  "outbox":{"frames":"gQF4gQF5","sent":1,"largest":3,"stalled":2},"part":{"opcode":1,"message":"eyJldmVudCI6InB1c2hlcjpwaW5nIiwi","head":"gA=="},"seen":960,"begun":999}`,
+	  "outbox":{"segments":[{"frames":"gQF4gQF5"},{"number":0}],"sent":1,"largest":3,"stalled":2},"part":{"opcode":1,"message":"eyJldmVudCI6InB1c2hlcjpwaW5nIiwi","head":"gA=="},"seen":960,"begun":999}`,
 	`n {"app":"1","id":"7.8","source":9,"transport":1,"subscriptions":[{"channel":"presence-x","user_id":"2"}]}`,
 }
 
-// The new process has all of a client of version 1, and begins without Go when the old
+// The new process has all of a client of version 2, and begins without Go when the old
 // one has ended behind Adopted.
-func TestVersion1(t *testing.T) {
+func TestVersion2(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -705,18 +707,18 @@ func TestVersion1(t *testing.T) {
 	}
 	successor.SetDeadline(time.Now().Add(wstest.Patience))
 	must(successor.SendFiles(fds[0]))
-	must(successor.Send(handover.Hello, json.RawMessage(`{"version":1,"metrics":false,"outlive":false}`)))
+	must(successor.Send(handover.Hello, json.RawMessage(`{"version":2,"metrics":false,"outlive":false}`)))
 	must(successor.Flush())
 	var ready struct {
 		Version int      `json:"version"`
 		Apps    []string `json:"apps"`
 	}
 	must(successor.Expect(handover.Ready, &ready))
-	if ready.Version != 1 || !slices.Equal(ready.Apps, []string{"1"}) {
+	if ready.Version != 2 || !slices.Equal(ready.Apps, []string{"1"}) {
 		t.Errorf("the new process is ready with %v", ready)
 	}
 	must(successor.SendFiles(fds[1]))
-	for _, record := range version1 {
+	for _, record := range version2 {
 		must(successor.Send(handover.Kind(record[0]), json.RawMessage(record[2:])))
 	}
 	must(successor.Send(handover.Complete, nil))
@@ -732,12 +734,12 @@ func TestVersion1(t *testing.T) {
 	if _, err := nc.Write(wstest.Frame(wstest.Fin|wstest.Continuation, []byte(`data":{}}`))[1:]); err != nil {
 		t.Fatal(err)
 	}
-	want := "\x01x\x81\x01y" +
+	want := "\x01x\x81\x01y\x81\x01z" +
 		string(protocol.MemberRemovedFrame("presence-x", "2")) + string(protocol.PongFrame)
 	got := make([]byte, len(want))
 	n, err := io.ReadFull(nc, got)
 	sorted := func(s string) string { b := []byte(s); slices.Sort(b); return string(b) } // the last two in any order
-	if err != nil || sorted(string(got)) != sorted(want) || !strings.HasPrefix(string(got), want[:5]) {
+	if err != nil || sorted(string(got)) != sorted(want) || !strings.HasPrefix(string(got), want[:8]) {
 		t.Errorf("the client has got %q, error %v", got[:n], err)
 	}
 	must(syscall.Kill(successor.Pid(), syscall.SIGTERM))
@@ -746,4 +748,120 @@ func TestVersion1(t *testing.T) {
 	}
 	nc.Close()
 	must(successor.Wait())
+}
+
+// postText is the text of a publish to channel a, by way of that prefix, which is signed
+// as well.
+func postText(prefix, event string) string {
+	body := eventBody(event, "x", "a")
+	path := prefix + "/apps/1/events"
+	query := servertest.SignedQuery("1", http.MethodPost, path, nil, body, time.Now())
+	return fmt.Sprintf("POST %s?%s HTTP/1.1\r\nHost: belfry\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, query.Encode(), len(body), body)
+}
+
+// open connects to the server without a request.
+func (p *program) open() net.Conn {
+	p.t.Helper()
+	nc, err := net.Dial("tcp", p.address)
+	if err == nil {
+		err = nc.SetDeadline(time.Now().Add(wstest.Patience))
+	}
+	if err == nil && p.secure != nil {
+		nc = tls.Client(nc, p.secure)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+// finish sends the rest of a request, and expects that it is answered with that status.
+func finish(t *testing.T, nc net.Conn, rest string, status int) *http.Response {
+	t.Helper()
+	if _, err := io.WriteString(nc, rest); err != nil {
+		t.Fatal(err)
+	}
+	a, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(a.Body)
+	if err != nil || a.StatusCode != status {
+		t.Errorf("answered with %s %s, error %v", a.Status, text, err)
+	}
+	return a
+}
+
+// When the new configuration has TLS and the old one not, or the other way round, or
+// another path or secret, then requests on connections that are there are answered.
+func TestHandoverToAnotherEntrance(t *testing.T) {
+	var c config.Config
+	servertest.Secure(t)(&c)
+	pem, err := os.ReadFile(c.Server.TLS.CertFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "127.0.0.1"}
+	secure.RootCAs.AppendCertsFromPEM(pem)
+	withTLS := "  tls: {cert_file: '" + c.Server.TLS.CertFile + "', key_file: '" + c.Server.TLS.KeyFile + "'}"
+	for _, tt := range []struct {
+		name, before, after string
+		secure              *tls.Config // before
+		prefix              string
+	}{
+		{"TLS on", "", withTLS, nil, ""},
+		{"TLS off", withTLS, "", secure, ""},
+		{"another path", "  path: /old", "  path: /new", nil, "/old"},
+		{"no path", "  path: /old", "", nil, "/old"},
+		{"another secret", "", "apps: [{id: 1, key: key-1, secret: another}]", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, tt.before)
+			p.secure = tt.secure
+			var client *servertest.Client // which stays, if it has no TLS
+			if p.secure == nil {
+				client = p.connect()
+				client.Subscribe("a")
+			}
+			kept := p.open() // and has had a request
+			finish(t, kept, postText(tt.prefix, "before"), http.StatusOK)
+			fresh := p.open()
+			begun := p.open()
+			text := postText(tt.prefix, "e")
+			if _, err := io.WriteString(begun, text[:len(text)-5]); err != nil {
+				t.Fatal(err)
+			}
+			if p.secure != nil { // else it is the new process's
+				finish(t, fresh, postText(tt.prefix, "before"), http.StatusOK)
+			}
+			p.configure("127.0.0.1:0", tt.after)
+			p.mustUpgrade()
+			finish(t, begun, text[len(text)-5:], http.StatusOK)
+			if tt.name == "another secret" { // the new process has the others: who signs by the old secret is refused
+				finish(t, kept, text, http.StatusUnauthorized)
+			} else {
+				finish(t, kept, text, http.StatusOK)
+				finish(t, fresh, text, http.StatusOK)
+			}
+			if client != nil {
+				client.Expect(servertest.EventText("before", "a", "x"), servertest.EventText("e", "a", "x"))
+			}
+		})
+	}
+}
+
+// A request whose body does not come while the old process ends is answered.
+func TestHandoverWithSlowBody(t *testing.T) {
+	p := start(t)
+	slow := p.open()
+	text := postText("", "e")
+	if _, err := io.WriteString(slow, text[:len(text)-5]); err != nil {
+		t.Fatal(err)
+	}
+	p.mustUpgrade()
+	if a := finish(t, slow, "", http.StatusServiceUnavailable); !a.Close {
+		t.Error("the connection is not closed behind the answer")
+	}
 }

@@ -43,6 +43,7 @@ func (*Server) adopting() bool                                    { return false
 func (*Server) declineSuccession(error)                           {}
 func (*Server) adopt() error                                      { return nil }
 func (*Server) begin(*sync.WaitGroup)                             {}
+func (*Server) endPassedOn(context.Context)                       {}
 func (*Server) awaitSettled(context.Context)                      {}
 func (*Server) passOn(http.ResponseWriter, *http.Request, []byte) {}
 func (*Server) lastAnswer(http.ResponseWriter, *http.Request)     {}

@@ -5,12 +5,13 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,27 +22,53 @@ import (
 	"belfry/server/webhooks"
 )
 
-// move is for when the clients are the new process's. Everything is frozen.
+// move begins to pass requests on to the new process, whose the clients are from here on,
+// and stops accepting connections. Everything is frozen.
 func (s *Server) move(successor *handover.Successor) {
 	s.successor = successor
 	successor.SetDeadline(time.Time{})
 	systemd.Notify(s.log, systemd.MainPID(successor.Pid()))
-	target := &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
-	transport := new(http.Transport)
-	if s.secured() {
-		target.Scheme = "https"
-		// It is this server's own address, and a request has no secret in it.
-		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	s.elsewhere = s.proxy(s.heir.PassedOn)
+	s.broker.HandedOver()
+	s.moved.Store(true)
+	s.draining.Store(true)
+	s.webhooks.Retire()
+	s.capacity.RefuseClients(session.Restarting)
+	s.changes.Move()
+	switch {
+	case s.door == nil:
+		s.intake.StopAccepting()
+	case s.heir.takesRequests(s.config.Server):
+		s.door.Close()
+	default:
+		s.door.Retire()
 	}
-	s.elsewhere = httputil.ReverseProxy{
-		Transport: transport,
+}
+
+// passedAtOnce is how many requests are passed on at a time. Each takes a descriptor of
+// both processes.
+const passedAtOnce = 32
+
+// proxy passes requests on to the process that listens on a Unix socket.
+func (s *Server) proxy(socket string) *httputil.ReverseProxy {
+	dialer := new(net.Dialer)
+	return &httputil.ReverseProxy{
+		Transport: &http.Transport{
+			MaxConnsPerHost: passedAtOnce,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "unix", socket)
+			},
+		},
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			r.Out.Host = r.In.Host
-			r.Out.URL.RawQuery = r.In.URL.RawQuery // which is signed
+			r.SetURL(&url.URL{Scheme: "http", Host: "belfry"})
+			// The new process may have another prefix, and always serves requests without.
+			if prefix := s.config.Server.Path; strings.HasPrefix(r.Out.URL.Path, prefix+"/apps/") {
+				r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, prefix)
+				r.Out.URL.RawPath = strings.TrimPrefix(r.Out.URL.RawPath, prefix)
+			}
 		},
 		ModifyResponse: func(a *http.Response) error {
-			a.Header.Del("Date") // who answers sets them
+			a.Header.Del("Date") // the server of the original request sets both
 			a.Header.Del("Content-Length")
 			return nil
 		},
@@ -50,19 +77,10 @@ func (s *Server) move(successor *handover.Successor) {
 			writeJSON(w, http.StatusServiceUnavailable, `{"error":"the server is being replaced: try again"}`)
 		},
 	}
-	s.broker.HandedOver()
-	s.moved.Store(true)
-	s.draining.Store(true)
-	s.webhooks.Retire()
-	s.capacity.RefuseClients(session.Restarting)
-	s.changes.Move()
-	s.intake.StopAccepting()
-	if s.door != nil {
-		s.door.Close()
-	}
 }
 
-// passOn has the new process answer a request that has come here.
+// passOn has the new process answer a request that has come to this one. The request has
+// been verified here, as the new configuration may have another secret.
 func (s *Server) passOn(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.lastAnswer(w, r)
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -70,10 +88,11 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.elsewhere.ServeHTTP(w, r)
 }
 
-// lastAnswer has an answer be the last of its connection once the clients are another
+// lastAnswer makes an answer the last one of its connection if the clients are the new
 // process's.
 func (s *Server) lastAnswer(w http.ResponseWriter, r *http.Request) {
-	if s.hasMoved() && r.Context().Value(http.ServerContextKey) != nil { // the door knows
+	// The door sees to its own connections, whose requests have no http.Server.
+	if s.hasMoved() && r.Context().Value(http.ServerContextKey) != nil {
 		w.Header().Set("Connection", "close")
 	}
 }
@@ -81,9 +100,8 @@ func (s *Server) lastAnswer(w http.ResponseWriter, r *http.Request) {
 // hasMoved says whether the clients are another process's.
 func (s *Server) hasMoved() bool { return s.moved.Load() }
 
-// leave ends what a new process has not taken over: it tells clients of TLS and of the
-// fallback to reconnect, has webhooks answered that are under way, and finishes the
-// requests it has.
+// leave ends what the new process has not taken over: it tells clients of TLS and of the
+// fallback to reconnect, waits for the answers to webhooks, and finishes its requests.
 func (s *Server) leave() {
 	grace := max(s.config.Server.ShutdownGrace, leastGrace)
 	ctx, cancel := context.WithTimeout(context.Background(), grace*9/10)

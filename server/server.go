@@ -62,7 +62,9 @@ type Server struct {
 	capacity    *capacity.Capacity
 	draining    atomic.Bool
 	intake      interface{ StopAccepting() }
-	inherited   bool // the listener's socket outlives the process
+	inherited   bool            // the listener's socket outlives the process
+	hurry       context.Context // ends when no request's body is waited for any more
+	hasten      context.CancelFunc
 	entrance
 	succession
 	http *http.Server
@@ -92,7 +94,9 @@ func Check(cfg *config.Config) error {
 }
 
 func newServer(cfg *config.Config, log *slog.Logger) *Server {
-	return &Server{config: cfg, log: log, refusals: refusals.New(log)}
+	s := &Server{config: cfg, log: log, refusals: refusals.New(log)}
+	s.hurry, s.hasten = context.WithCancel(context.Background())
+	return s
 }
 
 // prepare does what can fail because of what the configuration names, and starts
@@ -223,6 +227,7 @@ func (s *Server) api() *api.API {
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
 		Authorized:      door.Authorized,
+		Hurry:           s.hurry,
 		Changes:         &s.changes,
 		Elsewhere:       s.passOn,
 	}
@@ -399,12 +404,18 @@ func (s *Server) tellClients(ctx context.Context, pause time.Duration) {
 }
 
 // closeConnections closes the listener, ends requests, and cuts clients who are left
-// when the context ends.
+// when the context ends. A request whose body has not come then is refused.
 func (s *Server) closeConnections(ctx context.Context) {
 	s.drainDoor(ctx) // leaves requests to net/http
 	if s.http.Shutdown(ctx) != nil {
-		s.http.Close()
+		s.hasten()
+		refusing, cancel := context.WithTimeout(context.Background(), max(s.config.Server.ShutdownGrace, leastGrace)/20)
+		defer cancel()
+		if s.http.Shutdown(refusing) != nil {
+			s.http.Close()
+		}
 	}
+	s.endPassedOn(ctx)
 	s.fallback.End()
 	s.websocket.End(ctx)
 }

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"belfry/channels"
-	"belfry/channels/cluster"
 	"belfry/server/apps"
 	"belfry/server/door"
 	"belfry/server/handover"
@@ -53,24 +52,6 @@ func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 	return sockets, h.Outlive, err
 }
 
-// inheritNode makes this process the node of a cluster that the process before is; nil is
-// none.
-func (s *Server) inheritNode(n *node) error {
-	switch {
-	case n == nil && !s.clustered():
-		return nil
-	case n == nil:
-		return errors.New("the new configuration makes this a node of a cluster: stop the server and start it")
-	case !s.clustered():
-		return errors.New("the new configuration makes this a server without a cluster: stop the server and start it")
-	}
-	driver, ok := s.driver.(cluster.Movable)
-	if !ok || n.Driver != s.config.Cluster.Driver {
-		return errors.New("the new configuration has another kind of cluster: stop the server and start it")
-	}
-	return driver.Inherit(n.Place)
-}
-
 func (s *Server) nextListener() (*net.TCPListener, error) {
 	fd, err := s.before.NextFile()
 	if err != nil {
@@ -90,7 +71,7 @@ func (s *Server) nextListener() (*net.TCPListener, error) {
 	return tcp, nil
 }
 
-// succeed finds out whether another process hands over to this one.
+// succeed finds out whether another process has started this one to hand over to it.
 func (s *Server) succeed() (err error) {
 	s.settled = make(chan struct{})
 	if s.before, err = handover.Inherited(); err == nil && s.before == nil {
@@ -99,11 +80,11 @@ func (s *Server) succeed() (err error) {
 	return err
 }
 
-// succeeds says whether it does.
+// succeeds says whether another process has done so.
 func (s *Server) succeeds() bool { return s.before != nil }
 
-// adopting says whether all is frozen for what another process hands over. If that fails,
-// the process is to end as it is: it must not serve what it has of that.
+// adopting says whether everything is frozen to restore the state of another process. If
+// that fails, the process ends without thawing: it must not serve a part of that state.
 func (s *Server) adopting() bool { return s.thaw != nil }
 
 // declineSuccession tells the process before why this one cannot take over.
@@ -125,7 +106,10 @@ func (s *Server) adopt() error {
 	if s.before == nil {
 		return nil
 	}
-	answer := ready{Version: handover.Version}
+	if err := s.listenToBefore(); err != nil {
+		return err
+	}
+	answer := ready{Version: handover.Version, Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
 	s.before.SetDeadline(time.Now().Add(handover.FreezeTimeout + handover.AdoptTimeout + handover.ReadyTimeout))
 	if err := s.before.Send(handover.Ready, answer); err != nil {
@@ -134,14 +118,8 @@ func (s *Server) adopt() error {
 	if err := s.before.Flush(); err != nil {
 		return err
 	}
-	if s.clustered() { // while the process before still works
-		var topics []cluster.Topic
-		if err := s.before.Expect(stateTopics, &topics); err != nil {
-			return err
-		}
-		if err := s.listenTo(topics); err != nil {
-			return err
-		}
+	if err := s.listenAlong(); err != nil {
+		return err
 	}
 	thaw, err := s.freeze()
 	if err != nil {
@@ -159,12 +137,8 @@ func (s *Server) adopt() error {
 	if err := s.restoreAll(); err != nil {
 		return err
 	}
-	if s.clustered() {
-		ctx, cancel := context.WithTimeout(context.Background(), handover.CutTimeout)
-		defer cancel()
-		if err := s.broker.AwaitCut(ctx); err != nil {
-			return err
-		}
+	if err := s.awaitCut(); err != nil {
+		return err
 	}
 	s.takeRequests() // whoever hears of this handover may ask for the next
 	if err := s.before.Send(handover.Adopted, nil); err != nil {
@@ -173,7 +147,7 @@ func (s *Server) adopt() error {
 	if err := s.before.Flush(); err != nil {
 		return err
 	}
-	// The process before ends this one, or says Go, or has ended: it takes its time.
+	// The process before says Go, ends this one, or has ended itself. Nothing is late here.
 	s.before.SetDeadline(time.Time{})
 	switch err := s.before.Expect(handover.Go, nil); {
 	case err == nil:
@@ -186,119 +160,98 @@ func (s *Server) adopt() error {
 	return nil
 }
 
-// listenTo listens to topics of the cluster, and says so.
-func (s *Server) listenTo(topics []cluster.Topic) error {
-	ctx, cancel := context.WithTimeout(context.Background(), handover.ReadyTimeout)
-	defer cancel()
-	if err := s.broker.Listen(ctx, topics); err != nil {
-		return err
-	}
-	return errors.Join(s.before.Send(stateTopics, nil), s.before.Flush())
+// restoring is what is known while state is restored.
+type restoring struct {
+	app    *apps.App // of the channels that come; nil: none has come
+	frames [][]byte  // that wait for clients
 }
 
 // restoreAll restores what comes until there is no more. Everything is frozen.
 func (s *Server) restoreAll() error {
-	var app *apps.App // of the channels that come
+	var r restoring
 	for {
 		kind, text, err := s.before.Receive()
 		if err != nil {
 			return err
 		}
-		switch {
-		case kind == handover.Complete:
+		if kind == handover.Complete {
 			s.apps.All(func(a *apps.App) { err = errors.Join(err, a.Channels.Restored()) })
 			return err
-		case kind == stateApp:
-			app, err = s.restoreApp(text)
-		case app == nil && (kind == stateChannel || kind == stateDepartures || kind == stateUsers):
-			err = handover.ErrRecord
-		default:
-			err = s.restore(kind, text, app)
 		}
-		if err != nil {
+		if err := s.restore(&r, kind, text); err != nil {
 			return fmt.Errorf("state %q: %w", kind, err)
 		}
 	}
 }
 
-func (s *Server) restoreApp(text []byte) (*apps.App, error) {
-	var e apps.Exported
-	if err := handover.Read(text, &e); err != nil {
-		return nil, err
+func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
+	if r.app == nil && (kind == stateChannel || kind == stateDepartures || kind == stateUsers) {
+		return handover.ErrRecord
 	}
-	app := s.apps.ByID(e.ID)
-	if app == nil {
-		return nil, fmt.Errorf("%w: an app that is not served", handover.ErrRecord)
-	}
-	return app, app.Restore(e)
-}
-
-func (s *Server) restore(kind handover.Kind, text []byte, app *apps.App) error {
 	switch kind {
 	case stateTime:
-		var now keepalive.Time
-		if err := handover.Read(text, &now); err != nil {
-			return err
-		}
-		s.watch.Continue(now)
+		return restoreRecord(text, func(now keepalive.Time) error {
+			s.watch.Continue(now)
+			return nil
+		})
+	case stateApp:
+		return restoreRecord(text, func(e apps.Exported) error {
+			if r.app = s.apps.ByID(e.ID); r.app == nil {
+				return fmt.Errorf("%w: an app that is not served", handover.ErrRecord)
+			}
+			return r.app.Restore(e)
+		})
 	case stateChannel:
-		var e channels.ExportedChannel
-		if err := handover.Read(text, &e); err != nil {
-			return err
-		}
-		return app.Channels.RestoreChannel(e)
+		return restoreRecord(text, r.app.Channels.RestoreChannel)
 	case stateDepartures:
-		var e []channels.ExportedDeparture
-		if err := handover.Read(text, &e); err != nil {
-			return err
-		}
-		app.Channels.RestoreDepartures(e)
+		return restoreRecord(text, func(e []channels.ExportedDeparture) error {
+			r.app.Channels.RestoreDepartures(e)
+			return nil
+		})
 	case stateTopics:
-		var topics []cluster.Topic
-		if err := handover.Read(text, &topics); err != nil {
-			return err
-		}
-		if !s.clustered() {
-			return handover.ErrRecord
-		}
-		return s.listenTo(topics)
+		return restoreRecord(text, s.listenTo)
 	case stateUsers:
-		var e channels.ExportedWhereabouts
-		if err := handover.Read(text, &e); err != nil {
-			return err
-		}
-		app.Channels.RestoreWhereabouts(e)
+		return restoreRecord(text, func(e channels.ExportedWhereabouts) error {
+			r.app.Channels.RestoreWhereabouts(e)
+			return nil
+		})
 	case stateOutboxes:
-		var e []channels.ExportedOutbox
-		if err := handover.Read(text, &e); err != nil {
-			return err
-		}
-		return s.broker.RestoreOutboxes(e)
+		return restoreRecord(text, s.broker.RestoreOutboxes)
+	case stateFrames:
+		return restoreRecord(text, func(frames []byte) error {
+			r.frames = append(r.frames, frames)
+			return websocket.CheckFrames(frames)
+		})
 	case stateConnection:
 		var e websocket.Exported
-		return s.restoreWith(text, &e, func(fd int) error { return s.websocket.Restore(fd, e) })
+		return s.restoreWith(text, &e, func(fd int) error { return s.websocket.Restore(fd, e, r.frames) })
 	case stateVisitor:
 		var e door.Exported
 		return s.restoreWith(text, &e, func(fd int) error {
-			if s.door == nil { // the new configuration has TLS
-				return unix.Close(fd)
+			if s.door == nil {
+				return handover.ErrRecord
 			}
 			return s.door.Restore(fd, e)
 		})
 	case stateAbsent:
-		var e session.Exported
-		if err := handover.Read(text, &e); err != nil {
+		return restoreRecord(text, func(e session.Exported) error {
+			absent, err := s.websocket.Admission.RestoreAbsent(e)
+			if err == nil {
+				s.absent = append(s.absent, absent)
+			}
 			return err
-		}
-		absent, err := s.websocket.Admission.RestoreAbsent(e)
-		if err != nil {
-			return err
-		}
-		s.absent = append(s.absent, absent)
-	default:
-		return handover.ErrRecord
+		})
 	}
-	return nil
+	return handover.ErrRecord
+}
+
+// restoreRecord restores what a record has.
+func restoreRecord[E any](text []byte, restore func(E) error) error {
+	var e E
+	if err := handover.Read(text, &e); err != nil {
+		return err
+	}
+	return restore(e)
 }
 
 // restoreWith restores what has a descriptor.
@@ -334,6 +287,25 @@ func (s *Server) begin(running *sync.WaitGroup) {
 		t.Evict()
 	}
 	running.Go(s.settle)
+	running.Go(func() { _ = s.answers.Serve(s.passed) }) // until endPassedOn
+}
+
+// listenToBefore prepares to answer requests that the process before passes on, which has
+// verified them.
+func (s *Server) listenToBefore() (err error) {
+	verified := s.api()
+	verified.Verified = true
+	s.answers.Handler = s.recovered(verified)
+	s.passed, err = handover.ListenLocal()
+	return err
+}
+
+// endPassedOn answers no requests that are passed on any more, but those that have come
+// before the context ends.
+func (s *Server) endPassedOn(ctx context.Context) {
+	if s.passed != nil && s.answers.Shutdown(ctx) != nil {
+		s.answers.Close()
+	}
 }
 
 // settleTimeout is how long the process before may take to have its webhooks answered: a

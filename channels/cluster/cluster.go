@@ -71,6 +71,8 @@ const (
 	// ToldAgain is how long after a loss of the ledger's data the nodes have told
 	// their shares once more.
 	ToldAgain = 5 * time.Second
+	// OnceFor is for how long the key of a publication is remembered.
+	OnceFor = 5 * time.Minute
 )
 
 var (
@@ -145,6 +147,10 @@ type Bus interface {
 type Publication struct {
 	Topic   Topic
 	Payload []byte
+	// Key, if it is not empty, has the publication done once: nothing is done, without an
+	// error, if one of the same topic with the same key was done within [OnceFor], on
+	// whichever node. One that has failed, or may have, can be repeated so.
+	Key string
 }
 
 // Ledger keeps what all nodes together have.

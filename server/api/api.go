@@ -8,6 +8,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +42,11 @@ type API struct {
 	// Authorized is called with each request whose signature is right, before its body
 	// is read.
 	Authorized func(http.ResponseWriter, *http.Request)
+	// Verified says that another process has verified the requests, and counted them
+	// against the app's rate.
+	Verified bool
+	// Hurry ends when requests whose bodies have not come are to be refused.
+	Hurry context.Context
 	// Changes are what requests do. When the state has moved to another process, Elsewhere
 	// has that one answer a request, whose body was read.
 	Changes   *handover.Changes
@@ -53,6 +59,7 @@ type request struct {
 	name  string // of the path's channel or user, decoded; empty on routes without one
 	query url.Values
 	body  []byte
+	key   string  // idempotency key of the header, empty for none
 	later awaiter // nil: the handler may wait
 }
 
@@ -187,14 +194,16 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	query := auth.ParseQuery(r.URL.RawQuery)
 	settings := c.app.Settings()
 	signed := auth.Request{Method: r.Method, Paths: candidates(path, full), Query: query, HasBody: r.ContentLength > 0}
-	if err := settings.Credentials.VerifyQuery(signed, time.Now()); err != nil {
-		return nil, &failure{http.StatusUnauthorized, err.Error()}
+	if !c.api.Verified {
+		if err := settings.Credentials.VerifyQuery(signed, time.Now()); err != nil {
+			return nil, &failure{http.StatusUnauthorized, err.Error()}
+		}
 	}
 	c.api.Authorized(w, r)
 	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
 	}
-	if !c.app.AllowRequest() {
+	if !c.api.Verified && !c.app.AllowRequest() {
 		w.Header().Set("Retry-After", "1") // second
 		return nil, fail(http.StatusTooManyRequests, "app %s sends more than %d requests a second: see api_request_rate", c.app.ID, settings.APIRequestRate)
 	}
@@ -202,7 +211,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := auth.VerifyBody(query, body); err != nil {
+	if err := auth.VerifyBody(query, body); !c.api.Verified && err != nil {
 		return nil, &failure{http.StatusUnauthorized, err.Error()}
 	}
 	moved := c.api.Changes.Begin()
@@ -212,7 +221,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, errElsewhere
 	}
 	later, _ := w.(awaiter)
-	answer, err := c.change(request{c.app, name, query, body, later})
+	answer, err := c.change(request{c.app, name, query, body, r.Header.Get("X-Idempotency-Key"), later})
 	if tooLarge := new(protocol.RequestError); errors.As(err, &tooLarge) && tooLarge.Status == http.StatusRequestEntityTooLarge {
 		c.app.Metrics.LimitMet(metrics.MaxEventBytes)
 	}
@@ -232,10 +241,20 @@ func (c *call) change(r request) (any, error) {
 }
 
 func (c *call) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if _, inMemory := w.(awaiter); !inMemory {
+		connection := http.NewResponseController(w)
+		defer context.AfterFunc(c.api.Hurry, func() {
+			_ = connection.SetReadDeadline(time.Now()) // an error: the connection has gone
+		})()
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, c.api.MaxRequestBytes))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, fail(http.StatusRequestEntityTooLarge,
 			"request body of %s bytes is larger than max_request_bytes %d", length(r), c.api.MaxRequestBytes)
+	}
+	if err != nil && c.api.Hurry.Err() != nil {
+		w.Header().Set("Connection", "close")
+		return nil, fail(http.StatusServiceUnavailable, "the server is stopping or being replaced, and the request's body had not come in time: send it again")
 	}
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, "request body could not be read")

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -55,7 +56,7 @@ func TestPublishWithoutWaiting(t *testing.T) {
 	defer broker.Close()
 	registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 	defer registry.Update(nil)
-	handler := &api.API{Apps: registry, Metrics: m, Refusals: refusals.New(log), MaxRequestBytes: 1 << 20,
+	handler := &api.API{Apps: registry, Metrics: m, Refusals: refusals.New(log), MaxRequestBytes: 1 << 20, Hurry: context.Background(),
 		Authorized: func(http.ResponseWriter, *http.Request) {}}
 	publish := func() *unhurried {
 		body := []byte(`{"name":"e","channels":["a","b"],"data":"` + strings.Repeat("x", 10000) + `"}`)

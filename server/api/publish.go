@@ -16,7 +16,7 @@ type attributes map[string]int
 
 // publish is POST events.
 func publish(r request) (any, error) {
-	p, err := protocol.ParsePublish(r.body, r.app.Settings().PublishLimits())
+	p, err := protocol.ParsePublish(r.body, r.key, r.app.Settings().PublishLimits())
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func publish(r request) (any, error) {
 
 // publishBatch is POST batch_events: all of it, or nothing.
 func publishBatch(r request) (any, error) {
-	batch, err := protocol.ParseBatch(r.body, r.app.Settings().PublishLimits())
+	batch, err := protocol.ParseBatch(r.body, r.key, r.app.Settings().PublishLimits())
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +63,7 @@ func publishAll(r request, ps ...protocol.Publication) error {
 			events = append(events, channels.Publication{
 				Event:  protocol.Event{Name: p.Name, Channel: channel, Data: p.Data},
 				Except: p.Except,
+				Key:    p.Key,
 			})
 		}
 	}

@@ -136,10 +136,14 @@ type accepter struct{ d *Door }
 
 // Ready implements poller.Handler.
 func (a accepter) Ready(poller.Events) {
-	d := a.d
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for range acceptAtOnce {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	a.d.accept(acceptAtOnce)
+}
+
+// accept accepts connections that wait, that many at most. mu is held.
+func (d *Door) accept(most int) {
+	for range most {
 		if d.fd < 0 {
 			return
 		}

@@ -3,6 +3,7 @@
 package door
 
 import (
+	"math"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -40,8 +41,8 @@ func (d *Door) Export(send func(fd int, e Exported) error) (*Exports, error) {
 	return exports, err
 }
 
-// mayGo says whether no request is being served, and another one may come. If one is
-// being served, it is the last.
+// mayGo says whether the connection may be given away: it has no request, and another one
+// may come. A request that is being served becomes the last one.
 func (v *visitor) mayGo() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -56,6 +57,25 @@ func (e *Exports) HandedOver() {
 		v.leave()
 		unix.Close(v.fd)
 		v.place.Leave()
+	}
+}
+
+// Retire accepts whoever waits, closes the listener, and leaves all connections that have
+// no request to net/http. The others are closed behind the answer. The pollers and the
+// watch are frozen.
+func (d *Door) Retire() {
+	d.mu.Lock()
+	d.accept(math.MaxInt)
+	d.closeListener()
+	d.mu.Unlock()
+	var waiting []*visitor
+	d.watch.All(func(w keepalive.Watched) {
+		if v, ok := w.(*visitor); ok && v.mayGo() {
+			waiting = append(waiting, v)
+		}
+	})
+	for _, v := range waiting {
+		v.handOver(nil)
 	}
 }
 

@@ -32,10 +32,10 @@ func (c *Changes) End() {
 	}
 }
 
-// Freeze waits for what has begun. Nothing else does until Thaw.
+// Freeze waits for the changes that have begun. No other one begins until Thaw.
 func (c *Changes) Freeze() { c.mu.Lock() }
 
-// Move says, while they are frozen, that the state has moved.
+// Move notes that the state has moved to another process. Changes are frozen.
 func (c *Changes) Move() { c.moved = true }
 
 // Thaw ends Freeze.

@@ -40,10 +40,11 @@ import (
 )
 
 // Version is that of the records that this program writes, and oldestVersion the oldest
-// that it reads: one version back at least, once there is one.
+// that it reads: that of the release before at least. No release has spoken version 1,
+// in which each client had a copy of the frames that waited for it.
 const (
-	Version       = 1
-	oldestVersion = 1
+	Version       = 2
+	oldestVersion = 2
 )
 
 // CheckVersion returns what is wrong with the version of a peer, which may be any

@@ -44,7 +44,7 @@ func (l *Link) Close() {
 	l.in.files.close()
 }
 
-// SetDeadline is when Send and Receive fail; zero is never.
+// SetDeadline sets the time at which Send and Receive fail. The zero time is never.
 func (l *Link) SetDeadline(t time.Time) { _ = l.conn.SetDeadline(t) } // an error shows at the next use
 
 // Send sends a record, soon or with Flush.
@@ -63,7 +63,7 @@ func (l *Link) Send(k Kind, v any) error {
 	return err
 }
 
-// Flush has everything go out.
+// Flush sends what Send has buffered.
 func (l *Link) Flush() error { return l.out.Flush() }
 
 // SendFiles sends descriptors ahead of the records that are about them. They stay open
@@ -138,7 +138,7 @@ type records struct {
 	files files
 }
 
-// next returns the next record, but those that are only there for descriptors.
+// next returns the next record. It skips those that only carry descriptors.
 func (in *records) next() (Kind, []byte, error) {
 	for {
 		var h [headBytes]byte

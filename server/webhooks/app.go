@@ -68,7 +68,7 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 		if e == nil {
 			e = newEndpoint(a, w)
 			if !a.sender.Held() {
-				e.begin(a.directory(w, webhooks), nil, nil)
+				e.begin(a.directory(w, webhooks), Exported{}, nil)
 			}
 			a.endpoints[w.URL] = e
 		} else {
@@ -93,13 +93,13 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 	}
 }
 
-// successors are the endpoints that go on, by their URL from here on: those that
-// have it already, and those that are the only ones to go while only one comes
-// with the same address.
-func successors(before map[string]*endpoint, webhooks []config.Webhook) map[string]*endpoint {
-	next := make(map[string]*endpoint, len(webhooks))
-	gone := make(map[string][]*endpoint) // by address
-	come := make(map[string][]string)    // URLs, by address
+// successors says which of the endpoints before, given by their URLs, go on, by their
+// URLs from here on: those that have it already, and those that are the only ones to go
+// while only one comes with the same address.
+func successors[E any](before map[string]*E, webhooks []config.Webhook) map[string]*E {
+	next := make(map[string]*E, len(webhooks))
+	gone := make(map[string][]*E)     // by address
+	come := make(map[string][]string) // URLs, by address
 	for _, w := range webhooks {
 		if e := before[w.URL]; e != nil {
 			next[w.URL] = e

@@ -105,6 +105,9 @@ func (e *endpoint) await() *delivery {
 		select {
 		case <-due:
 		case <-flush: // a server that stops cuts one pause short, unless the endpoint has asked for it
+			if e.stopping.Load() {
+				return nil // another process is to keep the pauses
+			}
 			s.flushed = true
 			s.fresh.until, s.retry.until = s.asked, s.asked
 			for _, d := range s.waiting {

@@ -65,14 +65,15 @@ func newEndpoint(a *App, w config.Webhook) *endpoint {
 }
 
 // begin starts an endpoint with what is in its directory of the spool, nil without one,
-// and what another process has left to it. Both is older than what has been added.
-func (e *endpoint) begin(dir *spoolDir, left []ExportedBatch, deliveryOf func(string) *channels.Delivery) {
+// and with what another process has left to it. Both are older than what has been added.
+func (e *endpoint) begin(dir *spoolDir, left Exported, deliveryOf func(string) *channels.Delivery) {
 	e.begun, e.spool = true, dir
+	e.delivering.resume(left.Failures)
 	q := newQueue()
 	if e.spool != nil {
 		e.restore(&q)
 	}
-	lost := q.takeOver(left, deliveryOf)
+	lost := q.takeOver(left.Batches, deliveryOf)
 	if q.events > 0 {
 		signal(e.ready)
 	}
@@ -250,7 +251,7 @@ func (e *endpoint) restore(q *queue) {
 // from here on.
 func (e *endpoint) remove() {
 	if !e.begun { // what was added is to be counted as lost
-		e.begin(nil, nil, nil)
+		e.begin(nil, Exported{}, nil)
 	}
 	e.cancel()
 	close(e.flush)

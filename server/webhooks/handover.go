@@ -11,12 +11,30 @@ import (
 	"belfry/protocol"
 )
 
-// Exported is what one endpoint of an application has not taken, for another process to
-// deliver. What is in the spool is not in it.
+// Exported is an endpoint of an application, for another process to go on with, and what
+// it has not taken. What is in the spool is not in it.
 type Exported struct {
-	App     string          `json:"app"`
-	URL     string          `json:"url"`
-	Batches []ExportedBatch `json:"batches"` // in the order of each channel
+	App      string           `json:"app"`
+	URL      string           `json:"url"`
+	Batches  []ExportedBatch  `json:"batches,omitempty"` // in the order of each channel
+	Failures ExportedFailures `json:"failures,omitzero"`
+}
+
+// ExportedFailures are those since an endpoint has last taken something, and how long it
+// is left alone because of them.
+type ExportedFailures struct {
+	Fresh  ExportedBackoff `json:"fresh,omitzero"` // of events that have not failed
+	Retry  ExportedBackoff `json:"retry,omitzero"` // of events that have
+	Asked  time.Time       `json:"asked,omitzero"` // until when the endpoint does not want any request
+	Since  time.Time       `json:"since,omitzero"`
+	Count  int             `json:"count,omitzero"`
+	Warned bool            `json:"warned,omitzero"` // the log has a warning of them
+}
+
+// ExportedBackoff is the pause after failures in a row.
+type ExportedBackoff struct {
+	Failures int       `json:"failures,omitzero"`
+	Until    time.Time `json:"until,omitzero"`
 }
 
 // ExportedBatch is a batch.
@@ -52,9 +70,7 @@ func (s *Sender) HandOver(ctx context.Context) (exported []Exported) {
 	}
 	for _, e := range endpoints {
 		e.running.Wait()
-		if batches := e.export(); len(batches) > 0 {
-			exported = append(exported, Exported{e.app.id, *e.url.Load(), batches})
-		}
+		exported = append(exported, Exported{e.app.id, *e.url.Load(), e.export(), e.delivering.export()})
 		e.losses.end(e.log)
 	}
 	s.finish()
@@ -101,6 +117,23 @@ func (e *endpoint) export() (exported []ExportedBatch) {
 	return exported
 }
 
+// export returns what deliver remembers of failures.
+func (s *delivering) export() ExportedFailures {
+	return ExportedFailures{
+		Fresh: ExportedBackoff{s.fresh.failures, s.fresh.until},
+		Retry: ExportedBackoff{s.retry.failures, s.retry.until},
+		Asked: s.asked, Since: s.failingSince, Count: s.failed, Warned: s.warned,
+	}
+}
+
+// resume goes on with the failures of another process. Events that have failed there are
+// tried like others, once the endpoint is not left alone any more.
+func (s *delivering) resume(f ExportedFailures) {
+	s.fresh = backoff{f.Fresh.Failures, f.Fresh.Until}
+	s.retry = backoff{f.Retry.Failures, f.Retry.Until}
+	s.asked, s.failingSince, s.failed, s.warned = f.Asked, f.Since, f.Count, f.Warned
+}
+
 // takeOver queues batches of another process, behind those of the spool, and returns how
 // many events have no room. deliveryOf finds a delivery by its name; an event of none that
 // is known comes from the cluster once more.
@@ -140,7 +173,8 @@ func (s *Sender) Held() bool {
 }
 
 // Release ends Options.Held: it opens the spool, and begins to deliver what another
-// process has left, which is older than what has happened here. What was of an endpoint
+// process has left, which is older than what has happened here. An endpoint whose URL has
+// changed gets what was left to it by the rule of [App.Configure]. What is left to one
 // that is not configured any more is dropped, and logged. deliveryOf finds a delivery of the
 // cluster by the app's id and its name; it may be nil on a single node.
 func (s *Sender) Release(left []Exported, deliveryOf func(app, name string) *channels.Delivery) {
@@ -150,32 +184,39 @@ func (s *Sender) Release(left []Exported, deliveryOf func(app, name string) *cha
 	s.mu.Lock()
 	s.held = false
 	s.mu.Unlock()
+	byURL := make(map[string]map[string]*Exported) // by application
+	for i, e := range left {
+		if byURL[e.App] == nil {
+			byURL[e.App] = make(map[string]*Exported)
+		}
+		byURL[e.App][e.URL] = &left[i]
+	}
 	for _, a := range s.all() {
-		a.release(left, func(name string) *channels.Delivery { return deliveryOf(a.id, name) })
+		a.release(byURL[a.id], func(name string) *channels.Delivery { return deliveryOf(a.id, name) })
 	}
 	for _, e := range left {
-		if e.URL != "" {
+		if len(e.Batches) > 0 {
 			s.log.Warn("webhooks are dropped: their endpoint is not configured any more", "app", e.App)
 		}
 	}
 	s.CheckSpool()
 }
 
-// release begins with endpoints that were made meanwhile, and takes what is theirs.
-func (a *App) release(left []Exported, deliveryOf func(string) *channels.Delivery) {
+// release begins with endpoints that were made meanwhile. They take what was left to
+// them, by URL.
+func (a *App) release(left map[string]*Exported, deliveryOf func(string) *channels.Delivery) {
 	a.configuring.Lock()
 	defer a.configuring.Unlock()
+	next := successors(left, a.configured)
 	for _, w := range a.configured {
 		e := a.endpoints[w.URL]
 		if e == nil || e.begun {
 			continue
 		}
-		var batches []ExportedBatch
-		for i := range left {
-			if left[i].App == a.id && left[i].URL == w.URL {
-				batches, left[i].URL = left[i].Batches, ""
-			}
+		var theirs Exported
+		if l := next[w.URL]; l != nil {
+			theirs, l.Batches = *l, nil
 		}
-		e.begin(a.directory(w, a.configured), batches, deliveryOf)
+		e.begin(a.directory(w, a.configured), theirs, deliveryOf)
 	}
 }

@@ -42,11 +42,20 @@ type Exports struct {
 	conns []*parked
 }
 
-// Export calls send with the connections that another process can go on with, which serves
-// these applications, and leave with the sessions of the others, until either fails. Nothing may be done with
-// connections meanwhile: the pollers and the watch are frozen.
-func (h *Handler) Export(apps map[string]bool, send func(fd int, e Exported) error, leave func(session.Exported) error) (*Exports, error) {
+// Successor is the other process. Its functions are called in the order in which it
+// restores.
+type Successor struct {
+	Apps       map[string]bool                // that it serves, by id
+	Frames     func(frames []byte) error      // takes frames that wait, ahead of connections: see Restore
+	Connection func(fd int, e Exported) error // takes a connection
+	Stays      func(e session.Exported) error // takes a session whose connection stays here, to end
+}
+
+// Export gives everything to another process, until a function of that fails. Nothing may
+// be done with connections meanwhile: the pollers and the watch are frozen.
+func (h *Handler) Export(to Successor) (*Exports, error) {
 	exports := new(Exports)
+	waiting := &outbox.Exporter{Share: to.Frames}
 	for _, c := range h.conns() {
 		if c.session == nil {
 			continue
@@ -55,13 +64,19 @@ func (h *Handler) Export(apps map[string]bool, send func(fd int, e Exported) err
 		if !alive {
 			continue
 		}
-		e, p := c.export(s)
+		var p *parked
+		var e Exported
 		var err error
-		if p == nil || !apps[s.App] {
-			err = leave(s)
-		} else {
+		if to.Apps[s.App] {
+			e, p, err = c.export(s, waiting)
+		}
+		switch {
+		case err != nil:
+		case p == nil:
+			err = to.Stays(s)
+		default:
 			exports.conns = append(exports.conns, p)
-			err = send(p.fd, e)
+			err = to.Connection(p.fd, e)
 		}
 		if err != nil {
 			return nil, err
@@ -71,22 +86,22 @@ func (h *Handler) Export(apps map[string]bool, send func(fd int, e Exported) err
 }
 
 // export returns nil for a connection that stays: it has TLS, or is being closed.
-func (c *conn) export(s session.Exported) (Exported, *parked) {
-	e := Exported{Session: s, Part: c.frames.export(), Seen: c.seen.Load(), Begun: c.begun.Load()}
+func (c *conn) export(s session.Exported, waiting *outbox.Exporter) (e Exported, p *parked, err error) {
 	p, ok := c.socket.(*parked)
 	if !ok || p.sealed != nil || c.ended || c.closing.Load() {
-		return e, nil
+		return e, nil, nil
 	}
-	if e.Outbox, ok = c.out.Export(); !ok {
-		return e, nil
+	e = Exported{Session: s, Part: c.frames.export(), Seen: c.seen.Load(), Begun: c.begun.Load()}
+	if e.Outbox, ok, err = c.out.Export(waiting); !ok {
+		return e, nil, err
 	}
 	c.out.Lock()
 	defer c.out.Unlock()
 	if p.fdClosed {
-		return e, nil
+		return e, nil, nil
 	}
 	e.Paused = p.paused
-	return e, p
+	return e, p, nil
 }
 
 // HandedOver forgets the connections, which are another process's: their descriptors are
@@ -103,19 +118,34 @@ func (e *Exports) HandedOver() {
 	}
 }
 
-// Restore goes on with a connection of another process. The pollers are frozen until all
-// are restored. With an error, the descriptor is the caller's.
-func (h *Handler) Restore(fd int, e Exported) error {
-	if !protocol.WholeFrames(e.Outbox.Frames) {
-		return errors.New("what waits for a client is no frames")
+// errFrames is about what waits for clients.
+var errFrames = errors.New("what waits for a client is no frames")
+
+// CheckFrames returns what is wrong with frames that wait for clients.
+func CheckFrames(frames []byte) error {
+	if len(frames) == 0 || !protocol.WholeFrames(frames) {
+		return errFrames
 	}
-	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), paused: e.Paused, wantsOut: len(e.Outbox.Frames) > 0}
+	return nil
+}
+
+// Restore goes on with a connection of another process. waiting are the frames that
+// Successor.Frames has taken, in their order; each has passed CheckFrames. The pollers are
+// frozen until all connections are restored. With an error, the descriptor is the
+// caller's.
+func (h *Handler) Restore(fd int, e Exported, waiting [][]byte) error {
+	for _, s := range e.Outbox.Segments {
+		if !protocol.WholeFrames(s.Frames) {
+			return errFrames
+		}
+	}
+	p := &parked{fd: fd, poller: h.Pollers.Pick(fd), paused: e.Paused, wantsOut: len(e.Outbox.Segments) > 0}
 	p.init(h, p, nil)
 	p.seen.Store(e.Seen)
 	p.begun.Store(e.Begun)
 	err := p.frames.restore(e.Part)
 	if err == nil {
-		err = p.out.Restore(e.Outbox)
+		err = p.out.Restore(e.Outbox, waiting)
 	}
 	if err == nil {
 		p.session, err = h.Admission.Restore(e.Session, &p.conn)

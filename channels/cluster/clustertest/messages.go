@@ -149,6 +149,69 @@ func testBatch(s *suite) {
 	b.publish()
 }
 
+// Of publications with the same key and topic, one is done, whoever repeats it, kept or not.
+func testOnce(s *suite) {
+	a, b := s.node(), s.node()
+	publish := func(n *node, channel, key, payload string) {
+		s.Helper()
+		p := cluster.Publication{Topic: topic(channel), Payload: []byte(payload), Key: key}
+		other := cluster.Publication{Topic: topic(channel), Payload: []byte(payload + " without")}
+		if err := n.Publish(context.Background(), p, other); err != nil {
+			s.Error(err)
+		}
+	}
+	keep := func(n *node, channel, key, payload string) {
+		s.Helper()
+		p := cluster.Publication{Topic: topic(channel), Payload: []byte(payload), Key: key}
+		if err := n.Keep(context.Background(), cluster.Kept{Publication: p, Events: 5, For: time.Minute}); err != nil {
+			s.Error(err)
+		}
+	}
+	for _, channel := range []string{"c", "c:k", "cache-c"} {
+		a.listen(topic(channel))
+	}
+	publish(a, "c", "k", "first")
+	publish(b, "c", "k", "again")
+	publish(b, "c", "l", "another key")
+	if got := a.heard(topic("c"), 5); !slices.Equal(got, []string{"first", "first without", "again without", "another key", "another key without"}) {
+		s.Errorf("received %q", got)
+	}
+	publish(b, "c:k", "k", "another channel")
+	if got := a.heard(topic("c:k"), 2); !slices.Equal(got, []string{"another channel", "another channel without"}) {
+		s.Errorf("received %q", got)
+	}
+	keep(a, "cache-c", "k", "one")
+	keep(b, "cache-c", "k", "again")
+	keep(b, "cache-c", "", "two")
+	keep(b, "cache-c", "", "three")
+	if got := a.heard(topic("cache-c"), 3); !slices.Equal(got, []string{"one", "two", "three"}) {
+		s.Errorf("received %q", got)
+	}
+	var events []string
+	for _, e := range a.update(topic("cache-c"), cluster.Share{Count: 1, Load: true}).Snapshot.Events {
+		events = append(events, string(e.Payload))
+	}
+	if !slices.Equal(events, []string{"one", "two", "three"}) {
+		s.Errorf("kept %q", events)
+	}
+	var all sync.WaitGroup
+	a.listen(topic("race"))
+	for range 20 {
+		for _, n := range []*node{a, b} {
+			all.Go(func() {
+				if err := n.Publish(context.Background(), cluster.Publication{Topic: topic("race"), Payload: []byte("x"), Key: "k"}); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	b.say(topic("race"), "end")
+	if got := a.heard(topic("race"), 2); !slices.Equal(got, []string{"x", "end"}) {
+		s.Errorf("received %q", got)
+	}
+}
+
 func testKept(s *suite) {
 	a, b := s.node(), s.node()
 	t := topic("cache-c")

@@ -35,6 +35,7 @@ type Hub struct {
 	lease    time.Duration      // see SetLease
 	seed     uint64             // see SetSeed
 	lossy    bool               // see LoseAnswers
+	once     map[once]time.Time // when publications with a key were done
 }
 
 // NewHub returns a cluster without nodes.
@@ -88,6 +89,7 @@ func (h *Hub) clear() {
 	h.born = time.Now()
 	h.number, h.swept = 0, 0
 	h.channels = make(map[cluster.Topic]*channel)
+	h.once = make(map[once]time.Time)
 	h.outboxes = make(map[string]*outbox)
 }
 
@@ -236,6 +238,9 @@ func (n *node) Publish(ctx context.Context, publications ...cluster.Publication)
 	}
 	return n.do(ctx, publications[0].Topic.Channel, func(h *Hub) {
 		for _, p := range publications {
+			if h.repeats(p) {
+				continue
+			}
 			h.send(cluster.Message{Topic: p.Topic, Kind: cluster.Published, Payload: slices.Clone(p.Payload)})
 		}
 	})
@@ -247,6 +252,9 @@ func (n *node) Keep(ctx context.Context, events ...cluster.Kept) error {
 	}
 	return n.do(ctx, events[0].Topic.Channel, func(h *Hub) {
 		for _, e := range events {
+			if h.repeats(e.Publication) {
+				continue
+			}
 			c := h.channel(e.Topic)
 			m := cluster.Message{Topic: e.Topic, Kind: cluster.Published, Payload: slices.Clone(e.Payload)}
 			m.After, m.Version = h.change(c)
@@ -256,6 +264,28 @@ func (n *node) Keep(ctx context.Context, events ...cluster.Kept) error {
 			h.send(m)
 		}
 	})
+}
+
+// once is a publication with a key.
+type once struct {
+	topic cluster.Topic
+	key   string
+}
+
+// repeats reports whether a publication with that key was done, and notes this one. mu is
+// held.
+func (h *Hub) repeats(p cluster.Publication) bool {
+	now := time.Now()
+	maps.DeleteFunc(h.once, func(_ once, done time.Time) bool { return now.Sub(done) >= cluster.OnceFor })
+	if p.Key == "" {
+		return false
+	}
+	o := once{p.Topic, p.Key}
+	if _, done := h.once[o]; done {
+		return true
+	}
+	h.once[o] = now
+	return false
 }
 
 // change gives a channel another version. mu is held.

@@ -36,6 +36,8 @@ const buckets = 64
 //	u:NODE:CHANNEL          set of the node's users
 //	m:CHANNEL               user -> number of nodes, two numbers for the order, info
 //	l:CHANNEL               list of the kept events: number, end, payload
+//	k:N:CHANNEL:KEY         a publication with that key was done; N is the length of
+//	                        CHANNEL
 //	q                       list of the transitions that are final
 //	w                       those that are not, by when they will be
 //
@@ -89,6 +91,11 @@ func (k keys) parse(tag string) (b cluster.Bucket, ok bool) {
 	app, err1 := url.QueryUnescape(escaped)
 	n, err2 := strconv.Atoi(number)
 	return cluster.Bucket{App: app, Number: n}, err1 == nil && err2 == nil
+}
+
+// once is where a publication with a key is noted.
+func (k keys) once(p cluster.Publication) string {
+	return k.tag(p.Topic) + "k:" + strconv.Itoa(len(p.Topic.Channel)) + ":" + p.Topic.Channel + ":" + p.Key
 }
 
 // name is the Pub/Sub channel of a topic.

@@ -10,25 +10,42 @@ import (
 )
 
 // Publish implements [cluster.Bus]: a command for each publication, all of one server
-// in one round trip.
+// in one round trip. One with a key is a script.
 func (d *Driver) Publish(ctx context.Context, publications ...cluster.Publication) error {
 	topics := make([]cluster.Topic, len(publications))
 	for i, p := range publications {
 		topics[i] = p.Topic
 	}
 	return d.send(ctx, topics, func(ctx context.Context, s *session) []rueidis.RedisResult {
-		commands := make([]rueidis.Completed, len(publications))
-		for i, p := range publications {
+		var commands []rueidis.Completed
+		var calls []call
+		for _, p := range publications {
 			message := make([]byte, 1, 1+len(p.Payload))
 			message[0] = 'p'
 			message = append(message, p.Payload...)
-			if s.cluster {
-				commands[i] = s.client.B().Spublish().Channel(d.keys.name(p.Topic)).Message(rueidis.BinaryString(message)).Build()
-			} else {
-				commands[i] = s.client.B().Publish().Channel(d.keys.name(p.Topic)).Message(rueidis.BinaryString(message)).Build()
+			name, text := d.keys.name(p.Topic), rueidis.BinaryString(message)
+			switch {
+			case p.Key != "":
+				calls = append(calls, call{onceScript, []string{d.keys.once(p)}, []string{s.publish, name, text, itoa(cluster.OnceFor.Milliseconds())}})
+			case s.cluster:
+				commands = append(commands, s.client.B().Spublish().Channel(name).Message(text).Build())
+			default:
+				commands = append(commands, s.client.B().Publish().Channel(name).Message(text).Build())
 			}
 		}
-		return s.doAll(ctx, commands...)
+		if len(calls) == 0 {
+			return s.doAll(ctx, commands...)
+		}
+		keyed, plain := s.run(ctx, calls...), s.doAll(ctx, commands...)
+		results := make([]rueidis.RedisResult, len(publications))
+		for i, p := range publications {
+			from := &plain
+			if p.Key != "" {
+				from = &keyed
+			}
+			results[i], *from = (*from)[0], (*from)[1:]
+		}
+		return results
 	})
 }
 
@@ -43,7 +60,10 @@ func (d *Driver) Keep(ctx context.Context, events ...cluster.Kept) error {
 		for i, e := range events {
 			tag, c := d.keys.tag(e.Topic), e.Topic.Channel
 			calls[i] = call{keepScript, []string{tag + "b", tag + "l:" + c},
-				[]string{s.publish, d.keys.name(e.Topic), c, string(e.Payload), itoa(max(e.For.Milliseconds(), 1)), itoa(max(e.Events, 1)), rand.Text()}}
+				[]string{s.publish, d.keys.name(e.Topic), c, string(e.Payload), itoa(max(e.For.Milliseconds(), 1)), itoa(max(e.Events, 1)), rand.Text(), itoa(cluster.OnceFor.Milliseconds())}}
+			if e.Key != "" {
+				calls[i].keys = append(calls[i].keys, d.keys.once(e.Publication))
+			}
 		}
 		return s.run(ctx, calls...)
 	})

@@ -32,12 +32,16 @@ var leaseText string
 //go:embed lua/register.lua
 var registerText string
 
+//go:embed lua/once.lua
+var onceText string
+
 //go:embed lua/states.lua
 var statesText string
 
 var (
 	updateScript   = newScript(updateText)
 	keepScript     = newScript(keepText)
+	onceScript     = newScript(onceText)
 	takeScript     = newScript(takeText)
 	deadScript     = newScript(deadText)
 	leaseScript    = newScript(leaseText)

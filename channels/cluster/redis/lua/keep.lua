@@ -1,9 +1,12 @@
 -- Publishes a message, and keeps it as one of the channel's last events.
 --
--- KEYS: the bucket; the channel's kept events. ARGV: command to publish with; topic;
--- channel; payload; how long it is kept in ms; how many are kept; an epoch to begin.
+-- KEYS: the bucket; the channel's kept events; the publication's key, if it has one: then
+-- nothing is done if one with the same key was published. ARGV: command to publish with;
+-- topic; channel; payload; how long it is kept in ms; how many are kept; an epoch to begin;
+-- for how long the key is remembered, in ms.
 local bucket, kept = unpack(KEYS)
 local publish, topic, channel, payload, life = unpack(ARGV, 1, 5)
+if KEYS[3] and not redis.call('SET', KEYS[3], '', 'NX', 'PX', ARGV[8]) then return 1 end
 local time = redis.call('TIME')
 local expires = time[1] * 1000 + math.floor(time[2] / 1000) + life
 local state = redis.call('HMGET', bucket, 'epoch', 'number', 'c:' .. channel)
