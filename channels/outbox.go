@@ -126,14 +126,14 @@ func (o *outbox) work() {
 	served := a != nil && a.listener != nil
 	receipt, drop := o.turn(served)
 	taken, err := cluster.Taken{Lent: true}, error(nil)
-	if served || drop || receipt != "" {
+	if served || drop {
 		taken, err = b.driver.Take(ctx, o.bucket, receipt)
-	} else {
+	} else if err = b.driver.Return(ctx, o.bucket, receipt); err == nil {
 		o.offer(ctx)
 	}
 	some := err == nil && len(taken.Transitions) > 0
 	o.of.mu.Lock()
-	o.queued, o.lent = false, taken.Lent || some && !served && !drop
+	o.queued, o.lent = false, taken.Lent
 	var delivery *Delivery
 	if some && served {
 		delivery = o.begin(taken.Receipt)

@@ -41,6 +41,7 @@ const (
 	stateOutboxes   handover.Kind = 'o' // of a node of a cluster
 	stateChannel    handover.Kind = 'c' // of the application before
 	stateDepartures handover.Kind = 'd' // of the application before
+	stateKeys       handover.Kind = 'k' // of the application before
 	stateFrames     handover.Kind = 'f' // that wait for clients: connections refer to them by their number, from 0
 	stateConnection handover.Kind = 's' // with a descriptor
 	stateAbsent     handover.Kind = 'n' // a session whose connection stays

@@ -185,7 +185,7 @@ func (s *Server) restoreAll() error {
 }
 
 func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
-	if r.app == nil && (kind == stateChannel || kind == stateDepartures || kind == stateUsers) {
+	if r.app == nil && (kind == stateChannel || kind == stateDepartures || kind == stateKeys || kind == stateUsers) {
 		return handover.ErrRecord
 	}
 	switch kind {
@@ -206,6 +206,11 @@ func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
 	case stateDepartures:
 		return restoreRecord(text, func(e []channels.ExportedDeparture) error {
 			r.app.Channels.RestoreDepartures(e)
+			return nil
+		})
+	case stateKeys:
+		return restoreRecord(text, func(e []channels.ExportedKey) error {
+			r.app.Channels.RestoreKeys(e)
 			return nil
 		})
 	case stateTopics:
