@@ -38,7 +38,7 @@ const placeVersion = 1
 var (
 	errElsewhere = errors.New("the process before is not a node of this cluster: the new configuration has another Redis or prefix, or the node has lost its lease")
 	errMissed    = errors.New("the connection was lost during the handover")
-	errSettles   = errors.New("Redis has lost its data, and not all nodes have told their shares again: ask again in a moment")
+	errSettles   = errors.New("the cluster has lost its data, and not all nodes have told their shares again: ask again in a moment")
 	errBusy      = errors.New("this node is removing the share of one that has died: ask again in a moment")
 )
 
