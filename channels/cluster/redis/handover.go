@@ -175,6 +175,7 @@ func (d *Driver) Cut(ctx context.Context) error {
 	case s.buries():
 		return unavailable(errBusy)
 	}
+	lost := d.losses.count()
 	if all, some := d.losses.are(); all || some {
 		return unavailable(errMissed)
 	}
@@ -203,7 +204,13 @@ func (d *Driver) Cut(ctx context.Context) error {
 			return d.failed(s, err)
 		}
 	}
-	return d.awaitMarks(ctx)
+	if err := d.awaitMarks(ctx); err != nil {
+		return err
+	}
+	if d.losses.count() != lost { // of which the receiver may not have been told
+		return unavailable(errMissed)
+	}
+	return nil
 }
 
 // markTags are those of all that the node listens to.
