@@ -74,9 +74,7 @@ func (b *Broker) Listen(ctx context.Context, topics []cluster.Topic) error {
 		if err != nil {
 			return err
 		}
-		for _, t := range some {
-			b.heard = append(b.heard, t)
-		}
+		b.heard = append(b.heard, some...)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ const placeVersion = 1
 var (
 	errElsewhere = errors.New("the process before is not a node of this cluster: the new configuration has another Redis or prefix, or the node has lost its lease")
 	errMissed    = errors.New("the connection was lost during the handover")
-	errSettles   = errors.New("Redis has lost its data, and not all nodes have told their shares again: ask again in a moment")
+	errSettles   = errors.New("the cluster has lost its data, and not all nodes have told their shares again: ask again in a moment")
 	errBusy      = errors.New("this node is removing the share of one that has died: ask again in a moment")
 )
 
@@ -175,6 +175,7 @@ func (d *Driver) Cut(ctx context.Context) error {
 	case s.buries():
 		return unavailable(errBusy)
 	}
+	lost := d.losses.count()
 	if all, some := d.losses.are(); all || some {
 		return unavailable(errMissed)
 	}
@@ -203,7 +204,13 @@ func (d *Driver) Cut(ctx context.Context) error {
 			return d.failed(s, err)
 		}
 	}
-	return d.awaitMarks(ctx)
+	if err := d.awaitMarks(ctx); err != nil {
+		return err
+	}
+	if d.losses.count() != lost { // of which the receiver may not have been told
+		return unavailable(errMissed)
+	}
+	return nil
 }
 
 // markTags are those of all that the node listens to.
