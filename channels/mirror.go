@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -83,14 +84,15 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 // had come when it was asked for. mu is held.
 func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, asked uint64, now time.Time) (idle []*shard) {
 	r := c.remote
-	before := r.version
+	before, last := r.version, c.last
 	r.loaded, r.version = true, v
 	c.last = nil
 	if before.Epoch != "" {
 		idle = append(idle, c.deliverEarly(before, v, s.Events, now)...)
 	}
 	for _, e := range s.Events {
-		news := before.Epoch != "" && (before.Epoch != v.Epoch || e.Number > before.Number)
+		news := before.Epoch == v.Epoch && e.Number > before.Number ||
+			before.Epoch != "" && before.Epoch != v.Epoch && !last.is(e)
 		idle = append(idle, c.keep(e, news, now)...)
 	}
 	switch {
@@ -158,6 +160,12 @@ func (c *channel) keep(e cluster.Event, news bool, now time.Time) (idle []*shard
 		return c.append(p)
 	}
 	return nil
+}
+
+// is reports whether an event of the cluster is the last one. nil is none.
+func (l *lastEvent) is(e cluster.Event) bool {
+	parsed, err := parseEvent(e.Payload)
+	return l != nil && err == nil && bytes.Equal(l.frame, protocol.TextFrame(parsed.json))
 }
 
 // addMember and removeMember tell the subscribers, unless it is no news. mu is held.

@@ -37,8 +37,8 @@ const (
 	// lentInterval is how often it is looked whether a bucket is still lent to another
 	// node, or its application still not served.
 	lentInterval = 5 * time.Second
-	// unservedFor is for how long transitions of an application are kept that this node
-	// does not serve: another one may, or a removed one may return.
+	// unservedFor is for how long the buckets of an application are offered to other nodes
+	// that this node does not serve. What none of them takes stays in the cluster.
 	unservedFor = time.Minute
 )
 
@@ -117,36 +117,33 @@ func (s *outboxes) offered(m cluster.Message) {
 }
 
 // work takes transitions, and acknowledges those before. If the application is not served
-// here, it leaves them to other nodes, and drops them when none has taken them for a while.
+// here, it leaves them to other nodes.
 func (o *outbox) work() {
 	b := o.of.broker
 	ctx, cancel := b.within(queryTimeout)
 	defer cancel()
 	a := b.app(o.bucket.App)
 	served := a != nil && a.listener != nil
-	receipt, drop := o.turn(served)
-	taken, err := cluster.Taken{Lent: true}, error(nil)
-	if served || drop {
+	receipt, forget := o.turn(served)
+	var taken cluster.Taken
+	var err error
+	if served {
 		taken, err = b.driver.Take(ctx, o.bucket, receipt)
 	} else if err = b.driver.Return(ctx, o.bucket, receipt); err == nil {
+		taken.Next = -1
 		o.offer(ctx)
 	}
-	some := err == nil && len(taken.Transitions) > 0
-	o.of.mu.Lock()
-	o.queued, o.lent = false, taken.Lent
 	var delivery *Delivery
-	if some && served {
-		delivery = o.begin(taken.Receipt)
-	}
+	o.of.mu.Lock()
+	o.queued, o.lent = false, taken.Lent || !served
 	switch {
 	case err != nil:
 		o.again(retryInterval)
-	case some && drop:
-		o.receipt = taken.Receipt
-		o.again(0)
-	case !some || !served:
+	case len(taken.Transitions) > 0:
+		delivery = o.begin(taken.Receipt)
+	default:
 		o.receipt = ""
-		if o.lent {
+		if o.lent && !forget {
 			taken.Next = lentInterval // as the other node may forget it
 		}
 		if taken.Next >= 0 {
@@ -163,8 +160,9 @@ func (o *outbox) work() {
 	}
 }
 
-// turn returns the receipt of what is done with, and whether to drop what there is.
-func (o *outbox) turn(served bool) (receipt string, drop bool) {
+// turn returns the receipt of what is done with, and whether to forget the bucket, as its
+// application has not been served here for long.
+func (o *outbox) turn(served bool) (receipt string, forget bool) {
 	o.of.mu.Lock()
 	defer o.of.mu.Unlock()
 	switch {
@@ -173,9 +171,9 @@ func (o *outbox) turn(served bool) (receipt string, drop bool) {
 	case o.unserved.IsZero():
 		o.unserved = time.Now()
 	default:
-		drop = time.Since(o.unserved) >= unservedFor
+		forget = time.Since(o.unserved) >= unservedFor
 	}
-	return o.receipt, drop
+	return o.receipt, forget
 }
 
 // again is schedule for an outbox without a timer. The lock is held.
@@ -197,15 +195,16 @@ var transitionNames = map[cluster.TransitionKind]string{
 
 // Delivery are transitions that the listener was given together. The cluster keeps them
 // until nobody holds the delivery, and then gives the next ones. Its methods may be called
-// concurrently; Hold and Release do nothing to a nil one.
+// concurrently; Hold, Fail and Release do nothing to a nil one.
 type Delivery struct {
 	name    string
-	done    func()
+	done    func(failed bool)
 	holders atomic.Int64
+	failed  atomic.Bool
 }
 
 // NewDelivery is held once. done is called when nobody holds it any more.
-func NewDelivery(name string, done func()) *Delivery {
+func NewDelivery(name string, done func(failed bool)) *Delivery {
 	d := &Delivery{name: name, done: done}
 	d.holders.Store(1)
 	return d
@@ -221,17 +220,31 @@ func (d *Delivery) Hold() {
 	}
 }
 
-// Release ends that.
+// Fail has the cluster give all of the delivery once more, to any node, when nobody holds
+// it any more. It is called by one who holds it, or during Happened.
+func (d *Delivery) Fail() {
+	if d != nil {
+		d.failed.Store(true)
+	}
+}
+
+// Release ends Hold.
 func (d *Delivery) Release() {
 	if d != nil && d.holders.Add(-1) == 0 {
-		d.done()
+		d.done(d.failed.Load())
 	}
 }
 
 // begin returns a delivery of the bucket. The lock is held.
 func (o *outbox) begin(receipt string) *Delivery {
 	o.delivering = receipt
-	return NewDelivery(strconv.Itoa(o.bucket.Number)+" "+receipt, func() { o.end(receipt) })
+	return NewDelivery(strconv.Itoa(o.bucket.Number)+" "+receipt, func(failed bool) {
+		if failed {
+			o.end("")
+		} else {
+			o.end(receipt)
+		}
+	})
 }
 
 // end goes on after a delivery. Without a receipt, the same is delivered once more.

@@ -29,6 +29,8 @@ type App struct {
 	endpoints   map[string]*endpoint
 	configured  []config.Webhook
 
+	removed atomic.Bool // by Close
+
 	mu     sync.Mutex // guards closed, and the order in which events go to endpoints
 	closed bool
 }
@@ -140,8 +142,9 @@ func (a *App) directory(w config.Webhook, webhooks []config.Webhook) *spoolDir {
 }
 
 // Close ends the webhooks of an application that is not served any more. What
-// is queued stays in the spool, or is dropped without one.
+// is queued stays in the spool, or is dropped without one. Deliveries of the cluster fail.
 func (a *App) Close() {
+	a.removed.Store(true)
 	a.sender.forget(a)
 	a.Configure(auth.Credentials{}, nil)
 }
@@ -166,11 +169,16 @@ func (a *App) Happened(e protocol.WebhookEvent, d *channels.Delivery) {
 		return
 	}
 	if !wanted(a.list(), k, e.Channel) {
+		if a.removed.Load() { // else nobody wants it
+			d.Fail()
+		}
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
+	case a.removed.Load():
+		d.Fail()
 	case !a.closed:
 		a.send(k, e, d)
 	case d != nil:

@@ -263,13 +263,16 @@ func (e *endpoint) remove() {
 
 // end waits for the goroutines, whose end has begun. What was not delivered stays
 // in the spool, or is lost. What the cluster keeps is another node's to deliver when
-// the process ends.
+// the process ends, or does not serve the application any more.
 func (e *endpoint) end(reason string) {
 	e.running.Wait()
 	kept, lost := 0, 0
 	for _, ev := range e.undelivered() {
 		switch {
 		case ev.delivery != nil && reason == metrics.DroppedShutdown:
+		case ev.delivery != nil && e.app.removed.Load():
+			ev.delivery.Fail()
+			ev.delivery.Release()
 		case ev.delivery == nil && ev.batch.file != "":
 			kept++
 		default:

@@ -147,7 +147,7 @@ func TestHandOverDeliveries(t *testing.T) {
 				}
 				done := make(chan string, 10)
 				delivery := func(name string) *channels.Delivery {
-					return channels.NewDelivery(name, func() { done <- name })
+					return channels.NewDelivery(name, func(bool) { done <- name })
 				}
 				expectDone := func(names ...string) {
 					t.Helper()

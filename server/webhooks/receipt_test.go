@@ -21,7 +21,7 @@ func TestReceipts(t *testing.T) {
 		a := w.application("1", only, to("http://failing"))
 		var done atomic.Int32
 		happens := func(e string) {
-			d := channels.NewDelivery("1", func() { done.Add(1) })
+			d := channels.NewDelivery("1", func(bool) { done.Add(1) })
 			a.Happened(happening(e), d)
 			d.Release()
 		}
@@ -59,7 +59,7 @@ func TestReceiptsAtTheEnd(t *testing.T) {
 		w.host("backend", status(503))
 		a := w.application("1", to("http://backend"))
 		happens := func(e string) {
-			d := channels.NewDelivery("1", func() { t.Error("the listener is done with what it has not delivered") })
+			d := channels.NewDelivery("1", func(bool) { t.Error("the listener is done with what it has not delivered") })
 			a.Happened(happening(e), d)
 			d.Release()
 		}

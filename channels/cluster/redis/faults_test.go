@@ -13,6 +13,7 @@ import (
 
 	"belfry/channels/cluster"
 	"belfry/channels/cluster/redis/redistest"
+	"belfry/protocol"
 )
 
 // TestRestart: Redis dies, and comes back knowing nothing.
@@ -569,5 +570,70 @@ func TestClusterRestart(t *testing.T) {
 			return false // not all servers may know yet where the slot is
 		}
 		return slices.Contains(a.heard(), "moved 1") || slices.Contains(a.heard(), text)
+	})
+}
+
+// TestComesBackOlder: Redis restarts with what it had saved before. That begins an epoch,
+// members who never left make no transition, receipts of afterwards acknowledge nothing,
+// and what a node had that has left since is taken away.
+func TestComesBackOlder(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := pair(t, Options{URL: "redis://" + server.Addr})
+	gone := startNode(t, Options{URL: "redis://" + server.Addr, Prefix: a.options.Prefix})
+	gone.share("gone")
+	bucket := a.keys.bucketOf(presence)
+	tell := func(n *testNode, s cluster.Share) cluster.Outcome {
+		t.Helper()
+		s.Record = true
+		o, err := n.Update(context.Background(), presence, s)
+		n.must(err)
+		return o
+	}
+	take := func(receipt string) cluster.Taken {
+		t.Helper()
+		taken, err := a.Take(context.Background(), bucket, receipt)
+		a.must(err)
+		return taken
+	}
+	server.CLI("save")
+	gone.Close()
+	before := tell(a, shareOf("a", "new"))
+	first := take("")
+	if len(first.Transitions) != 1 {
+		t.Fatalf("took %+v", first)
+	}
+	server.Kill()
+	server.Restart()
+	for _, n := range []*testNode{a, b} {
+		until(t, "the call of Restored", func() bool { return n.timesRestored() == 1 })
+	}
+	part := cluster.Share{Count: 3, Before: 2, Epoch: before.Version.Epoch, Join: []protocol.Member{{UserID: "part"}}}
+	if _, err := a.Update(context.Background(), presence, part); !errors.Is(err, cluster.ErrForgotten) {
+		t.Errorf("a share that says what has changed: %v", err)
+	}
+	whole := shareOf("a", "new")
+	whole.Before, whole.Known, whole.Epoch = 2, 2, before.Version.Epoch
+	after := tell(a, whole)
+	if after.Version.Epoch == before.Version.Epoch {
+		t.Error("the epoch goes on")
+	}
+	if again := tell(a, shareOf("a", "new")); again.Version.Epoch != after.Version.Epoch {
+		t.Error("another epoch begins")
+	}
+	b.share("b")
+	late := shareOf("a", "new", "late")
+	late.Before, late.Epoch = 2, after.Version.Epoch
+	tell(a, late)
+	var taken cluster.Taken
+	until(t, "the transition of who came afterwards", func() bool {
+		taken = take(first.Receipt)
+		return len(taken.Transitions) > 0
+	})
+	if want := (cluster.Transition{Kind: cluster.Added, Channel: presence.Channel, UserID: "late"}); !slices.Equal(taken.Transitions, []cluster.Transition{want}) {
+		t.Errorf("took %+v", taken.Transitions)
+	}
+	until(t, "the end of who has left", func() bool {
+		return slices.Equal(slices.Sorted(slices.Values(a.users())), []string{"a", "b", "late", "new"})
 	})
 }

@@ -30,6 +30,7 @@ const buckets = 64
 //	                        take them away when it dies
 //	                        owner: the node to which the outbox is lent
 //	                        position: how many transitions were acknowledged
+//	                        receipt: name of the one that was given last
 //	                        c:CHANNEL: subscriptions, members, number of the last
 //	                        change; of the occupied channels
 //	n:NODE                  channel -> the node's count, and how it wants to be told

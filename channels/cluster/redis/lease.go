@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -298,16 +299,8 @@ func (d *Driver) bequeath(s *session) error {
 	}
 	ctx, cancel := d.timeout(d.ctx)
 	defer cancel()
-	ends, err := s.in(ctx, cluster.ToldAgain)
-	if err != nil {
+	if err := d.claim(ctx, s, s.node, tags); err != nil {
 		return err
-	}
-	for _, r := range s.doAll(ctx,
-		s.client.B().Sadd().Key(d.keys.bucketsOf(s.node)).Member(tags...).Build(),
-		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, s.node).Build()) {
-		if err := r.Error(); err != nil {
-			return err
-		}
 	}
 	d.mu.Lock()
 	clear(d.buckets)
@@ -378,33 +371,101 @@ func (s *session) endEmptied() {
 	clear(s.emptied)
 }
 
-// recall asks Redis which shares it has of this node, after a connection was lost.
-func (d *Driver) recall(s *session) {
+// recall asks Redis which shares it has of this node, after a connection was lost, and of
+// which nodes besides: it may have come back with older data. It goes on until all buckets
+// have answered, or the session is over.
+func (d *Driver) recall(ctx context.Context, s *session) {
 	d.mu.Lock()
 	tags := slices.Collect(maps.Keys(d.buckets))
 	d.mu.Unlock()
-	commands := make([]rueidis.Completed, len(tags))
-	for i, tag := range tags {
-		commands[i] = s.client.B().Hkeys().Key(tag + "n:" + s.node).Build()
-	}
-	ctx, cancel := d.timeout(d.ctx)
-	defer cancel()
-	for i, r := range s.doAll(ctx, commands...) {
-		channels, err := r.AsStrSlice()
+	for {
+		failed, err := d.recallFrom(ctx, s, tags)
 		if err != nil {
-			continue // there will be another session, or the bucket's server is away
+			_ = d.failed(s, err)
 		}
-		bucket, _ := d.keys.parse(tags[i])
+		if tags = failed; len(tags) == 0 || wait(ctx, d.options.Renew) != nil {
+			return
+		}
+	}
+}
+
+// recallFrom is recall for some buckets. It returns those that could not be asked.
+func (d *Driver) recallFrom(ctx context.Context, s *session, tags []string) (failed []string, err error) {
+	commands := make([]rueidis.Completed, 0, 2*len(tags))
+	for _, tag := range tags {
+		commands = append(commands,
+			s.client.B().Hkeys().Key(tag+"n:"+s.node).Build(),
+			s.client.B().Hkeys().Key(tag+"b").Build())
+	}
+	ctx, cancel := d.timeout(ctx)
+	defer cancel()
+	results := s.doAll(ctx, commands...)
+	others := make(map[string][]string) // tags of buckets, by node
+	for i, tag := range tags {
+		channels, err1 := results[2*i].AsStrSlice()
+		fields, err2 := results[2*i+1].AsStrSlice()
+		if err1 != nil || err2 != nil {
+			failed = append(failed, tag)
+			continue
+		}
+		for _, field := range fields {
+			if id, ok := strings.CutPrefix(field, "r:"); ok && id != s.node {
+				others[id] = append(others[id], tag)
+			}
+		}
+		bucket, _ := d.keys.parse(tag)
 		one := item{kind: shares}
 		for _, c := range channels {
 			one.shares = append(one.shares, cluster.Topic{App: bucket.App, Channel: c})
 		}
 		select {
 		case d.queue <- one:
-		case <-d.ctx.Done():
-			return
+		case <-ctx.Done():
+			return tags, ctx.Err()
 		}
 	}
+	if err := d.claimUnknown(ctx, s, others); err != nil {
+		return tags, err
+	}
+	return failed, nil
+}
+
+// claimUnknown has the shares taken away of those nodes that have neither a lease nor a
+// claim, once all nodes have told what they have. Nodes begin a lease before a bucket
+// knows them.
+func (d *Driver) claimUnknown(ctx context.Context, s *session, nodes map[string][]string) error {
+	for _, key := range []string{d.keys.leases(), d.keys.claims()} {
+		known, err := s.do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+		if err != nil {
+			return err
+		}
+		for _, id := range known {
+			delete(nodes, id)
+		}
+	}
+	for id, tags := range nodes {
+		if err := d.claim(ctx, s, id, tags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim has what a node has in some buckets taken away, by whoever comes to it once all
+// nodes have told what they have.
+func (d *Driver) claim(ctx context.Context, s *session, id string, tags []string) error {
+	ends, err := s.in(ctx, cluster.ToldAgain)
+	if err != nil {
+		return err
+	}
+	for _, r := range s.doAll(ctx,
+		s.client.B().Sadd().Key(d.keys.bucketsOf(id)).Member(tags...).Build(),
+		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, id).Build()) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clock is whose time a tag goes by: there is one for all but in a Redis Cluster.

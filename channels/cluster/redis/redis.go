@@ -91,6 +91,7 @@ type Driver struct {
 	settled time.Time           // when all nodes have told their shares since it has lost those before
 
 	losses losses
+	latest latest
 	move   move
 
 	// Owned by the loop.

@@ -120,7 +120,7 @@ func (d *Driver) live(s *session) error {
 		case <-again:
 		case queue <- item{kind: restored, lost: lost}:
 			d.losses.remove(lost)
-			d.running.Go(func() { d.recall(s) })
+			d.running.Go(func() { d.recall(ctx, s) })
 		}
 	}
 }

@@ -92,6 +92,9 @@ func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
 			d.log.Warn("a message in Redis is not one of ours: another program uses the prefix", "error", err)
 			return
 		}
+		if message.Version.Epoch != "" {
+			d.latest.heard(d.keys.tag(e.topic), message.Version)
+		}
 		one = item{kind: received, message: message, from: e, ignored: ignored}
 	}
 	c.mu.Lock()

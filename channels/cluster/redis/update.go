@@ -75,6 +75,7 @@ func (d *Driver) Update(ctx context.Context, t cluster.Topic, share cluster.Shar
 	if err != nil {
 		return o, d.unknown(s, err)
 	}
+	d.latest.told(tag, o.Version)
 	return o, nil
 }
 
@@ -91,9 +92,10 @@ func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.
 		flags |= flagSettling
 	}
 	tag, c := d.keys.tag(t), t.Channel
+	seen := d.latest.of(tag)
 	args := []string{"", node, c, s.publish, d.keys.name(t), d.keys.name(t.Watch()), itoa(share.Count), itoa(flags), itoa(share.MaxMembers),
 		itoa(share.Grace.Microseconds()), itoa(share.Before), share.Epoch, rand.Text(), itoa(share.Known), itoa(cluster.ToldAgain.Microseconds()),
-		itoa(maxWaiting), itoa(maxOutbox), itoa(len(share.Leave))}
+		itoa(maxWaiting), itoa(maxOutbox), seen.Epoch, strconv.FormatUint(seen.Number, 10), itoa(len(share.Leave))}
 	args = append(args, share.Leave...)
 	for _, m := range share.Join {
 		args = append(args, m.UserID, string(m.UserInfo))
@@ -188,7 +190,8 @@ func (d *Driver) Return(ctx context.Context, b cluster.Bucket, receipt string) e
 // take is Take of that many transitions at most; with 0, it is Return.
 func (d *Driver) take(ctx context.Context, b cluster.Bucket, receipt string, most int) (taken cluster.Taken, err error) {
 	tag := d.keys.bucket(b.App, b.Number)
-	epoch, position, _ := strings.Cut(receipt, "/")
+	acknowledged := append(strings.Split(receipt, "/"), "", "", "")[:3] // epoch, position, name
+	name := rand.Text()
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
 	s, err := d.connected(ctx)
@@ -198,7 +201,7 @@ func (d *Driver) take(ctx context.Context, b cluster.Bucket, receipt string, mos
 	if err := d.register(ctx, s, tag); err != nil { // so that whoever buries this node finds the bucket
 		return taken, d.failed(s, err)
 	}
-	result := s.run(ctx, call{takeScript, []string{tag + "b", tag + "q", tag + "w"}, []string{s.node, epoch, cmp.Or(position, "0"), itoa(most)}})[0]
+	result := s.run(ctx, call{takeScript, []string{tag + "b", tag + "q", tag + "w"}, []string{s.node, acknowledged[0], cmp.Or(acknowledged[1], "0"), acknowledged[2], itoa(most), name}})[0]
 	array, err := result.ToArray()
 	if err != nil {
 		return taken, d.unknown(s, err)
@@ -208,9 +211,13 @@ func (d *Driver) take(ctx context.Context, b cluster.Bucket, receipt string, mos
 	case "lost":
 		return taken, d.unregistered(s, tag)
 	case "held":
+		// A bucket that has come back with older data may be lent to a node that is no more.
+		if err := d.claimUnknown(ctx, s, map[string][]string{r.string(): {tag}}); err != nil {
+			return taken, d.failed(s, err)
+		}
 		return cluster.Taken{Lent: true, Next: -1}, nil
 	}
-	taken.Receipt = r.string() + "/" + r.string()
+	taken.Receipt = r.string() + "/" + r.string() + "/" + name
 	taken.Next = time.Duration(r.int()) * time.Microsecond
 	for _, text := range r.strings() {
 		if t, ok := parseTransition(text); ok {

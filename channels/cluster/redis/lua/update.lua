@@ -6,12 +6,13 @@
 -- ARGV: deadline; node; channel; command to publish with; topic; watch topic; count;
 -- flags; most members; grace in µs; count before; epoch of the share; an epoch to
 -- begin; how many of those that join are known; for how long an arrival waits after a
--- loss in µs; most that waits; most in the outbox; number of users that leave; these;
--- users that join with their info.
+-- loss in µs; most that waits; most in the outbox; epoch and number of the last change in
+-- the bucket that the node knows of; number of users that leave; these; users that join
+-- with their info.
 local bucket, shares, present, members, kept, outbox, waiting = unpack(KEYS)
 local deadline, node, channel, publish, topic, watch = unpack(ARGV, 1, 6)
 local count, flags, most, grace, had = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local epoch, known, settle, leaving = ARGV[12], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[18])
+local epoch, known, settle, leaving = ARGV[12], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[20])
 local maxwaiting, maxoutbox = tonumber(ARGV[16]), tonumber(ARGV[17])
 local call = redis.call
 
@@ -29,12 +30,16 @@ if not forDead and (not state[5] or state[3] and string.find(state[3], node, 1, 
   return {'lost', text(now)}
 end
 local current, number = state[1] or ARGV[13], tonumber(state[2] or '0')
+local born = state[6] or time[1]
+if ARGV[18] == current and tonumber(ARGV[19]) > number then -- Redis has come back with older data
+  current, number, born = ARGV[13], tonumber(ARGV[19]), time[1]
+end
 local again = epoch ~= '' and epoch ~= current
 if again and not whole then
   return {'forgotten', text(now)}
 end
 -- Others may not have told their shares since a loss.
-local early = again and time[1] - (state[6] or time[1]) <= settle / 1000000
+local early = again and time[1] - born <= settle / 1000000
 local waits = early or settling
 local total, users, version = 0, 0, number
 if state[4] then
@@ -166,7 +171,7 @@ end
 
 -- The members. Each is kept as the number of nodes it is on, two numbers by which they
 -- are ordered, and its info.
-local first = 19 + leaving -- of those that join
+local first = 21 + leaving -- of those that join
 local gone, left, joined, infos, full = {}, {}, {}, {}, {}
 if whole or count == 0 then
   local here = {}
@@ -179,7 +184,7 @@ if whole or count == 0 then
     end
   end
 else
-  chunks(slice(ARGV, 19, 18 + leaving, 1), function(part)
+  chunks(slice(ARGV, 21, 20 + leaving, 1), function(part)
     for i, yes in ipairs(call('SMISMEMBER', present, unpack(part))) do
       if yes == 1 then gone[#gone + 1] = part[i] end
     end
@@ -201,7 +206,7 @@ chunks(gone, function(part)
 end)
 users = users - #left
 if again then -- who has left since the loss may be unknown here
-  chunks(slice(ARGV, 19, 18 + leaving, 1), function(part)
+  chunks(slice(ARGV, 21, 20 + leaving, 1), function(part)
     local missing, elsewhere = {}, {}
     for i, member in ipairs(call('HMGET', members, unpack(part))) do
       local list = member and elsewhere or missing
@@ -276,7 +281,7 @@ end
 
 -- What has changed.
 local set = {}
-if not state[1] then set = {'epoch', current, 'born', time[1]} end
+if current ~= state[1] then set = {'epoch', current, 'born', born} end
 if number ~= tonumber(state[2] or '0') then
   set[#set + 1], set[#set + 2] = 'number', text(number)
 end
