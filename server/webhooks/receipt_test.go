@@ -78,3 +78,30 @@ func TestReceiptsAtTheEnd(t *testing.T) {
 		w.expect(t, `dropped_total{app="1",reason="shutdown"}`, "0")
 	})
 }
+
+// Deliveries of an application that is removed fail: other nodes may serve it.
+func TestReceiptsOfARemovedApp(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		w.host("backend", status(503))
+		a := w.application("1", to("http://backend"))
+		var ended, failed atomic.Int32
+		happens := func(e string) {
+			d := channels.NewDelivery("1", func(f bool) {
+				ended.Add(1)
+				if f {
+					failed.Add(1)
+				}
+			})
+			a.Happened(happening(e), d)
+			d.Release()
+		}
+		happens("channel_vacated:c")
+		pass(time.Second)
+		a.Close()
+		happens("channel_occupied:c")
+		if ended.Load() != 2 || failed.Load() != 2 {
+			t.Errorf("%d deliveries have ended, %d of them failed", ended.Load(), failed.Load())
+		}
+		w.expect(t, `dropped_total{app="1",reason="removed"}`, "0")
+	})
+}
