@@ -109,6 +109,10 @@ type Broker struct {
 	node   node
 	ctx    context.Context // of calls to the driver
 	cancel context.CancelFunc
+
+	// While the process takes over from another one.
+	heard    []cluster.Topic    // what it has begun to listen to
+	restored []restoredDelivery // those of the process before, held once each
 }
 
 // NewBroker starts n flushers, 1 to 256. With a driver, which it starts and

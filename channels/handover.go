@@ -8,7 +8,7 @@ import (
 	"belfry/protocol"
 )
 
-// What follows is for a single node whose process hands over to another one. The old
+// What follows is for a server whose process hands over to another one. The old
 // process exports while it is frozen. The new one is frozen while it restores, and tells
 // nobody anything of that: no subscriber, and no listener.
 
@@ -39,6 +39,8 @@ type ExportedChannel struct {
 	Count    int       `json:"count,omitzero"`
 	Counting bool      `json:"counting,omitzero"`
 	Missed   time.Time `json:"missed,omitzero"`
+
+	Share *ExportedShare `json:"share,omitempty"` // nil on a single node
 }
 
 // ExportedMember is one member; Info is the JSON text of user_info, empty for none.
@@ -120,7 +122,7 @@ func (a *App) ExportChannels(f func(ExportedChannel) error) (err error) {
 func (c *channel) export() (*ExportedChannel, error) {
 	c.expire(time.Now())
 	c.expireHistory(time.Now())
-	if c.members == nil && c.last == nil && c.notices == nil && c.history == nil {
+	if c.members == nil && c.last == nil && c.notices == nil && c.history == nil && c.remote == nil {
 		return nil, nil
 	}
 	e := &ExportedChannel{Name: c.name}
@@ -151,6 +153,9 @@ func (c *channel) export() (*ExportedChannel, error) {
 	if n := c.notices; n != nil {
 		e.Counted, e.Count, e.Counting, e.Missed = n.counted, n.count, n.counting, n.missed
 	}
+	if c.remote != nil {
+		e.Share = c.exportShare()
+	}
 	return e, nil
 }
 
@@ -177,12 +182,22 @@ func (a *App) RestoreChannel(e ExportedChannel) error {
 		c.members == nil && len(e.Members) > 0 || c.members != nil && len(c.members.byID) > 0 {
 		return fmt.Errorf("%w: channel %q is there already, or has members and may not", errRestore, e.Name)
 	}
+	if (e.Share != nil) != (c.remote != nil) {
+		return fmt.Errorf("%w: channel %q is not that of a node of a cluster, or of a single node", errRestore, e.Name)
+	}
+	if c.remote != nil {
+		if err := c.restoreShare(e.Share); err != nil {
+			return err
+		}
+	}
 	for _, m := range e.Members {
 		if c.members.byID[m.UserID] != nil {
 			return fmt.Errorf("%w: channel %q has a member twice", errRestore, e.Name)
 		}
 		c.members.add(protocol.Member{UserID: m.UserID, UserInfo: []byte(m.Info)})
-		c.members.byID[m.UserID].connections = 0 // until RestoreSubscription
+		if c.remote == nil {
+			c.members.byID[m.UserID].connections = 0 // until RestoreSubscription
+		}
 	}
 	if e.Last != nil {
 		if !oneFrame(e.Last.Frame) {
@@ -244,7 +259,15 @@ func (a *App) RestoreSubscription(sub Subscriber, name, userID string) (*Subscri
 	c := a.lock(name)
 	defer c.mu.Unlock()
 	s.channel = c
-	if c.members != nil {
+	switch {
+	case c.remote != nil && c.members != nil:
+		u := c.remote.users[userID]
+		if u == nil {
+			return nil, fmt.Errorf("%w: a subscriber of channel %q is no user of it", errRestore, name)
+		}
+		s.member = &member{userID: userID}
+		u.connections++
+	case c.members != nil:
 		s.member = c.members.byID[userID]
 		if s.member == nil {
 			return nil, fmt.Errorf("%w: a subscriber of channel %q is no member", errRestore, name)
@@ -271,6 +294,9 @@ func (a *App) RestoreSignIn(sub Subscriber, userID string, watchlist, online []s
 			return nil, fmt.Errorf("%w: a user is watched twice", errRestore)
 		}
 		s.watch(i, id)
+		if a.broker.driver != nil {
+			a.expect(watchName(id))
+		}
 	}
 	for _, id := range online {
 		u := s.get(id)
@@ -321,6 +347,10 @@ func (a *App) RestoreDepartures(exported []ExportedDeparture) {
 func (a *App) Restored() (err error) {
 	a.broker.histories.trim()
 	a.each("", func(c *channel) {
+		if c.remote != nil {
+			c.restoredShare()
+			return
+		}
 		if c.members == nil {
 			return
 		}
@@ -335,6 +365,7 @@ func (a *App) Restored() (err error) {
 	defer s.mu.Unlock()
 	for id, u := range s.byID {
 		s.change(id, u)
+		s.forget(id, u)
 	}
 	return err
 }

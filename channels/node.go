@@ -22,6 +22,9 @@ type node struct {
 	queue    fifo[work]   // what waits for a worker
 	busy     atomic.Int64 // what is queued or worked on
 	outboxes outboxes
+	sending  atomic.Int64 // client events in lanes, or being published
+	freezing sync.RWMutex // held by those who call the cluster for nobody who waits; see Broker.FreezeCalls
+	moved    atomic.Bool  // the node goes on in another process
 
 	mu         sync.Mutex            // guards unfinished
 	unfinished map[*channel]struct{} // those that are held
@@ -69,13 +72,15 @@ func (b *Broker) join() {
 	b.driver.Start(b)
 }
 
-// part leaves the cluster, once that knows what is so.
+// part leaves the cluster, once that knows what is so. A node that has moved stays there.
 func (b *Broker) part() {
 	close(b.node.stop)
-	ctx, cancel := context.WithTimeout(b.ctx, partTimeout)
-	b.await(ctx, func() bool { return b.node.busy.Load() == 0 })
-	cancel()
-	b.driver.Close()
+	if !b.node.moved.Load() {
+		ctx, cancel := context.WithTimeout(b.ctx, partTimeout)
+		b.await(ctx, func() bool { return b.node.busy.Load() == 0 })
+		cancel()
+		b.driver.Close()
+	}
 	b.cancel()
 	b.node.queue.close()
 	b.node.done.Wait()
@@ -88,7 +93,11 @@ func (n *node) push(w work) {
 
 func (n *node) run() {
 	for w, ok := n.queue.next(); ok; w, ok = n.queue.next() {
-		w.work()
+		n.freezing.RLock()
+		if !n.moved.Load() {
+			w.work()
+		}
+		n.freezing.RUnlock()
 		n.busy.Add(-1)
 	}
 }
@@ -161,10 +170,12 @@ func (b *Broker) send(from *Subscription, e cluster.Kept, told protocol.WebhookE
 		return err
 	}
 	told.Data = slices.Clone(told.Data)
+	b.node.sending.Add(1)
 	select {
 	case b.node.lanes[int(from.channel.home)%lanes] <- sent{from, e, told}:
 		return nil
 	default:
+		b.node.sending.Add(-1)
 		return ErrBusy
 	}
 }
@@ -208,6 +219,7 @@ func (b *Broker) sendLane(lane <-chan sent) {
 			tell(kept, b.driver.Keep(ctx, events...))
 			cancel()
 		}
+		b.node.sending.Add(-int64(len(plain) + len(kept)))
 		clear(plain)
 		clear(kept)
 		clear(publications)

@@ -11,10 +11,10 @@ import (
 // their order: it must not block, and must not keep the event's data. Events are
 // final: who comes back within [Grace] is not told of at all.
 type Listener interface {
-	// Happened takes an event. In a cluster, done is called once the listener has
-	// nothing to do with the event any more: the cluster keeps it until then, and
-	// gives it to another node if this one ends before. Else done is nil.
-	Happened(e protocol.WebhookEvent, done func())
+	// Happened takes an event. An event that the cluster keeps is part of a delivery,
+	// which the listener holds until it has nothing to do with the event any more: if
+	// this node ends before, the event is given to another one. Else d is nil.
+	Happened(e protocol.WebhookEvent, d *Delivery)
 	// Lost says of how many events of a channel it will not be told, as too many wait
 	// in the cluster.
 	Lost(channel string, events int)

@@ -21,10 +21,7 @@ type backend struct {
 	by     []protocol.Source // who caused each of all
 }
 
-func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
-	if done != nil {
-		defer done()
-	}
+func (b *backend) Happened(e protocol.WebhookEvent, d *Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, string(e.Append(nil)))
@@ -35,6 +32,12 @@ func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
 func (b *backend) Lost(string, int) {}
 
 func (b *backend) Wants(channel string) bool { return channel != b.unwanted }
+
+func (b *backend) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.got)
+}
 
 func (b *backend) take() []string {
 	b.mu.Lock()

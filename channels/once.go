@@ -75,3 +75,32 @@ func (o *once) drop(n int) {
 		o.queue, o.keys = nil, nil // and their memory
 	}
 }
+
+// ExportedKey is the key of an event that was published, and until when it is remembered.
+type ExportedKey struct {
+	Channel string    `json:"channel"`
+	Key     string    `json:"key"`
+	End     time.Time `json:"end"`
+}
+
+// ExportKeys are those of a single node, in the order in which they end.
+func (a *App) ExportKeys() []ExportedKey {
+	o := &a.once
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	exported := make([]ExportedKey, len(o.queue))
+	for i, k := range o.queue {
+		exported[i] = ExportedKey{k.channel, k.key, k.end}
+	}
+	return exported
+}
+
+// RestoreKeys remembers keys of another process.
+func (a *App) RestoreKeys(exported []ExportedKey) {
+	o := &a.once
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, k := range exported {
+		o.add(onceUntil{onceKey{k.Channel, k.Key}, k.End})
+	}
+}

@@ -44,6 +44,37 @@ func TestOnce(t *testing.T) {
 	})
 }
 
+// Keys move to another process.
+func TestOnceMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var apps []*App
+		for range 2 {
+			broker := NewBroker(1, nil)
+			defer broker.Close()
+			apps = append(apps, broker.NewApp("1", Limits{}, new(counts), nil))
+		}
+		r, _ := subscribe(t, apps[1], "c")
+		publish := func(a *App, key, data string) {
+			t.Helper()
+			if err := a.Publish(Publication{Event: event("c", data), Key: key}); err != nil {
+				t.Error(err)
+			}
+		}
+		publish(apps[0], "k", "1")
+		time.Sleep(time.Minute)
+		publish(apps[0], "l", "2")
+		apps[1].RestoreKeys(apps[0].ExportKeys())
+		publish(apps[1], "k", "again")
+		time.Sleep(cluster.OnceFor - time.Minute)
+		publish(apps[1], "k", "3")
+		publish(apps[1], "l", "again")
+		synctest.Wait()
+		if got := r.data(); !slices.Equal(got, []string{"3"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
 // Keys are bounded: the oldest is forgotten.
 func TestOnceIsBounded(t *testing.T) {
 	var o once

@@ -28,7 +28,7 @@ type outbox struct {
 	due        time.Time // when to take; zero: not by itself
 	unserved   time.Time // since when its application is not; zero: it is
 	queued     bool      // in the run queue, or being worked on
-	delivering bool      // the listener has what was taken
+	delivering string    // receipt of what was taken and the listener has; empty: nothing
 	lent       bool      // another node had it when this one looked, or may serve the application
 	receipt    string    // of what it is done with
 }
@@ -84,7 +84,7 @@ func (o *outbox) schedule(in time.Duration) {
 // push queues the outbox if it is due, and reports whether no timer is needed. The
 // lock is held.
 func (o *outbox) push() bool {
-	if o.queued || o.delivering {
+	if o.queued || o.delivering != "" {
 		return true // what comes then looks again
 	}
 	if o.due.IsZero() || time.Until(o.due) > 0 {
@@ -126,14 +126,18 @@ func (o *outbox) work() {
 	served := a != nil && a.listener != nil
 	receipt, drop := o.turn(served)
 	taken, err := cluster.Taken{Lent: true}, error(nil)
-	if served || drop || receipt != "" {
+	if served || drop {
 		taken, err = b.driver.Take(ctx, o.bucket, receipt)
-	} else {
+	} else if err = b.driver.Return(ctx, o.bucket, receipt); err == nil {
 		o.offer(ctx)
 	}
 	some := err == nil && len(taken.Transitions) > 0
 	o.of.mu.Lock()
-	o.queued, o.delivering, o.lent = false, some && served, taken.Lent || some && !served && !drop
+	o.queued, o.lent = false, taken.Lent
+	var delivery *Delivery
+	if some && served {
+		delivery = o.begin(taken.Receipt)
+	}
 	switch {
 	case err != nil:
 		o.again(retryInterval)
@@ -154,8 +158,8 @@ func (o *outbox) work() {
 		}
 	}
 	o.of.mu.Unlock()
-	if some && served {
-		o.deliver(a.listener, taken)
+	if delivery != nil {
+		delivery.deliver(a.listener, taken.Transitions)
 	}
 }
 
@@ -191,21 +195,58 @@ var transitionNames = map[cluster.TransitionKind]string{
 	cluster.Counted:  protocol.WebhookSubscriptionCount,
 }
 
-// deliver tells the listener, and goes on once that is done with all.
-func (o *outbox) deliver(listener Listener, taken cluster.Taken) {
-	var left atomic.Int64
-	left.Store(int64(len(taken.Transitions)))
-	done := func() {
-		if left.Add(-1) > 0 {
-			return
-		}
-		o.of.mu.Lock()
-		defer o.of.mu.Unlock()
-		o.delivering, o.receipt = false, taken.Receipt
-		o.due = time.Now()
-		o.push()
+// Delivery are transitions that the listener was given together. The cluster keeps them
+// until nobody holds the delivery, and then gives the next ones. Its methods may be called
+// concurrently; Hold and Release do nothing to a nil one.
+type Delivery struct {
+	name    string
+	done    func()
+	holders atomic.Int64
+}
+
+// NewDelivery is held once. done is called when nobody holds it any more.
+func NewDelivery(name string, done func()) *Delivery {
+	d := &Delivery{name: name, done: done}
+	d.holders.Store(1)
+	return d
+}
+
+// Name tells the delivery from all others of its application.
+func (d *Delivery) Name() string { return d.name }
+
+// Hold keeps the delivery. It is called by one who holds it, or during Happened.
+func (d *Delivery) Hold() {
+	if d != nil {
+		d.holders.Add(1)
 	}
-	for _, t := range taken.Transitions {
-		listener.Happened(protocol.WebhookEvent{Name: transitionNames[t.Kind], Channel: t.Channel, UserID: t.UserID, Count: t.Count}, done)
+}
+
+// Release ends that.
+func (d *Delivery) Release() {
+	if d != nil && d.holders.Add(-1) == 0 {
+		d.done()
+	}
+}
+
+// begin returns a delivery of the bucket. The lock is held.
+func (o *outbox) begin(receipt string) *Delivery {
+	o.delivering = receipt
+	return NewDelivery(strconv.Itoa(o.bucket.Number)+" "+receipt, func() { o.end(receipt) })
+}
+
+// end goes on after a delivery. Without a receipt, the same is delivered once more.
+func (o *outbox) end(receipt string) {
+	o.of.mu.Lock()
+	defer o.of.mu.Unlock()
+	o.delivering, o.receipt = "", receipt
+	o.due = time.Now()
+	o.push()
+}
+
+// deliver tells the listener.
+func (d *Delivery) deliver(listener Listener, transitions []cluster.Transition) {
+	defer d.Release()
+	for _, t := range transitions {
+		listener.Happened(protocol.WebhookEvent{Name: transitionNames[t.Kind], Channel: t.Channel, UserID: t.UserID, Count: t.Count}, d)
 	}
 }

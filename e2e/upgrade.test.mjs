@@ -2,17 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { chmod, copyFile, rename, writeFile } from 'node:fs/promises';
+import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
 
 import { binary, configuration, directory, serve } from './lib/belfry.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
 import { environment, run, start } from './lib/process.mjs';
+import { freePort, startRedis } from './lib/redis.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
 /** A server whose executable and configuration the test may replace. */
-async function replaceable(t) {
-  const cwd = await directory(t, { 'config.yaml': configuration() });
+async function replaceable(t, config = configuration()) {
+  const cwd = await directory(t, { 'config.yaml': config });
   const program = path.join(cwd, 'belfry');
   await copyFile(binary, program);
   await chmod(program, 0o755);
@@ -95,6 +97,180 @@ test('pusher-js does not notice that the server is replaced', async (t) => {
     assert.equal(client.channel('presence-news').members.count, 3);
   }
   assert.deepEqual(noticed.drain(), []);
+});
+
+/** Three nodes of a cluster, the first of them replaceable, and what their webhooks tell. */
+async function cluster(t) {
+  const redis = await startRedis(await freePort());
+  t.after(() => redis.stop());
+  const told = new Inbox('webhook events');
+  const hook = http.createServer(async (request, response) => {
+    for (const { channel, name, user_id: user } of JSON.parse(Buffer.concat(await request.toArray())).events) {
+      if (name !== 'cache_miss') {
+        told.add([channel, name, ...(user ? [user] : [])].join(' '));
+      }
+    }
+    response.end();
+  });
+  await new Promise((resolve) => hook.listen(0, '127.0.0.1', resolve));
+  t.after(() => hook.close());
+  const config = `${configuration({ settings: `webhooks:\n      - url: http://127.0.0.1:${hook.address().port}/` })}
+cluster:
+  driver: redis
+  redis:
+    url: ${redis.url}
+    prefix: upgrade
+`;
+  const node = await replaceable(t, config);
+  const others = [];
+  for (let i = 0; i < 2; i++) {
+    const cwd = await directory(t, { 'config.yaml': config });
+    const other = await serve(['--config', 'config.yaml'], { cwd, env: environment() });
+    t.after(() => other.stop());
+    others.push(other);
+  }
+  const nodes = [node, ...others];
+  for (const { url } of nodes) {
+    await eventually('the node is ready', async () => (await fetch(`${url}/ready`)).status === 200);
+  }
+  return { nodes, told, config };
+}
+
+/** Clients of all nodes on some channels, and what they notice beside the events. */
+async function spread(t, nodes, names) {
+  const noticed = new Inbox('what clients notice beside events');
+  const clients = [];
+  for (const [i, id] of ['ann', 'bob', 'cy', 'dee'].entries()) {
+    const node = nodes[Math.max(i - 1, 0)]; // two are on the first
+    const client = await connect(t, node, { channelAuthorization: authorizer(newBackend(node), { user_id: id }) });
+    const subscriptions = await Promise.all(names.map((name) => subscribe(client, name)));
+    clients.push({ client, id: client.connection.socket_id, events: subscriptions.map(({ events }) => events) });
+  }
+  const rooms = names.filter((name) => name.startsWith('presence-'));
+  await eventually('four members', () =>
+    clients.every(({ client }) => rooms.every((name) => client.channel(name).members.count === 4)),
+  );
+  clients.forEach(({ events }) => events.forEach((inbox) => inbox.drain()));
+  for (const { client } of clients) {
+    client.connection.bind('state_change', ({ current }) => noticed.add(current));
+    client.connection.bind('error', (error) => noticed.add(error));
+    for (const event of ['member_added', 'member_removed', 'subscription_succeeded']) {
+      client.channel('presence-news').bind(`pusher:${event}`, (data) => noticed.add([event, data]));
+    }
+  }
+  return { clients, noticed };
+}
+
+/** Publishes numbers on all channels by each of the nodes until stop is called, which says how many. */
+function stream(nodes, names) {
+  let publishing = true;
+  const sent = nodes.map(() => 0);
+  const publishers = nodes.map(async (node, i) => {
+    const backend = newBackend(node);
+    for (; publishing; sent[i]++) {
+      await backend.trigger(names, `n${i}`, sent[i]);
+    }
+  });
+  return {
+    progress: (n) => {
+      const before = [...sent];
+      return eventually('publishing goes on', () => sent.every((all, i) => all >= before[i] + n));
+    },
+    stop: async () => {
+      publishing = false;
+      await Promise.all(publishers);
+      return sent;
+    },
+  };
+}
+
+/** Asserts that clients have got all that was sent, once and in order. */
+async function gotAll(clients, names, sent) {
+  for (const { client, id, events } of clients) {
+    for (const [i, name] of names.entries()) {
+      const got = await events[i].take(sent.reduce((sum, n) => sum + n, 0));
+      for (const [k, n] of sent.entries()) {
+        const mine = got.filter(([event]) => event === `n${k}`).map(([, data]) => data);
+        assert.deepEqual(mine, Array.from({ length: n }, (_, x) => x), `${name} of node ${k}`);
+      }
+      assert.deepEqual(events[i].drain(), []);
+    }
+    assert.equal(client.connection.socket_id, id);
+    assert.equal(client.channel('presence-news').members.count, 4);
+  }
+}
+
+test('no node of a cluster, nor its clients, notices that one is replaced', async (t) => {
+  const { nodes, told } = await cluster(t);
+  const names = ['news', 'private-news', 'presence-news', 'cache-news', 'presence-cache-news'];
+  const { clients, noticed } = await spread(t, nodes, names);
+  const added = ['presence-news', 'presence-cache-news'].flatMap((name) =>
+    ['ann', 'bob', 'cy', 'dee'].map((id) => `${name} member_added ${id}`),
+  );
+  const expected = [...names.map((name) => `${name} channel_occupied`), ...added].sort();
+  assert.deepEqual((await told.take(expected.length)).sort(), expected);
+
+  const { progress, stop } = stream(nodes, names);
+  const due = [];
+  for (let upgrades = 0; upgrades < 10; upgrades++) {
+    await progress(5);
+    // What the cluster keeps until it is delivered moves along.
+    const guest = await connect(t, nodes[0]);
+    await subscribe(guest, `guest-${upgrades}`);
+    due.push(`guest-${upgrades} channel_occupied`);
+    const { code, text } = await nodes[0].upgrade();
+    assert.equal(code, 0, text + nodes[0].output());
+  }
+  await gotAll(clients, names, await stop());
+  assert.deepEqual(noticed.drain(), []);
+  assert.deepEqual((await told.take(due.length)).sort(), due.sort());
+
+  // The node is still what the others know: it tells what changes.
+  clients[0].client.disconnect();
+  const gone = ['presence-news', 'presence-cache-news'].map((name) => `${name} member_removed ann`).sort();
+  assert.deepEqual((await told.take(2)).sort(), gone);
+  for (const { client } of clients.slice(1)) {
+    await eventually('three members', () => client.channel('presence-news').members.count === 3);
+  }
+  assert.deepEqual(told.drain(), []);
+});
+
+test('a new process of a node that fails changes nothing for anybody', async (t) => {
+  const { nodes, told, config } = await cluster(t);
+  const names = ['news', 'presence-news', 'cache-news'];
+  const { clients, noticed } = await spread(t, nodes, names);
+  await told.take(7);
+  const { progress, stop } = stream(nodes, names);
+  const fails = async (reason) => {
+    await progress(5);
+    const { code, text } = await nodes[0].upgrade();
+    assert.equal(code, 1, text);
+    assert.match(text + nodes[0].output(), reason);
+  };
+  const [node] = nodes;
+  for (let kills = 0; kills < 5; kills++) {
+    await progress(5);
+    const attempts = () => [...node.output().matchAll(/handing over to a new process.* pid=(\d+)/g)];
+    const before = attempts().length;
+    const upgrade = node.upgrade();
+    const pid = await eventually('the new process', () => attempts()[before]?.[1]);
+    process.kill(Number(pid), 'SIGKILL');
+    const { code, text } = await upgrade;
+    assert.equal(code, 1, text);
+  }
+  await node.replace('config.yaml', config.replace('prefix: upgrade', 'prefix: other'));
+  await fails(/another Redis or prefix/);
+  await node.replace('config.yaml', configuration());
+  await fails(/without a cluster/);
+  await node.replace('config.yaml', config.replace('id: 100001', 'id: 2').replace('key: app-key', 'key: k'));
+  await fails(/does not have app 100001/);
+  await node.replace('config.yaml', config);
+  await progress(5);
+  const { code, text } = await node.upgrade();
+  assert.equal(code, 0, text);
+  await gotAll(clients, names, await stop());
+  assert.deepEqual(noticed.drain(), []);
+  assert.deepEqual(told.drain(), []);
 });
 
 test('a new version that does not start changes nothing', async (t) => {

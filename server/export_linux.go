@@ -21,9 +21,12 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 	}
 	s.apps.All(func(a *apps.App) {
 		if err == nil && s.heirs[a.ID] {
-			err = exportApp(successor, a)
+			err = s.exportApp(successor, a)
 		}
 	})
+	if err == nil && s.clustered() {
+		err = successor.Send(stateOutboxes, s.broker.ExportOutboxes())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,18 +60,28 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 	return handed, errors.Join(out.flush(), successor.Send(handover.Complete, nil), successor.Flush())
 }
 
-// departuresAtOnce is how many departures are in one record.
-const departuresAtOnce = 1000
+// atOnce is how many departures or keys are in one record.
+const atOnce = 1000
 
-func exportApp(successor *handover.Successor, a *apps.App) error {
+func (s *Server) exportApp(successor *handover.Successor, a *apps.App) error {
 	if err := successor.Send(stateApp, a.Export()); err != nil {
 		return err
+	}
+	if s.clustered() {
+		if err := successor.Send(stateUsers, a.Channels.ExportWhereabouts()); err != nil {
+			return err
+		}
 	}
 	if err := a.Channels.ExportChannels(func(e channels.ExportedChannel) error { return successor.Send(stateChannel, e) }); err != nil {
 		return err
 	}
-	for some := range slices.Chunk(a.Channels.ExportDepartures(), departuresAtOnce) {
+	for some := range slices.Chunk(a.Channels.ExportDepartures(), atOnce) {
 		if err := successor.Send(stateDepartures, some); err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(a.Channels.ExportKeys(), atOnce) {
+		if err := successor.Send(stateKeys, some); err != nil {
 			return err
 		}
 	}

@@ -29,13 +29,19 @@ import (
 // a handover. The new process's side is in takeover_linux.go, and what the old one does
 // behind it in leave_linux.go.
 
-// The kinds of state, in the order in which they are sent: first the time, then each
-// application with its channels and departures, then connections and those at the door.
+// The kinds of state, in the order in which they are sent: first, of a node of a cluster,
+// the topics, in part before anything is frozen. Each of these records is answered by the
+// same kind. Then the time, each application with its channels and departures, outboxes, and
+// then connections and those at the door.
 const (
 	stateTime       handover.Kind = 't'
 	stateApp        handover.Kind = 'a'
+	stateUsers      handover.Kind = 'u' // of the application before, in a cluster
+	stateTopics     handover.Kind = 'l' // to be listened to; the answer has none
+	stateOutboxes   handover.Kind = 'o' // of a node of a cluster
 	stateChannel    handover.Kind = 'c' // of the application before
 	stateDepartures handover.Kind = 'd' // of the application before
+	stateKeys       handover.Kind = 'k' // of the application before
 	stateFrames     handover.Kind = 'f' // that wait for clients: connections refer to them by their number, from 0
 	stateConnection handover.Kind = 's' // with a descriptor
 	stateAbsent     handover.Kind = 'n' // a session whose connection stays
@@ -47,6 +53,8 @@ type hello struct {
 	Version int  `json:"version"`
 	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
 	Outlive bool `json:"outlive"` // the main one's socket outlives the processes
+
+	Node *node `json:"node,omitempty"` // nil for a server that is no node of a cluster
 }
 
 // ready is the answer of the new process.
@@ -99,17 +107,30 @@ func (s *Server) HandOverOn(signals <-chan os.Signal) {
 // has not come to rest in time. Then nothing stays frozen, and thaw is nil.
 func (s *Server) freeze() (thaw func(), err error) {
 	// In this order: a handler of a poller or of the watch may be about to change
-	// something, and what changes has the flushers deliver.
-	steps := []struct {
-		what         string
-		freeze, thaw func()
-	}{
-		{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
-		{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},
-		{"slow clients", s.budget.Freeze, s.budget.Thaw},
-		{"requests", s.changes.Freeze, s.changes.Thaw},
-		{"deliveries", s.broker.Freeze, s.broker.Thaw},
-	}
+	// something, what changes may wait for the cluster, and has the flushers deliver.
+	return freeze(
+		step{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
+		step{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},
+		step{"slow clients", s.budget.Freeze, s.budget.Thaw},
+		step{"requests", s.changes.Freeze, s.changes.Thaw},
+		step{"messages that wait for the cluster", s.websocket.Admission.FreezeWaiting, s.websocket.Admission.ThawWaiting},
+		step{"calls to the cluster", s.broker.FreezeCalls, s.broker.ThawCalls},
+	)
+}
+
+// freezeDeliveries is freeze for the channels. On a node of a cluster it comes behind the
+// cut: until then, there is always something to deliver.
+func (s *Server) freezeDeliveries() (thaw func(), err error) {
+	return freeze(step{"deliveries", s.broker.Freeze, s.broker.Thaw})
+}
+
+// step is a part of a freeze.
+type step struct {
+	what         string
+	freeze, thaw func()
+}
+
+func freeze(steps ...step) (thaw func(), err error) {
 	var at atomic.Int32
 	frozen := make(chan struct{})
 	go func() {
@@ -174,8 +195,6 @@ func (s *Server) serveHandovers(ctx context.Context) {
 // mayHandOver returns what keeps this process from it.
 func (s *Server) mayHandOver() error {
 	switch {
-	case s.clustered():
-		return errors.New("a node of a cluster cannot hand over yet: stop it and start it, the other nodes take its clients")
 	case s.config.Generated:
 		return errors.New("the app was made up for this run, and a new process would make up another: give the server a configuration")
 	case !s.succeeds() && endsContainer(os.Getpid(), os.Getppid(), "/proc"):
@@ -257,12 +276,12 @@ func (s *Server) handOver(ctx context.Context) (pid int, err error) {
 // handOverTo hands over to a process that has been started. With an error, that process
 // has ended.
 func (s *Server) handOverTo(ctx context.Context, successor *handover.Successor) (err error) {
-	var thaw func()
+	var thaws []func()
 	defer func() {
 		if err != nil { // ahead of thawing, so that no two processes serve a client
 			err = s.stay(ctx, successor, err)
 		}
-		if thaw != nil {
+		for _, thaw := range slices.Backward(thaws) {
 			thaw()
 		}
 	}()
@@ -278,10 +297,27 @@ func (s *Server) handOverTo(ctx context.Context, successor *handover.Successor) 
 	if err := s.introduce(successor); err != nil {
 		return err
 	}
-	frozen := time.Now()
-	if thaw, err = s.freeze(); err != nil {
+	topics, err := s.bringAlong(successor, nil)
+	if err != nil {
 		return err
 	}
+	frozen := time.Now()
+	thaw, err := s.freeze()
+	if err != nil {
+		return err
+	}
+	thaws = append(thaws, thaw)
+	if err := within(handover.CutTimeout); err != nil {
+		return err
+	}
+	thaws = append(thaws, s.broker.Resume) // which does nothing once the node has moved
+	if err := s.cut(ctx, successor, topics); err != nil {
+		return err
+	}
+	if thaw, err = s.freezeDeliveries(); err != nil {
+		return err
+	}
+	thaws = append(thaws, thaw)
 	if err := within(handover.AdoptTimeout); err != nil {
 		return err
 	}
@@ -334,7 +370,11 @@ func (s *Server) introduce(successor *handover.Successor) error {
 			return err
 		}
 	}
-	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited}
+	n, err := s.place()
+	if err != nil {
+		return err
+	}
+	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited, Node: n}
 	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
 		return err
 	}
@@ -346,7 +386,10 @@ func (s *Server) introduce(successor *handover.Successor) error {
 	for _, id := range s.heir.Apps {
 		s.heirs[id] = true
 	}
-	return handover.CheckVersion(s.heir.Version)
+	if err := handover.CheckVersion(s.heir.Version); err != nil {
+		return err
+	}
+	return s.checkHeirs()
 }
 
 // takesRequests says whether the new process answers what is sent to this one's listener.

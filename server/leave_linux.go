@@ -29,6 +29,7 @@ func (s *Server) move(successor *handover.Successor) {
 	successor.SetDeadline(time.Time{})
 	systemd.Notify(s.log, systemd.MainPID(successor.Pid()))
 	s.elsewhere = s.proxy(s.heir.PassedOn)
+	s.broker.HandedOver()
 	s.moved.Store(true)
 	s.draining.Store(true)
 	s.webhooks.Retire()

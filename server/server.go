@@ -45,7 +45,8 @@ type Server struct {
 	log         *slog.Logger
 	logLevel    *slog.LevelVar // that reloads set; may be nil
 	listener    net.Listener
-	accepted    net.Listener // of it, those that net/http serves
+	accepted    net.Listener   // of it, those that net/http serves
+	driver      cluster.Driver // nil for a server that is no node of a cluster
 	broker      *channels.Broker
 	apps        *apps.Registry
 	metrics     *metrics.Metrics
@@ -89,8 +90,7 @@ const (
 // except that another process has its ports. It leaves nothing behind.
 func Check(cfg *config.Config) error {
 	s := newServer(cfg, slog.New(slog.DiscardHandler))
-	_, err := s.prepare()
-	return err
+	return s.prepare()
 }
 
 func newServer(cfg *config.Config, log *slog.Logger) *Server {
@@ -101,23 +101,22 @@ func newServer(cfg *config.Config, log *slog.Logger) *Server {
 
 // prepare does what can fail because of what the configuration names, and starts
 // nothing.
-func (s *Server) prepare() (cluster.Driver, error) {
+func (s *Server) prepare() (err error) {
 	if err := checkAddresses(s.config); err != nil {
-		return nil, err
+		return err
 	}
 	if s.secured() {
 		if _, err := s.certificate.load(s.config.Server.TLS); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := webhooks.CheckSpool(s.config.Webhooks.Spool); err != nil {
-		return nil, fmt.Errorf("webhooks.spool: %w", err)
+		return fmt.Errorf("webhooks.spool: %w", err)
 	}
-	driver, err := newDriver(s.config.Cluster, s.log)
-	if err != nil {
-		return nil, fmt.Errorf("cluster.redis: %w", err)
+	if s.driver, err = newDriver(s.config.Cluster, s.log); err != nil {
+		return fmt.Errorf("cluster.redis: %w", err)
 	}
-	return driver, nil
+	return nil
 }
 
 // secured says whether the configuration has the server speak TLS.
@@ -140,8 +139,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if err := s.succeed(); err != nil {
 		return nil, err
 	}
-	driver, err := s.prepare()
-	if err != nil {
+	if err := s.prepare(); err != nil {
 		return nil, err
 	}
 	if err := s.listen(); err != nil {
@@ -154,7 +152,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
-	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, driver)
+	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, s.driver)
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	s.metrics.Cluster(s.broker.Ready)
 	s.metrics.Histories(s.broker.HistoryUse)
@@ -162,7 +160,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Spool:     cfg.Webhooks.Spool,
 		UserAgent: "Belfry/" + build.Version,
 		Log:       log,
-		Shared:    driver != nil,
+		Shared:    s.driver != nil,
 		Held:      s.succeeds(),
 	}
 	if s.webhooks, err = webhooks.New(hooks); err != nil {

@@ -43,6 +43,9 @@ func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 	if sockets.Main, err = s.nextListener(); err == nil && h.Metrics {
 		sockets.Metrics, err = s.nextListener()
 	}
+	if err == nil {
+		err = s.inheritNode(h.Node)
+	}
 	if err != nil {
 		sockets.Close()
 	}
@@ -103,9 +106,6 @@ func (s *Server) adopt() error {
 	if s.before == nil {
 		return nil
 	}
-	if s.clustered() { // what is handed over is a single node's
-		return errors.New("the new configuration makes this a node of a cluster: stop the server and start it")
-	}
 	if err := s.listenToBefore(); err != nil {
 		return err
 	}
@@ -118,11 +118,26 @@ func (s *Server) adopt() error {
 	if err := s.before.Flush(); err != nil {
 		return err
 	}
-	var err error
-	if s.thaw, err = s.freeze(); err != nil {
+	if err := s.listenAlong(); err != nil {
 		return err
 	}
+	thaw, err := s.freeze()
+	if err != nil {
+		return err
+	}
+	s.thaw = thaw
+	thawDeliveries, err := s.freezeDeliveries()
+	if err != nil {
+		return err
+	}
+	s.thaw = func() {
+		thawDeliveries()
+		thaw()
+	}
 	if err := s.restoreAll(); err != nil {
+		return err
+	}
+	if err := s.awaitCut(); err != nil {
 		return err
 	}
 	s.takeRequests() // whoever hears of this handover may ask for the next
@@ -170,7 +185,7 @@ func (s *Server) restoreAll() error {
 }
 
 func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
-	if r.app == nil && (kind == stateChannel || kind == stateDepartures) {
+	if r.app == nil && (kind == stateChannel || kind == stateDepartures || kind == stateKeys || kind == stateUsers) {
 		return handover.ErrRecord
 	}
 	switch kind {
@@ -193,6 +208,20 @@ func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
 			r.app.Channels.RestoreDepartures(e)
 			return nil
 		})
+	case stateKeys:
+		return restoreRecord(text, func(e []channels.ExportedKey) error {
+			r.app.Channels.RestoreKeys(e)
+			return nil
+		})
+	case stateTopics:
+		return restoreRecord(text, s.listenTo)
+	case stateUsers:
+		return restoreRecord(text, func(e channels.ExportedWhereabouts) error {
+			r.app.Channels.RestoreWhereabouts(e)
+			return nil
+		})
+	case stateOutboxes:
+		return restoreRecord(text, s.broker.RestoreOutboxes)
 	case stateFrames:
 		return restoreRecord(text, func(frames []byte) error {
 			r.frames = append(r.frames, frames)
@@ -251,6 +280,7 @@ func (s *Server) begin(running *sync.WaitGroup) {
 	if s.thaw == nil {
 		return
 	}
+	s.broker.Resume()
 	s.thaw()
 	s.changes.Begin()
 	for _, absent := range s.absent {
@@ -293,10 +323,17 @@ func (s *Server) settle() {
 	defer s.before.Close()
 	s.before.SetDeadline(time.Now().Add(settleTimeout))
 	var left []webhooks.Exported
-	if err := s.before.Expect(handover.Rest, &left); err != nil {
-		s.log.Warn("the process before has not said which webhooks it has left: those that were not in the spool are lost", "error", err)
+	err := s.before.Expect(handover.Rest, &left)
+	if err != nil {
+		s.log.Warn("the process before has not said which webhooks it has left: those that were neither in the spool nor in the cluster are lost", "error", err)
 	}
-	s.webhooks.Release(left)
+	s.webhooks.Release(left, func(app, name string) *channels.Delivery {
+		if a := s.apps.ByID(app); a != nil {
+			return a.Channels.Delivery(name)
+		}
+		return nil
+	})
+	s.broker.ReleaseDeliveries(err != nil)
 }
 
 // awaitSettled returns when the process before has nothing more to say, or ctx ends.

@@ -10,7 +10,7 @@
 // # What may be concurrent
 //
 // All methods of a driver may be called concurrently, with one exception: the node
-// calls [Ledger.Update] of one topic, and [Ledger.Take] of one bucket, only when
+// calls [Ledger.Update] of one topic, and [Ledger.Take] or [Ledger.Return] of one bucket, only when
 // the call before has returned. The methods of a [Receiver] are called by one
 // goroutine at a time.
 //
@@ -171,6 +171,10 @@ type Ledger interface {
 	// one that was removed already. Of a node that was taken for dead, others
 	// deliver once more what it has not acknowledged before.
 	Take(ctx context.Context, b Bucket, receipt string) (Taken, error)
+	// Return removes the transitions that were taken with the receipt, as Take does, and
+	// ends the lending of the bucket to this node. It does nothing to one that is lent to
+	// another node.
+	Return(ctx context.Context, b Bucket, receipt string) error
 
 	// History returns what there is of a channel's history: as many of the last events at
 	// most, none of them older than age.

@@ -11,7 +11,8 @@
 //
 //	old → new   Hello      the version, the listeners
 //	old ← new   Ready      the version; everything that can fail is prepared
-//	old → new   State      as many as there are; kinds of the carrier's own
+//	old → new   State      as many as there are; kinds of the carrier's own, some of which
+//	                       the new process answers by one of the same kind
 //	old → new   Complete   that was all; nothing changes in the old process meanwhile
 //	old ← new   Adopted    everything is restored, no client has noticed anything
 //	old → new   Go         the clients are the new process's
@@ -76,6 +77,9 @@ const (
 	ReadyTimeout = 10 * time.Second
 	// FreezeTimeout is how long it may take until nothing changes in the old process.
 	FreezeTimeout = 2 * time.Second
+	// CutTimeout is how long it may take until a node of a cluster gets nothing more from
+	// there.
+	CutTimeout = 2 * time.Second
 	// AdoptTimeout is from the first State to Adopted. Clients wait meanwhile.
 	AdoptTimeout = 5 * time.Second
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"sync"
 
 	"belfry/protocol"
 	"belfry/server/apps"
@@ -34,6 +35,8 @@ type Admission struct {
 	Log      *slog.Logger
 	Refusals *refusals.Log
 	Bugs     *bugs.Log
+
+	waiting sync.RWMutex // read-locked while messages of a session wait for the cluster
 }
 
 // internalError is the close of RFC 6455 section 7.4.1 for a bug.

@@ -49,15 +49,24 @@ func (s *Session) defers(m protocol.Message, size int) bool {
 		return true
 	case s.app.Channels.Waits() && (m.Event == protocol.EventSubscribe || m.Event == protocol.EventSignin):
 		s.deferred = new(deferred)
+		s.admission.waiting.RLock()
 		go s.work(m)
 		return true
 	}
 	return false
 }
 
+// FreezeWaiting returns once no message waits for the cluster. Whatever comes then waits
+// for ThawWaiting, and so does whoever brings it.
+func (a *Admission) FreezeWaiting() { a.waiting.Lock() }
+
+// ThawWaiting ends FreezeWaiting.
+func (a *Admission) ThawWaiting() { a.waiting.Unlock() }
+
 // work handles a message, and then what has come in meanwhile. A bug ends this
 // connection only.
 func (s *Session) work(m protocol.Message) {
+	defer s.admission.waiting.RUnlock()
 	defer s.admission.Bugs.Recover(func() {
 		s.Close(Panic, &protocol.Error{Code: protocol.CodeOverCapacity, Message: "Internal error"})
 	})

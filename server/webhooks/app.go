@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"belfry/auth"
+	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
@@ -67,7 +68,7 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 		if e == nil {
 			e = newEndpoint(a, w)
 			if !a.sender.Held() {
-				e.begin(a.directory(w, webhooks), Exported{})
+				e.begin(a.directory(w, webhooks), Exported{}, nil)
 			}
 			a.endpoints[w.URL] = e
 		} else {
@@ -155,54 +156,27 @@ func (a *App) list() []target {
 
 // Happened delivers an event to the endpoints that want it, in a while. It does
 // not block; events of one channel are delivered in the order of its calls. The event's
-// data is not kept. done, if it is not nil, is called once no endpoint has the event
-// any more: it is delivered or given up, or was not wanted. It is not called for what
-// is left when the process ends: then another node is to deliver the event.
-func (a *App) Happened(e protocol.WebhookEvent, done func()) {
+// data is not kept. Each endpoint that has the event holds the delivery, if it is not nil,
+// until the event is delivered or given up. What is left when the process ends is held for
+// good: then another node is to deliver the event.
+func (a *App) Happened(e protocol.WebhookEvent, d *channels.Delivery) {
 	k := kind(e.Name)
 	if a.sender.retired.Load() {
+		d.Hold()
 		return
 	}
 	if !wanted(a.list(), k, e.Channel) {
-		if done != nil {
-			done()
-		}
 		return
 	}
 	a.mu.Lock()
-	if a.closed {
-		if done == nil {
-			a.drop(metrics.DroppedShutdown, k, e.Channel)
-		}
-		a.mu.Unlock()
-		return
-	}
-	var r *receipt
-	if done != nil {
-		r = &receipt{done: done}
-		r.left.Store(1) // this call
-	}
-	a.send(k, e, r)
-	a.mu.Unlock()
-	r.give()
-}
-
-// receipt is what an event's sender waits for. nil is one that nobody waits for.
-type receipt struct {
-	left atomic.Int32 // endpoints that have the event
-	done func()
-}
-
-// take notes that an endpoint has the event, and give that it has it no more.
-func (r *receipt) take() {
-	if r != nil {
-		r.left.Add(1)
-	}
-}
-
-func (r *receipt) give() {
-	if r != nil && r.left.Add(-1) == 0 {
-		r.done()
+	defer a.mu.Unlock()
+	switch {
+	case !a.closed:
+		a.send(k, e, d)
+	case d != nil:
+		d.Hold()
+	default:
+		a.drop(metrics.DroppedShutdown, k, e.Channel)
 	}
 }
 
@@ -233,7 +207,7 @@ func wanted(targets []target, k kinds, channel string) bool {
 const eventOverhead = 112
 
 // send queues an event at its endpoints. The caller holds a.mu.
-func (a *App) send(k kinds, e protocol.WebhookEvent, r *receipt) {
+func (a *App) send(k kinds, e protocol.WebhookEvent, d *channels.Delivery) {
 	targets := a.list()
 	var encoded []byte
 	for i := range targets {
@@ -241,7 +215,7 @@ func (a *App) send(k kinds, e protocol.WebhookEvent, r *receipt) {
 			if encoded == nil {
 				encoded = e.Append(make([]byte, 0, eventOverhead+len(e.Channel)+len(e.UserID)+len(e.Event)+len(e.Data)))
 			}
-			t.add(k, e, encoded, r)
+			t.add(k, e, encoded, d)
 		}
 	}
 }

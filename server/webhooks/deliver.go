@@ -403,7 +403,7 @@ func (e *endpoint) done(events []*event) {
 		}
 	}
 	for _, ev := range events {
-		ev.receipt.give()
+		ev.delivery.Release()
 	}
 }
 

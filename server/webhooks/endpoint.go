@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
@@ -65,14 +66,14 @@ func newEndpoint(a *App, w config.Webhook) *endpoint {
 
 // begin starts an endpoint with what is in its directory of the spool, nil without one,
 // and with what another process has left to it. Both are older than what has been added.
-func (e *endpoint) begin(dir *spoolDir, left Exported) {
+func (e *endpoint) begin(dir *spoolDir, left Exported, deliveryOf func(string) *channels.Delivery) {
 	e.begun, e.spool = true, dir
 	e.delivering.resume(left.Failures)
 	q := newQueue()
 	if e.spool != nil {
 		e.restore(&q)
 	}
-	lost := q.takeOver(left.Batches)
+	lost := q.takeOver(left.Batches, deliveryOf)
 	if q.events > 0 {
 		signal(e.ready)
 	}
@@ -101,9 +102,9 @@ func (e *endpoint) configure(w config.Webhook) {
 
 // add queues an event unless the queue is full: then it is lost, as what came
 // before has waited longer. An end is also lost if its beginning was.
-func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte, r *receipt) {
-	ev := &event{json: json, channel: w.Channel, source: w.Source, minor: k&minor != 0, receipt: r}
-	r.take()
+func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte, d *channels.Delivery) {
+	ev := &event{json: json, channel: w.Channel, source: w.Source, minor: k&minor != 0, delivery: d}
+	d.Hold()
 	e.mu.Lock()
 	untold := k&departures != 0 && e.untold.take(endKey{k, w.Channel, w.UserID})
 	added := !untold && e.queue.add(ev)
@@ -116,7 +117,7 @@ func (e *endpoint) add(k kinds, w protocol.WebhookEvent, json []byte, r *receipt
 	e.mu.Unlock()
 	if !added {
 		e.lose(metrics.DroppedQueueFull, 1, nil)
-		r.give()
+		d.Release()
 	}
 	if first {
 		signal(e.arrived)
@@ -192,7 +193,7 @@ func (e *endpoint) cut(rest bool) {
 
 // save writes a batch to the spool, without the events that the cluster keeps.
 func (e *endpoint) save(b *batch) {
-	kept := slices.DeleteFunc(slices.Clone(b.events), func(ev *event) bool { return ev.receipt != nil })
+	kept := slices.DeleteFunc(slices.Clone(b.events), func(ev *event) bool { return ev.delivery != nil })
 	if len(kept) == 0 {
 		if b.file != "" {
 			e.unsave(b)
@@ -250,7 +251,7 @@ func (e *endpoint) restore(q *queue) {
 // from here on.
 func (e *endpoint) remove() {
 	if !e.begun { // what was added is to be counted as lost
-		e.begin(nil, Exported{})
+		e.begin(nil, Exported{}, nil)
 	}
 	e.cancel()
 	close(e.flush)
@@ -268,12 +269,12 @@ func (e *endpoint) end(reason string) {
 	kept, lost := 0, 0
 	for _, ev := range e.undelivered() {
 		switch {
-		case ev.receipt != nil && reason == metrics.DroppedShutdown:
-		case ev.receipt == nil && ev.batch.file != "":
+		case ev.delivery != nil && reason == metrics.DroppedShutdown:
+		case ev.delivery == nil && ev.batch.file != "":
 			kept++
 		default:
 			lost++
-			ev.receipt.give()
+			ev.delivery.Release()
 		}
 	}
 	e.lose(reason, lost, nil)

@@ -3,9 +3,11 @@ package webhooks
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
+	"belfry/channels"
 	"belfry/protocol"
 )
 
@@ -48,6 +50,8 @@ type ExportedEvent struct {
 	Channel string          `json:"channel"`
 	Source  protocol.Source `json:"source,omitzero"`
 	Minor   bool            `json:"minor,omitzero"`
+	// Delivery is the name of the delivery of the cluster that the event is part of.
+	Delivery string `json:"delivery,omitzero"`
 }
 
 // Retire has what happens from here on be nobody's to tell: another process does. HandOver
@@ -73,12 +77,21 @@ func (s *Sender) HandOver(ctx context.Context) (exported []Exported) {
 	return exported
 }
 
-// export is what is not delivered and not in the spool. Nothing runs any more.
+// export is what is not delivered and not in the spool. What is in the spool behind an
+// event that the cluster keeps, which is not, is taken out, to keep the order. Nothing runs
+// any more.
 func (e *endpoint) export() (exported []ExportedBatch) {
 	var batches []*batch // as far as events of them are in the following
 	events := make(map[*batch][]*event)
-	for _, ev := range e.undelivered() {
-		if ev.batch.file != "" {
+	first := uint64(math.MaxUint64) // batch with an event that the cluster keeps
+	left := e.undelivered()
+	for _, ev := range left {
+		if ev.delivery != nil {
+			first = min(first, ev.batch.number)
+		}
+	}
+	for _, ev := range left {
+		if ev.batch.file != "" && ev.batch.number < first {
 			continue
 		}
 		if events[ev.batch] == nil {
@@ -88,9 +101,16 @@ func (e *endpoint) export() (exported []ExportedBatch) {
 	}
 	slices.SortFunc(batches, func(a, b *batch) int { return cmp.Compare(a.number, b.number) })
 	for _, b := range batches {
+		if b.file != "" {
+			e.unsave(b)
+		}
 		one := ExportedBatch{TimeMS: b.timeMS, Made: b.made}
 		for _, ev := range events[b] {
-			one.Events = append(one.Events, ExportedEvent{string(ev.json), ev.channel, ev.source, ev.minor})
+			x := ExportedEvent{JSON: string(ev.json), Channel: ev.channel, Source: ev.source, Minor: ev.minor}
+			if ev.delivery != nil {
+				x.Delivery = ev.delivery.Name()
+			}
+			one.Events = append(one.Events, x)
 		}
 		exported = append(exported, one)
 	}
@@ -115,18 +135,28 @@ func (s *delivering) resume(f ExportedFailures) {
 }
 
 // takeOver queues batches of another process, behind those of the spool, and returns how
-// many events have no room.
-func (q *queue) takeOver(batches []ExportedBatch) (lost int) {
+// many events have no room. deliveryOf finds a delivery by its name; an event of none that
+// is known comes from the cluster once more.
+func (q *queue) takeOver(batches []ExportedBatch, deliveryOf func(string) *channels.Delivery) (lost int) {
 	for _, e := range batches {
 		q.last++
 		b := &batch{number: q.last, made: e.Made, timeMS: e.TimeMS}
 		for _, one := range e.Events {
-			b.events = append(b.events, &event{json: []byte(one.JSON), channel: one.Channel, source: one.Source, minor: one.Minor, batch: b})
+			ev := &event{json: []byte(one.JSON), channel: one.Channel, source: one.Source, minor: one.Minor, batch: b}
+			if one.Delivery != "" {
+				if ev.delivery = deliveryOf(one.Delivery); ev.delivery == nil {
+					continue
+				}
+			}
+			b.events = append(b.events, ev)
 			b.bytes += len(one.JSON)
 		}
 		switch {
 		case len(b.events) == 0:
 		case q.fits(len(b.events), b.bytes):
+			for _, ev := range b.events {
+				ev.delivery.Hold()
+			}
 			q.restore(b)
 		default:
 			lost += len(b.events)
@@ -145,8 +175,9 @@ func (s *Sender) Held() bool {
 // Release ends Options.Held: it opens the spool, and begins to deliver what another
 // process has left, which is older than what has happened here. An endpoint whose URL has
 // changed gets what was left to it by the rule of [App.Configure]. What is left to one
-// that is not configured any more is dropped, and logged.
-func (s *Sender) Release(left []Exported) {
+// that is not configured any more is dropped, and logged. deliveryOf finds a delivery of the
+// cluster by the app's id and its name; it may be nil on a single node.
+func (s *Sender) Release(left []Exported, deliveryOf func(app, name string) *channels.Delivery) {
 	if err := s.open(); err != nil {
 		s.log.Error("webhooks are only in memory until the next start, as their spool cannot be opened", "error", err)
 	}
@@ -161,7 +192,7 @@ func (s *Sender) Release(left []Exported) {
 		byURL[e.App][e.URL] = &left[i]
 	}
 	for _, a := range s.all() {
-		a.release(byURL[a.id])
+		a.release(byURL[a.id], func(name string) *channels.Delivery { return deliveryOf(a.id, name) })
 	}
 	for _, e := range left {
 		if len(e.Batches) > 0 {
@@ -173,7 +204,7 @@ func (s *Sender) Release(left []Exported) {
 
 // release begins with endpoints that were made meanwhile. They take what was left to
 // them, by URL.
-func (a *App) release(left map[string]*Exported) {
+func (a *App) release(left map[string]*Exported, deliveryOf func(string) *channels.Delivery) {
 	a.configuring.Lock()
 	defer a.configuring.Unlock()
 	next := successors(left, a.configured)
@@ -186,6 +217,6 @@ func (a *App) release(left map[string]*Exported) {
 		if l := next[w.URL]; l != nil {
 			theirs, l.Batches = *l, nil
 		}
-		e.begin(a.directory(w, a.configured), theirs)
+		e.begin(a.directory(w, a.configured), theirs, deliveryOf)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"belfry/channels"
 	"belfry/server/config"
 )
 
@@ -68,7 +69,7 @@ func TestHandOver(t *testing.T) {
 				if spooled != (len(left[0].Batches) == 0) {
 					t.Errorf("%d batches are left", len(left[0].Batches))
 				}
-				successor.Release(left)
+				successor.Release(left, nil)
 				pass(time.Minute)
 
 				got := append(taken, h2.events(t)...)
@@ -113,7 +114,7 @@ func TestHandOverCuts(t *testing.T) {
 		successor := newWorldOf(t, Options{Held: true})
 		h := successor.host("backend", nil)
 		successor.application("1", to("http://backend"))
-		successor.Release(left)
+		successor.Release(left, nil)
 		pass(time.Second)
 		if got := h.events(t); !slices.Equal(got, []string{"cache_miss:x"}) {
 			t.Errorf("got %q", got)
@@ -122,6 +123,77 @@ func TestHandOverCuts(t *testing.T) {
 			t.Errorf("the log has %d lines of an endpoint that is not configured\n%s", n, successor.log)
 		}
 	})
+}
+
+// Events that the cluster keeps move along with the delivery that they are part of, and in
+// the order of their channel with those that it does not keep.
+func TestHandOverDeliveries(t *testing.T) {
+	for name, spooled := range map[string]bool{"in memory": false, "with a spool": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				spool := ""
+				if spooled {
+					spool = t.TempDir()
+				}
+				old := newWorldOf(t, Options{Spool: spool, Shared: true})
+				h := old.host("backend", func(n int, w http.ResponseWriter, r *http.Request) {
+					time.Sleep(3 * time.Second) // of the bubble: under way during the handover
+				})
+				a := old.application("1", to("http://backend"))
+				var want []string
+				happens := func(d *channels.Delivery, e string) {
+					want = append(want, e)
+					a.Happened(happening(e), d)
+				}
+				done := make(chan string, 10)
+				delivery := func(name string) *channels.Delivery {
+					return channels.NewDelivery(name, func() { done <- name })
+				}
+				expectDone := func(names ...string) {
+					t.Helper()
+					var got []string
+					for len(done) > 0 {
+						got = append(got, <-done)
+					}
+					if !slices.Equal(got, names) {
+						t.Errorf("done with %q, want %q", got, names)
+					}
+				}
+				first, second, third := delivery("first"), delivery("second"), delivery("third")
+				happens(first, "member_added:presence-c:1")
+				first.Release()
+				pass(time.Second) // it is in a request
+				for i := range 3 {
+					happens(second, fmt.Sprint("member_added:presence-c:2", i))
+					pass(100 * time.Millisecond)
+					happens(nil, "cache_miss:presence-c")
+					pass(100 * time.Millisecond)
+				}
+				second.Release()
+				third.Release() // of which the old one has delivered everything
+
+				successor := newWorldOf(t, Options{Spool: spool, Held: true, Shared: true})
+				h2 := successor.host("backend", nil)
+				successor.application("1", to("http://backend"))
+				left := old.handOver(t, t.Context())
+				expectDone("third", "first")
+				again := delivery("second again")
+				successor.Release(left, func(app, name string) *channels.Delivery {
+					if app != "1" || name != "second" {
+						t.Errorf("delivery %q of app %q", name, app)
+					}
+					return again
+				})
+				again.Release()
+				expectDone()
+				pass(time.Minute)
+				if got := append(h.events(t), h2.events(t)...); !slices.Equal(got, want) {
+					t.Errorf("the backend got %q, want %q", got, want)
+				}
+				expectDone("second again")
+			})
+		})
+	}
 }
 
 // Whoever is held and ends delivers what there is, or counts it.
@@ -172,7 +244,7 @@ func TestHandOverToAnotherURL(t *testing.T) {
 				successor := newWorldOf(t, Options{Held: true})
 				h := successor.host("backend", nil)
 				successor.application("1", endpoints(tt.after)...)
-				successor.Release(left)
+				successor.Release(left, nil)
 				pass(time.Second)
 				var got []string
 				for _, r := range h.requests() {
@@ -226,7 +298,7 @@ func TestHandOverKeepsPauses(t *testing.T) {
 					successor := newWorldOf(t, Options{Spool: spool, Held: true})
 					h := successor.host("backend", nil)
 					successor.application("1", to("http://backend"))
-					successor.Release(left)
+					successor.Release(left, nil)
 					pass(10 * time.Minute)
 					if got := h.requests(); len(got) == 0 || got[0].at.Before(until) {
 						t.Errorf("%d requests; the endpoint is to be left alone until %v\n%+v", len(got), until, got)

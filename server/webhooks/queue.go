@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"belfry/channels"
 	"belfry/protocol"
 )
 
@@ -28,7 +29,9 @@ type event struct {
 	bulk    bool   // it has taken the bulk lane
 	done    bool   // delivered or given up
 	batch   *batch // nil: in none yet
-	receipt *receipt
+
+	// Of an event that the cluster keeps, held by this event; nil: it does not.
+	delivery *channels.Delivery
 
 	ends time.Time // when it is given up, tried or not; zero: it is in no delivery that waits. Owned by deliver.
 }

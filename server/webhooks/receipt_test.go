@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"belfry/channels"
 	"belfry/server/config"
 )
 
@@ -19,7 +20,11 @@ func TestReceipts(t *testing.T) {
 		only.Events = []string{"channel_vacated"}
 		a := w.application("1", only, to("http://failing"))
 		var done atomic.Int32
-		happens := func(e string) { a.Happened(happening(e), func() { done.Add(1) }) }
+		happens := func(e string) {
+			d := channels.NewDelivery("1", func() { done.Add(1) })
+			a.Happened(happening(e), d)
+			d.Release()
+		}
 		expect := func(what string, want int32) {
 			t.Helper()
 			if got := done.Load(); got != want {
@@ -53,10 +58,14 @@ func TestReceiptsAtTheEnd(t *testing.T) {
 		w := newWorld(t, t.TempDir())
 		w.host("backend", status(503))
 		a := w.application("1", to("http://backend"))
-		done := func() { t.Error("the listener is done with what it has not delivered") }
-		a.Happened(happening("channel_vacated:c"), done)
+		happens := func(e string) {
+			d := channels.NewDelivery("1", func() { t.Error("the listener is done with what it has not delivered") })
+			a.Happened(happening(e), d)
+			d.Release()
+		}
+		happens("channel_vacated:c")
 		pass(time.Second)
-		a.Happened(happening("channel_occupied:c"), done)
+		happens("channel_occupied:c")
 		dir := a.endpoints["http://backend"].spool.dir
 		if left := files(t, w.spool.dir); len(left) > 0 {
 			t.Errorf("the spool %s has %v", dir, left)
@@ -65,7 +74,7 @@ func TestReceiptsAtTheEnd(t *testing.T) {
 		cancel()
 		w.ended = true
 		w.Close(ctx)
-		a.Happened(happening("channel_vacated:c"), done)
+		happens("channel_vacated:c")
 		w.expect(t, `dropped_total{app="1",reason="shutdown"}`, "0")
 	})
 }

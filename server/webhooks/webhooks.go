@@ -191,7 +191,7 @@ func (s *Sender) CheckSpool() {
 // It is to be called once.
 func (s *Sender) Close(ctx context.Context) {
 	if s.Held() {
-		s.Release(nil)
+		s.Release(nil, nil)
 	}
 	endpoints := s.refuse()
 	defer context.AfterFunc(ctx, s.cancel)()

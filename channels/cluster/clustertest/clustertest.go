@@ -66,6 +66,9 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 		{"Apps", testApps},
 		{"Death", testDeath},
 		{"Close", testClose},
+		{"Move", testMove},
+		{"MoveGivenUp", testMoveGivenUp},
+		{"MoveElsewhere", testMoveElsewhere},
 		{"Interruption", testInterruption},
 		{"Loss", testLoss},
 	} {
@@ -89,10 +92,16 @@ type node struct {
 	s *suite
 }
 
+// made makes one that is not started.
+func (s *suite) made() *node {
+	s.Helper()
+	return &node{Driver: s.cluster.Node(), recorder: &recorder{changed: make(chan struct{})}, s: s}
+}
+
 // node starts one.
 func (s *suite) node() *node {
 	s.Helper()
-	n := &node{Driver: s.cluster.Node(), recorder: &recorder{changed: make(chan struct{})}, s: s}
+	n := s.made()
 	n.Start(n.recorder)
 	s.Cleanup(n.Close)
 	return n

@@ -102,6 +102,22 @@ func testLending(s *suite) {
 	if got := b.delivered(bucket, 1); !slices.Equal(got, transitions(t, "o")) {
 		s.Errorf("another node delivered %+v", got)
 	}
+	// A node that returns a bucket leaves what it has not acknowledged to others.
+	b.update(t, cluster.Share{Before: 1, Record: true})
+	third := take(b, "")
+	b.update(t, cluster.Share{Count: 1, Record: true})
+	if err := a.Return(ctx, bucket, third.Receipt); err != nil {
+		s.Error(err)
+	}
+	if other := take(a, ""); len(other.Transitions) > 0 || !other.Lent {
+		s.Errorf("returned by another node, and taken: %+v", other)
+	}
+	if err := b.Return(ctx, bucket, third.Receipt); err != nil {
+		s.Error(err)
+	}
+	if got := a.delivered(bucket, 1); !slices.Equal(got, transitions(t, "o")) {
+		s.Errorf("after it was returned, another node delivered %+v", got)
+	}
 }
 
 // testLentToTheDead: what a node has not acknowledged when it dies or closes, another

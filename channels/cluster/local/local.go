@@ -47,7 +47,7 @@ func NewHub() *Hub {
 
 // Node returns a new node.
 func (h *Hub) Node() cluster.Driver {
-	n := &node{hub: h, topics: make(map[cluster.Topic]struct{}), wake: make(chan struct{}, 1)}
+	n := &node{hub: h, topics: make(map[cluster.Topic]struct{}), wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	h.mu.Lock()
 	h.made++
 	n.number = h.made
@@ -101,15 +101,32 @@ func (h *Hub) Kill(d cluster.Driver) {
 	h.remove(d.(*node), true)
 }
 
-// remove ends a node, and takes its share away: at the end of its lease, if there is
-// one and it died. mu is held.
-func (h *Hub) remove(n *node, died bool) {
+// drop ends a node, but not what it has. mu is held.
+func (h *Hub) drop(n *node) {
+	if n.dead {
+		return
+	}
 	n.dead = true
+	close(n.ended)
 	n.signal()
 	n.lose()
 	clear(n.topics)
 	if i := slices.Index(h.nodes, n); i >= 0 {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
+	}
+}
+
+// remove ends a node, and takes its share away: at the end of its lease, if there is
+// one and it died. mu is held.
+func (h *Hub) remove(n *node, died bool) {
+	h.drop(n)
+	if n.resumed != nil {
+		if !died {
+			return // it goes on in another process
+		}
+		if n.before != nil && n.before.dead {
+			n = n.before
+		}
 	}
 	if died && h.lease > 0 {
 		time.AfterFunc(h.lease, func() { h.takeShareAway(n, 0) })
@@ -157,7 +174,7 @@ func (h *Hub) hint() {
 // if none does. mu is held.
 func (h *Hub) reaching() *node {
 	for _, n := range h.nodes {
-		if !n.cut && !h.down {
+		if !n.cut && !h.down && n.before == nil {
 			return n
 		}
 	}

@@ -23,7 +23,9 @@ type node struct {
 	slow   time.Duration
 	delays map[string]uint64 // how often each was
 
+	move                  // to another process
 	wake    chan struct{} // something is queued, or the node is dead
+	ended   chan struct{} // closed when it is dead
 	running sync.WaitGroup
 }
 
@@ -32,6 +34,7 @@ type item struct {
 	kind    itemKind
 	message cluster.Message
 	hint    cluster.Hint
+	attempt int // of a mark
 }
 
 type itemKind uint8
@@ -40,6 +43,7 @@ const (
 	received itemKind = iota
 	restored
 	due
+	mark // the cut; see cluster.Movable
 )
 
 // do is reach for a call, which takes a while if the node is slow. What is delayed by
@@ -119,6 +123,9 @@ func (n *node) Start(r cluster.Receiver) {
 			for _, i := range queue {
 				if n.delay("@messages"); n.isLost(lost) {
 					break
+				}
+				if !n.passes(i) {
+					continue
 				}
 				switch i.kind {
 				case received:

@@ -154,6 +154,24 @@ func (r *recorder) depart(userID string) {
 	}
 }
 
+// acknowledge removes what was taken with a receipt.
+func (o *outbox) acknowledge(epoch int, receipt string) {
+	text, ok := strings.CutPrefix(receipt, strconv.Itoa(epoch)+"/")
+	if end, _ := strconv.ParseUint(text, 10, 64); ok && end > o.removed {
+		o.ready = slices.Clone(o.ready[end-o.removed:])
+		o.removed = end
+	}
+}
+
+func (n *node) Return(ctx context.Context, b cluster.Bucket, receipt string) error {
+	return n.do(ctx, "@outbox", func(h *Hub) {
+		if o := h.outbox(b.App); o.owner == n {
+			o.acknowledge(h.epoch, receipt)
+			o.owner = nil
+		}
+	})
+}
+
 func (n *node) Take(ctx context.Context, b cluster.Bucket, receipt string) (taken cluster.Taken, err error) {
 	err = n.do(ctx, "@outbox", func(h *Hub) {
 		o, now := h.outbox(b.App), time.Now()
@@ -162,17 +180,10 @@ func (n *node) Take(ctx context.Context, b cluster.Bucket, receipt string) (take
 			return
 		}
 		o.owner = n
-		epoch := strconv.Itoa(h.epoch) + "/"
-		if text, ok := strings.CutPrefix(receipt, epoch); ok {
-			end, _ := strconv.ParseUint(text, 10, 64)
-			if end > o.removed {
-				o.ready = slices.Clone(o.ready[end-o.removed:])
-				o.removed = end
-			}
-		}
+		o.acknowledge(h.epoch, receipt)
 		o.ripen(now)
 		taken.Transitions = slices.Clone(o.ready[:min(len(o.ready), maxTaken)])
-		taken.Receipt = epoch + strconv.FormatUint(o.removed+uint64(len(taken.Transitions)), 10)
+		taken.Receipt = strconv.Itoa(h.epoch) + "/" + strconv.FormatUint(o.removed+uint64(len(taken.Transitions)), 10)
 		taken.Next = o.next(now)
 		if len(o.ready) == 0 {
 			o.owner = nil

@@ -31,7 +31,7 @@ func (d *Driver) lease(s *session, begin bool) error {
 	defer cancel()
 	s.mu.Lock()
 	claim := 0
-	if time.Since(s.since) >= d.options.Lease && len(s.claimed) == 0 {
+	if time.Since(s.since) >= d.options.Lease && len(s.claimed) == 0 && !d.move.is() {
 		claim = maxClaimed
 	}
 	args := []string{"", s.node, itoa(d.options.Lease.Microseconds()), itoa(d.claimLife().Microseconds()), bool01(begin), itoa(claim)}
@@ -95,7 +95,7 @@ func (d *Driver) removeDead(s *session, dead []string) {
 			} else {
 				d.log.Info("a node of the cluster has died: its share is taken away", "node", id)
 			}
-			_, err := d.take(d.ctx, s, id)
+			_, err := d.removeShares(d.ctx, s, id)
 			if err != nil && d.ctx.Err() == nil {
 				d.log.Warn("the share of a dead node could not be taken away: it will be tried again", "node", id, "error", d.failed(s, err))
 			}
@@ -106,10 +106,10 @@ func (d *Driver) removeDead(s *session, dead []string) {
 	})
 }
 
-// take takes a node's whole share away, channel by channel: it may be repeated,
+// removeShares takes a node's whole share away, channel by channel: it may be repeated,
 // and it may be begun by one node and finished by another. left: an outbox where
 // the node had shares has transitions, of which the receiver is told.
-func (d *Driver) take(ctx context.Context, s *session, id string) (left bool, err error) {
+func (d *Driver) removeShares(ctx context.Context, s *session, id string) (left bool, err error) {
 	tags, err := s.strings(ctx, d, func(b rueidis.Builder) rueidis.Completed {
 		return b.Smembers().Key(d.keys.bucketsOf(id)).Build()
 	})
@@ -117,7 +117,7 @@ func (d *Driver) take(ctx context.Context, s *session, id string) (left bool, er
 		return false, err
 	}
 	for _, tag := range tags {
-		some, err := d.takeBucket(ctx, s, id, tag)
+		some, err := d.removeBucket(ctx, s, id, tag)
 		if err != nil {
 			return false, err
 		}
@@ -138,7 +138,7 @@ func (d *Driver) take(ctx context.Context, s *session, id string) (left bool, er
 	return left, nil
 }
 
-func (d *Driver) takeBucket(ctx context.Context, s *session, id, tag string) (left bool, err error) {
+func (d *Driver) removeBucket(ctx context.Context, s *session, id, tag string) (left bool, err error) {
 	bucket, ok := d.keys.parse(tag)
 	if !ok {
 		return false, nil
@@ -228,7 +228,7 @@ func (d *Driver) resign(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	_, err = d.take(ctx, s, s.node)
+	_, err = d.removeShares(ctx, s, s.node)
 	return err
 }
 

@@ -45,11 +45,18 @@ func (l *topics) init() {
 func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
+	if err := d.listenTo(ctx, t, d.keys.name(t)); err != nil {
+		return err
+	}
+	return d.listenForMark(ctx, t)
+}
+
+// listenTo is Listen for a Pub/Sub channel.
+func (d *Driver) listenTo(ctx context.Context, t cluster.Topic, name string) error {
 	if _, err := d.connected(ctx); err != nil {
 		return err
 	}
 	l := &d.listening
-	name := d.keys.name(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.byName[name]
@@ -101,11 +108,13 @@ func (d *Driver) Listen(ctx context.Context, t cluster.Topic) error {
 }
 
 // Ignore implements [cluster.Bus].
-func (d *Driver) Ignore(t cluster.Topic) {
+func (d *Driver) Ignore(t cluster.Topic) { d.ignore(d.keys.name(t)) }
+
+func (d *Driver) ignore(name string) {
 	l := &d.listening
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.byName[d.keys.name(t)]; e != nil {
+	if e := l.byName[name]; e != nil {
 		e.held = false
 		e.ignored++
 		if e.on != nil {

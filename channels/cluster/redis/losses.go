@@ -13,12 +13,14 @@ type losses struct {
 	mu     sync.Mutex // guards the following
 	all    bool       // all topics, whatever is in topics
 	topics map[cluster.Topic]struct{}
+	times  int // how often something was lost
 }
 
 func (l *losses) addAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = true
+	l.times++
 }
 
 func (l *losses) add(topics []cluster.Topic) {
@@ -30,6 +32,14 @@ func (l *losses) add(topics []cluster.Topic) {
 	for _, t := range topics {
 		l.topics[t] = struct{}{}
 	}
+	l.times++
+}
+
+// count is how often something was lost.
+func (l *losses) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.times
 }
 
 // are reports whether all topics are lost, or some.

@@ -47,6 +47,14 @@ type testNode struct {
 
 func startNode(t *testing.T, o Options) *testNode {
 	t.Helper()
+	n := makeNode(t, o)
+	n.Start(n)
+	return n
+}
+
+// makeNode makes one that is not started.
+func makeNode(t *testing.T, o Options) *testNode {
+	t.Helper()
 	n := &testNode{network: new(network), t: t}
 	o.Timeout, o.Lease, o.Renew = testTimeout, testLease, testRenew
 	o.Log = slog.New(slog.NewTextHandler(n, nil))
@@ -55,7 +63,6 @@ func startNode(t *testing.T, o Options) *testNode {
 		t.Fatal(err)
 	}
 	n.client.DialCtxFn = n.network.dial
-	n.Start(n)
 	t.Cleanup(n.Close)
 	return n
 }

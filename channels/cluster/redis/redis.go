@@ -91,6 +91,7 @@ type Driver struct {
 	settled time.Time           // when all nodes have told their shares since it has lost those before
 
 	losses losses
+	move   move
 
 	// Owned by the loop.
 	node   string // id, new after each lost lease
@@ -131,6 +132,7 @@ func New(o Options) (*Driver, error) {
 		buckets: make(map[string]struct{}),
 		node:    newID(),
 	}
+	d.move.flush = make(chan struct{}, 1)
 	d.listening.init()
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
@@ -239,6 +241,7 @@ type item struct {
 	message cluster.Message
 	from    *topic // of the message
 	ignored int    // of the topic, when it came
+	mark    string // what a mark says
 	hint    cluster.Hint
 	shares  []cluster.Topic
 	lost    func(cluster.Topic) bool
@@ -251,28 +254,41 @@ const (
 	restored
 	shares
 	due
+	mark // see move
 )
 
 // deliver calls the receiver.
 func (d *Driver) deliver(r cluster.Receiver) {
+	call := func(i item) { d.call(r, i) }
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
-		case i := <-d.queue:
-			switch i.kind {
-			case received:
-				if d.listening.wants(i) {
-					r.Receive(i.message)
-				}
-			case restored:
-				r.Restored(i.lost)
-			case shares:
-				r.Shares(i.shares)
-			case due:
-				r.Due(i.hint)
+		case <-d.move.flush:
+			d.admit(item{kind: mark}, call)
+		case next := <-d.queue:
+			if !d.move.looks.Load() && next.kind != mark {
+				call(next)
+			} else {
+				d.admit(next, call)
 			}
 		}
+	}
+}
+
+// call makes a call of the receiver.
+func (d *Driver) call(r cluster.Receiver, i item) {
+	switch i.kind {
+	case received:
+		if d.listening.wants(i) {
+			r.Receive(i.message)
+		}
+	case restored:
+		r.Restored(i.lost)
+	case shares:
+		r.Shares(i.shares)
+	case due:
+		r.Due(i.hint)
 	}
 }
 

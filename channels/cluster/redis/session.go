@@ -100,7 +100,9 @@ func (d *Driver) live(s *session) error {
 		}
 		select {
 		case <-d.ctx.Done():
-			d.leave(s)
+			if !d.move.is() {
+				d.leave(s)
+			}
 			return errClosed
 		case <-tick.C:
 			d.tend(s)
@@ -175,7 +177,11 @@ func (d *Driver) connect() (*session, error) {
 	// Redis may have forgotten the lease, or others may have taken it away:
 	// both are the end of this node, and the beginning of another.
 	err = d.lease(s, !d.leased)
-	if errors.Is(err, errLost) {
+	switch {
+	case !errors.Is(err, errLost):
+	case d.move.is(): // another process may be the node, and begin another one
+		err = errElsewhere
+	default:
 		if err = d.bequeath(s); err == nil {
 			s.former, d.node = d.node, newID()
 			s.node = d.node
@@ -187,7 +193,7 @@ func (d *Driver) connect() (*session, error) {
 		err = d.loadSlots(s)
 	}
 	if err != nil {
-		if d.ctx.Err() != nil {
+		if d.ctx.Err() != nil && !d.move.is() {
 			d.leave(s) // the lease may have begun
 		}
 		client.Close()

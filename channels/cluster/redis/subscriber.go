@@ -85,17 +85,20 @@ func (d *Driver) receive(c *subscriber, m rueidis.PubSubMessage) {
 	if e == nil {
 		return
 	}
-	message, err := parseMessage(e.topic, m.Message)
-	if err != nil {
-		d.log.Warn("a message in Redis is not one of ours: another program uses the prefix", "error", err)
-		return
+	one := item{kind: mark, from: e, ignored: ignored, mark: m.Message}
+	if !isMark(e.name) {
+		message, err := parseMessage(e.topic, m.Message)
+		if err != nil {
+			d.log.Warn("a message in Redis is not one of ours: another program uses the prefix", "error", err)
+			return
+		}
+		one = item{kind: received, message: message, from: e, ignored: ignored}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return
 	}
-	one := item{kind: received, message: message, from: e, ignored: ignored}
 	select {
 	case d.queue <- one:
 		return

@@ -162,6 +162,17 @@ const maxTaken = 500
 
 // Take implements [cluster.Ledger].
 func (d *Driver) Take(ctx context.Context, b cluster.Bucket, receipt string) (taken cluster.Taken, err error) {
+	return d.take(ctx, b, receipt, maxTaken)
+}
+
+// Return implements [cluster.Ledger].
+func (d *Driver) Return(ctx context.Context, b cluster.Bucket, receipt string) error {
+	_, err := d.take(ctx, b, receipt, 0)
+	return err
+}
+
+// take is Take of that many transitions at most; with 0, it is Return.
+func (d *Driver) take(ctx context.Context, b cluster.Bucket, receipt string, most int) (taken cluster.Taken, err error) {
 	tag := d.keys.bucket(b.App, b.Number)
 	epoch, position, _ := strings.Cut(receipt, "/")
 	ctx, cancel := d.timeout(ctx)
@@ -173,7 +184,7 @@ func (d *Driver) Take(ctx context.Context, b cluster.Bucket, receipt string) (ta
 	if err := d.register(ctx, s, tag); err != nil { // so that whoever buries this node finds the bucket
 		return taken, d.failed(s, err)
 	}
-	result := s.run(ctx, call{takeScript, []string{tag + "b", tag + "q", tag + "w"}, []string{s.node, epoch, cmp.Or(position, "0"), itoa(maxTaken)}})[0]
+	result := s.run(ctx, call{takeScript, []string{tag + "b", tag + "q", tag + "w"}, []string{s.node, epoch, cmp.Or(position, "0"), itoa(most)}})[0]
 	array, err := result.ToArray()
 	if err != nil {
 		return taken, d.unknown(s, err)

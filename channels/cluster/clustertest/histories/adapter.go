@@ -43,10 +43,10 @@ type backend struct {
 	died       bool       // and what was taken is not delivered
 }
 
-// told is an event, and what is to be called when it is delivered; nil for nothing.
+// told is an event, and the delivery that it is part of, if any.
 type told struct {
-	event protocol.WebhookEvent
-	done  func()
+	event    protocol.WebhookEvent
+	delivery *channels.Delivery
 }
 
 func newBackend(tell func(protocol.WebhookEvent)) *backend {
@@ -62,13 +62,14 @@ func (b *backend) Lost(string, int) {}
 func (b *backend) Wants(string) bool { return true }
 
 // Happened implements [channels.Listener].
-func (b *backend) Happened(e protocol.WebhookEvent, done func()) {
+func (b *backend) Happened(e protocol.WebhookEvent, d *channels.Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	d.Hold() // for good if it is not delivered
 	if b.closed {
 		return
 	}
-	b.queue = append(b.queue, told{e, done})
+	b.queue = append(b.queue, told{e, d})
 	if !b.delivering {
 		b.delivering = true
 		time.AfterFunc(batchAfter, b.deliver)
@@ -96,8 +97,8 @@ func (b *backend) deliver() {
 		died := b.died
 		b.mu.Unlock()
 		for _, t := range batch {
-			if t.done != nil && !died {
-				t.done()
+			if !died {
+				t.delivery.Release()
 			}
 		}
 	}

@@ -1,7 +1,7 @@
 -- Acknowledges transitions, and lends the bucket's outbox to a node.
 --
 -- KEYS: the bucket; the outbox; what waits for it. ARGV: node; epoch and position of
--- the receipt; how many transitions to return.
+-- the receipt; how many transitions to return, 0 to end the lending.
 local bucket, outbox, waiting = unpack(KEYS)
 local node, most = ARGV[1], tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -29,7 +29,7 @@ while true do
   redis.call('RPUSH', outbox, unpack(ripe))
   redis.call('ZREM', waiting, unpack(ripe))
 end
-local list = redis.call('LRANGE', outbox, 0, most - 1)
+local list = most > 0 and redis.call('LRANGE', outbox, 0, most - 1) or {}
 local next = -1
 if #list == 0 then
   if state[3] then redis.call('HDEL', bucket, 'owner') end
