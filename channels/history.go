@@ -88,8 +88,12 @@ type keptEvent struct {
 	at     time.Time
 }
 
-// keptOverhead is about what keeping an event takes beside its frame, in bytes.
-const keptOverhead = 128
+// keptOverhead is about what an event takes beside its frame, and historyOverhead what a
+// channel takes with its history beside the events, in bytes.
+const (
+	keptOverhead    = 128
+	historyOverhead = 512
+)
 
 func (e *keptEvent) size() int64 { return int64(len(e.frame)) + keptOverhead }
 
@@ -214,10 +218,12 @@ func (s *histories) changed(h *history, events int, bytes int64) {
 	case len(h.events) == 0:
 		if h.place >= 0 {
 			heap.Remove(&s.queue, h.place)
+			s.bytes -= historyOverhead
 		}
 	case h.place < 0:
 		h.oldest = h.events[0].at
 		heap.Push(&s.queue, h)
+		s.bytes += historyOverhead
 	case !h.oldest.Equal(h.events[0].at):
 		h.oldest = h.events[0].at
 		heap.Fix(&s.queue, h.place)

@@ -148,26 +148,29 @@ func TestHistoriesAreBounded(t *testing.T) {
 	a := alone(t, keeping(100, time.Hour, "*"))
 	b := a.broker.NewApp("2", keeping(100, time.Hour, "*"), new(counts), nil)
 	say(t, a, "one", "1")
-	size := a.broker.HistoryUse().Bytes
-	a.broker.LimitHistories(5*size + size/2)
+	size := a.broker.HistoryUse().Bytes - historyOverhead
+	a.broker.LimitHistories(5*size + 3*historyOverhead)
 	say(t, b, "two", "2")
 	say(t, a, "one", "3")
 	say(t, b, "thr", "4", "5")
-	if use := a.broker.HistoryUse(); use != (HistoryUse{Events: 5, Bytes: 5 * size}) {
+	if use := a.broker.HistoryUse(); use != (HistoryUse{Events: 5, Bytes: 5*size + 3*historyOverhead}) {
 		t.Errorf("%+v", use)
 	}
 	_, s := told(t, a, "one", nil, 10)
 	say(t, b, "thr", "6")
 	expectTold(t, a, "one", &s[0], 10, "3 +")
-	say(t, b, "thr", "7")
+	a.broker.LimitHistories(4*size + 2*historyOverhead)
 	expectTold(t, b, "two", nil, 10, "+")
-	say(t, b, "thr", "8")
+	expectTold(t, a, "one", &s[0], 10, "3 +")
+	a.broker.LimitHistories(5*size + historyOverhead)
+	say(t, b, "thr", "7")
 	expectTold(t, a, "one", &s[0], 10, "")
+	say(t, b, "thr", "8")
 	expectTold(t, b, "thr", nil, 10, "4 5 6 7 8 +")
-	if use := a.broker.HistoryUse(); use != (HistoryUse{Events: 5, Bytes: 5 * size, Dropped: 3}) {
+	if use := a.broker.HistoryUse(); use != (HistoryUse{Events: 5, Bytes: 5*size + historyOverhead, Dropped: 3}) {
 		t.Errorf("%+v", use)
 	}
-	a.broker.LimitHistories(2 * size)
+	a.broker.LimitHistories(2*size + historyOverhead)
 	expectTold(t, b, "thr", nil, 10, "7 8 +")
 	b.Close()
 	if use := a.broker.HistoryUse(); use.Events != 0 || use.Bytes != 0 {
@@ -183,7 +186,7 @@ func TestHistoriesAreBounded(t *testing.T) {
 func TestHistoriesConcurrently(t *testing.T) {
 	a := alone(t, keeping(20, time.Hour, "*"))
 	say(t, a, "c0", "0000")
-	most := 50 * a.broker.HistoryUse().Bytes
+	most := 50*(a.broker.HistoryUse().Bytes-historyOverhead) + 5*historyOverhead
 	a.broker.LimitHistories(most)
 	var all sync.WaitGroup
 	for i := range 8 {

@@ -8,8 +8,8 @@ import (
 
 // Publish delivers an event that the application's backend published to all
 // subscribers but the excepted one, and keeps it as the last event of a cache
-// channel and in the history of a channel that has one. It waits while the channel has too much pending, which the
-// flushers, who never block, soon change.
+// channel, and in the history of a channel that has one. It waits while the
+// channel has too much pending, which the flushers, who never block, soon change.
 //
 // On a node of a cluster it reaches those of all nodes. With an error it has reached
 // nobody, but if the error is ErrUnknown of package cluster: then it may have. An event

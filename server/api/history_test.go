@@ -95,7 +95,9 @@ func TestHistory(t *testing.T) {
 	}
 
 	// Changed by a reload.
-	s.Reconfigure(t, func(c *config.Config) { c.Apps[0].History = []config.History{{Channels: "private-other", Events: 1, Age: time.Hour}} })
+	s.Reconfigure(t, func(c *config.Config) {
+		c.Apps[0].History = []config.History{{Channels: "private-other", Events: 1, Age: time.Hour}}
+	})
 	expectError(t, s.Get(t, "1", route), http.StatusNotFound, "apps[].history")
 	expectHistory(t, historyOf(t, s, "channels/private-other/history"), true)
 	s.Publish(t, "1", "e", "new", "private-other")
