@@ -74,6 +74,7 @@ type history struct {
 	channel *channel
 	events  []keptEvent // oldest first, by number
 	after   uint64      // number of the event before these, or a higher one if there is none
+	left    time.Time   // when the last subscriber left; zero if none ever did
 
 	// The lock of histories guards these.
 	oldest time.Time // when the first of events was published
@@ -148,15 +149,17 @@ func (h *history) drop(n int) {
 	h.channel.app.broker.histories.changed(h, -n, -bytes)
 }
 
-// expireHistory drops what the configuration does not keep any more, and the history with
-// its last event if nobody is subscribed. mu is held.
+// expireHistory drops what the configuration does not keep any more. If nobody is subscribed
+// and nothing is left, it drops the history too, but not at once: it says to whoever was
+// subscribed and comes back within the age that nothing is missing. mu is held.
 func (c *channel) expireHistory(now time.Time) {
 	if c.history == nil {
 		return
 	}
 	r := c.app.retention(c.name)
 	c.history.limit(r, now)
-	if len(c.history.events) == 0 && (c.count == 0 || r.Events == 0) {
+	unused := c.count == 0 && now.Sub(c.history.left) >= r.Age
+	if len(c.history.events) == 0 && (unused || r.Events == 0) {
 		c.app.numbers.forget(c.history.after)
 		c.history = nil
 	}

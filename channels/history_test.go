@@ -122,6 +122,8 @@ func TestHistoryAges(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		say(t, a, "here", "2")
 		time.Sleep(20 * time.Second)
+		_, h := told(t, a, "here", nil, 10)
+		last := h[0]
 		expectTold(t, a, "nobody", nil, 10, "+")
 		expectTold(t, a, "here", nil, 10, "2 +")
 		expectTold(t, a, "here", &l[0], 10, "2 +")
@@ -134,12 +136,18 @@ func TestHistoryAges(t *testing.T) {
 		say(t, a, "nobody", "2")
 		expectTold(t, a, "nobody", &s[0], 10, "2 +")
 		time.Sleep(time.Minute)
+		a.Expire(time.Now()) // forgets what was said on the other channel
 		a.Unsubscribe(here)
+		time.Sleep(time.Minute - 1)
+		a.Expire(time.Now())
+		expectTold(t, a, "here", &l[0], 10, "")
+		expectTold(t, a, "here", &last, 10, "+") // whoever has just left misses nothing
+		time.Sleep(1)
 		a.Expire(time.Now())
 		if use := broker.HistoryUse(); a.channels.Load() != 0 || use != (HistoryUse{}) {
 			t.Errorf("%d channels are left, histories take %+v", a.channels.Load(), use)
 		}
-		expectTold(t, a, "here", &l[0], 10, "") // others were forgotten later
+		expectTold(t, a, "here", &last, 10, "") // another one was forgotten, and later
 	})
 }
 
