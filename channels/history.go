@@ -58,7 +58,7 @@ type numbers struct {
 
 func (n *numbers) init() { n.epoch = strings.ToLower(rand.Text()[:10]) } // 50 bits
 
-// forget notes that nothing is known any more of a channel's events up to a number.
+// forget notes that a channel of whose events up to a number nothing is known may be any.
 func (n *numbers) forget(number uint64) {
 	for {
 		before := n.forgotten.Load()
@@ -73,7 +73,7 @@ func (n *numbers) forget(number uint64) {
 type history struct {
 	channel *channel
 	events  []keptEvent // oldest first, by number
-	after   uint64      // number of the event before these, or a higher one if there is none
+	after   uint64      // number of the event before these, or a higher one if that is not known
 	left    time.Time   // when the last subscriber left; zero if none ever did
 
 	// The lock of histories guards these.
