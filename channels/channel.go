@@ -10,7 +10,7 @@ import (
 )
 
 // channel is one channel of one application. It exists while it has
-// subscribers or a last event to replay.
+// subscribers, a last event to replay or a history.
 type channel struct {
 	app  *App
 	name string
@@ -26,6 +26,7 @@ type channel struct {
 	shards  []*shard
 	members *roster // of a presence channel
 	last    *lastEvent
+	history *history // nil while there is none, and on a node of a cluster
 	notices *notices // nil while there are none
 	remote  *remote  // nil on a single node
 	// room is closed when a full shard has been taken, nil while nobody waits.
@@ -67,7 +68,7 @@ func (c *channel) unlock(idle []*shard) {
 
 // removeIfUnused ends the channel's life when nothing needs it. mu is held.
 func (c *channel) removeIfUnused() {
-	if c.dead || c.count > 0 || c.last != nil || c.remote != nil && !c.remote.idle() {
+	if c.dead || c.count > 0 || c.last != nil || c.history != nil || c.remote != nil && !c.remote.idle() {
 		return
 	}
 	c.dead = true

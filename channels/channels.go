@@ -1,5 +1,5 @@
 // Package channels knows who is subscribed to what, who is present, and what
-// the last event of a cache channel was; it publishes to subscribers and knows
+// the last events of a channel were; it publishes to subscribers and knows
 // nothing of sockets.
 //
 // # The way of one event
@@ -28,7 +28,7 @@
 //  2. channel.mu
 //  3. departures.mu, outboxes.mu
 //  4. Broker.mu, stripe.mu, node.mu, and the listener's and a subscriber's own
-//  5. timers.mu and those of the queues
+//  5. timers.mu, histories.mu and those of the queues
 //  6. the driver's own
 //
 // timers.freezing comes ahead of all.
@@ -103,6 +103,8 @@ type Broker struct {
 	apps    map[string]*App // by id: those that are not closed
 	leaving map[string]*App // by id: those that are closed and have channels left, the last of each id
 
+	histories histories
+
 	driver cluster.Driver // nil on a single node
 	node   node
 	ctx    context.Context // of calls to the driver
@@ -159,6 +161,7 @@ type App struct {
 
 	departures departures
 	once       once
+	numbers    numbers
 
 	channels atomic.Int64    // of all names
 	closed   atomic.Bool     // by Close
@@ -177,6 +180,8 @@ type Limits struct {
 	CacheTTL        time.Duration // how long a last event is kept
 	// SubscriptionCount has subscribers told how many they are.
 	SubscriptionCount bool
+	// Histories say which channels have one. The first that matches decides.
+	Histories []HistoryRule
 }
 
 // stripe is a part of the names, by hash.
@@ -190,6 +195,7 @@ type stripe struct {
 func (b *Broker) NewApp(id string, limits Limits, observer Observer, listener Listener) *App {
 	a := &App{id: id, broker: b, observer: observer, listener: listener, gone: make(chan struct{})}
 	a.departures.app = a
+	a.numbers.init()
 	a.users = users{timers: &b.timers, byID: make(map[string]*user), changed: make(map[string]*user)}
 	a.limits.Store(&limits)
 	for i := range a.stripes {
@@ -224,6 +230,11 @@ func (a *App) Close() {
 	b.leaving[a.id] = a
 	b.mu.Unlock()
 	a.departures.end()
+	if b.driver == nil { // else nothing would end its histories
+		limits := *a.limits.Load()
+		limits.Histories = nil
+		a.SetLimits(limits)
+	}
 	if b.driver != nil {
 		a.dismiss(controlName)
 	}
@@ -306,8 +317,14 @@ func (b *Broker) EndGraces() {
 }
 
 // SetLimits changes the limits. Members and last events that are there already
-// stay as they are.
-func (a *App) SetLimits(limits Limits) { a.limits.Store(&limits) }
+// stay as they are; what histories do not keep any more is dropped.
+func (a *App) SetLimits(limits Limits) {
+	if a.broker.driver == nil && !slices.Equal(a.limits.Load().Histories, limits.Histories) {
+		a.setHistories(&limits)
+		return
+	}
+	a.limits.Store(&limits)
+}
 
 func (a *App) stripe(name string) *stripe {
 	return &a.stripes[maphash.String(a.broker.seed, name)%stripes]
@@ -358,12 +375,14 @@ func (a *App) lockExisting(name string) *channel {
 	}
 }
 
-// Expire forgets last events older than their time to live.
+// Expire forgets last events older than their time to live, and what histories do not keep
+// any more.
 func (a *App) Expire(now time.Time) {
 	a.change("", func(c *channel) []*shard {
 		if c.kind.IsCache() {
 			c.expire(now)
 		}
+		c.expireHistory(now)
 		return nil
 	})
 }

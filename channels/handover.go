@@ -31,6 +31,7 @@ type ExportedChannel struct {
 	// Members of a presence channel, in the order in which they joined.
 	Members []ExportedMember `json:"members,omitempty"`
 	Last    *ExportedEvent   `json:"last,omitempty"`
+	History *ExportedHistory `json:"history,omitempty"`
 
 	// Counted is when the subscription count was told, and Count what it was. Counting
 	// says that it is going to be looked at again. Missed is when a cache miss was told.
@@ -54,6 +55,43 @@ type ExportedEvent struct {
 	Frame   []byte    `json:"frame"`
 	Data    []byte    `json:"data"`
 	Expires time.Time `json:"expires"`
+}
+
+// ExportedHistory is a channel's history. After is as in history.
+type ExportedHistory struct {
+	After  uint64         `json:"after"`
+	Events []ExportedKept `json:"events,omitempty"`
+}
+
+// ExportedKept is an event in a history. Except is the socket id of who must not receive it,
+// empty for nobody.
+type ExportedKept struct {
+	Frame  []byte    `json:"frame"`
+	Except string    `json:"except,omitempty"`
+	Number uint64    `json:"number"`
+	At     time.Time `json:"at"`
+}
+
+// ExportedNumbers is where an application's serials go on.
+type ExportedNumbers struct {
+	Epoch string `json:"epoch"`
+	Last  uint64 `json:"last"`
+}
+
+// ExportNumbers returns it.
+func (a *App) ExportNumbers() ExportedNumbers {
+	return ExportedNumbers{a.numbers.epoch, a.numbers.last.Load()}
+}
+
+// RestoreNumbers comes ahead of the channels. A channel that comes without a history may have
+// had events that are not known.
+func (a *App) RestoreNumbers(e ExportedNumbers) {
+	if e.Epoch == "" { // the process before knew no histories
+		return
+	}
+	a.numbers.epoch = e.Epoch
+	a.numbers.last.Store(e.Last + 1)
+	a.numbers.forget(e.Last + 1)
 }
 
 // ExportedDeparture is a channel_vacated or member_removed that is not final.
@@ -83,7 +121,8 @@ func (a *App) ExportChannels(f func(ExportedChannel) error) (err error) {
 // export is nil if there is nothing. mu is held.
 func (c *channel) export() (*ExportedChannel, error) {
 	c.expire(time.Now())
-	if c.members == nil && c.last == nil && c.notices == nil && c.remote == nil {
+	c.expireHistory(time.Now())
+	if c.members == nil && c.last == nil && c.notices == nil && c.history == nil && c.remote == nil {
 		return nil, nil
 	}
 	e := &ExportedChannel{Name: c.name}
@@ -100,6 +139,16 @@ func (c *channel) export() (*ExportedChannel, error) {
 	}
 	if c.last != nil {
 		e.Last = &ExportedEvent{c.last.frame, c.last.data, c.last.expires}
+	}
+	if h := c.history; h != nil {
+		e.History = &ExportedHistory{After: h.after}
+		for _, kept := range h.events {
+			except := ""
+			if kept.except != (protocol.SocketID{}) {
+				except = kept.except.String()
+			}
+			e.History.Events = append(e.History.Events, ExportedKept{kept.frame, except, kept.number, kept.at})
+		}
 	}
 	if n := c.notices; n != nil {
 		e.Counted, e.Count, e.Counting, e.Missed = n.counted, n.count, n.counting, n.missed
@@ -129,7 +178,7 @@ var errRestore = errors.New("the state of the channels cannot be restored")
 func (a *App) RestoreChannel(e ExportedChannel) error {
 	c := a.lock(e.Name)
 	defer c.mu.Unlock() // unused until somebody is subscribed: see Restored
-	if c.last != nil || c.notices != nil || c.count > 0 || c.kind.IsPresence() != (c.members != nil) ||
+	if c.last != nil || c.history != nil || c.notices != nil || c.count > 0 || c.kind.IsPresence() != (c.members != nil) ||
 		c.members == nil && len(e.Members) > 0 || c.members != nil && len(c.members.byID) > 0 {
 		return fmt.Errorf("%w: channel %q is there already, or has members and may not", errRestore, e.Name)
 	}
@@ -151,10 +200,15 @@ func (a *App) RestoreChannel(e ExportedChannel) error {
 		}
 	}
 	if e.Last != nil {
-		if f := e.Last.Frame; len(f) == 0 || !protocol.WholeFrames(f) || protocol.FrameLen(f) != len(f) {
+		if !oneFrame(e.Last.Frame) {
 			return fmt.Errorf("%w: the last event of channel %q is no frame", errRestore, e.Name)
 		}
 		c.last = &lastEvent{e.Last.Frame, e.Last.Data, e.Last.Expires}
+	}
+	if e.History != nil {
+		if err := c.restoreHistory(*e.History); err != nil {
+			return err
+		}
 	}
 	if e.Counted.IsZero() && e.Missed.IsZero() {
 		return nil
@@ -163,6 +217,38 @@ func (a *App) RestoreChannel(e ExportedChannel) error {
 	if e.Counting {
 		c.countLater(max(0, countInterval-time.Since(e.Counted)))
 	}
+	return nil
+}
+
+func oneFrame(f protocol.Frame) bool {
+	return len(f) > 0 && protocol.WholeFrames(f) && protocol.FrameLen(f) == len(f)
+}
+
+// restoreHistory does nothing if the configuration gives the channel no history any more.
+// mu is held.
+func (c *channel) restoreHistory(e ExportedHistory) error {
+	r := c.app.retention(c.name)
+	if r.Events == 0 {
+		return nil
+	}
+	h := &history{channel: c, after: e.After, place: -1}
+	before, bytes := e.After, int64(0)
+	for _, one := range e.Events {
+		kept := keptEvent{frame: one.Frame, number: one.Number, at: one.At}
+		known := true
+		if one.Except != "" {
+			kept.except, known = protocol.ParseSocketID(one.Except)
+		}
+		if !known || !oneFrame(kept.frame) || kept.number <= before || kept.number > c.app.numbers.last.Load() {
+			return fmt.Errorf("%w: the history of channel %q does not fit together", errRestore, c.name)
+		}
+		before = kept.number
+		bytes += kept.size()
+		h.events = append(h.events, kept)
+	}
+	c.history = h
+	c.app.broker.histories.changed(h, len(h.events), bytes)
+	h.limit(r, time.Now())
 	return nil
 }
 
@@ -259,6 +345,7 @@ func (a *App) RestoreDepartures(exported []ExportedDeparture) {
 // Restored ends restoring: it forgets channels that nothing needs, and has watchers told
 // of what they have not been told yet. The error is that the state does not fit together.
 func (a *App) Restored() (err error) {
+	a.broker.histories.trim()
 	a.each("", func(c *channel) {
 		if c.remote != nil {
 			c.restoredShare()

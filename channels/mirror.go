@@ -2,6 +2,7 @@ package channels
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 
@@ -68,7 +69,7 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 	r.version = m.Version
 	defer r.notify()
 	if m.Kind == cluster.Published {
-		return c.keep(cluster.Event{Payload: m.Payload, TTL: c.app.limits.Load().CacheTTL}, true, now)
+		return c.published(m.Payload, m.Version, now)
 	}
 	for _, id := range m.Left {
 		idle = append(idle, c.removeMember(id, now)...)
@@ -84,16 +85,16 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 // had come when it was asked for. mu is held.
 func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, asked uint64, now time.Time) (idle []*shard) {
 	r := c.remote
-	before, last := r.version, c.last
+	before := r.version
 	r.loaded, r.version = true, v
-	c.last = nil
 	if before.Epoch != "" {
-		idle = append(idle, c.deliverEarly(before, v, s.Events, now)...)
+		for _, e := range c.missedEvents(before, v, s) {
+			idle = append(idle, c.published(e.Payload, cluster.Version{Epoch: v.Epoch, Number: e.Number}, now)...)
+		}
 	}
-	for _, e := range s.Events {
-		news := before.Epoch == v.Epoch && e.Number > before.Number ||
-			before.Epoch != "" && before.Epoch != v.Epoch && !last.is(e)
-		idle = append(idle, c.keep(e, news, now)...)
+	c.last = nil
+	if s.Last != nil {
+		c.setLast(s.Last, v.Epoch, now)
 	}
 	switch {
 	case !c.kind.IsPresence():
@@ -128,44 +129,60 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, a
 	return idle
 }
 
-// deliverEarly delivers kept events that came before the load, after the version before
-// it, and that are in the snapshot's version, but not among its events, as later ones
-// took their place. mu is held.
-func (c *channel) deliverEarly(before, v cluster.Version, events []cluster.Event, now time.Time) (idle []*shard) {
-	for _, m := range c.remote.early {
-		if m.Kind != cluster.Published || m.Version.Epoch != v.Epoch || m.Version.Number > v.Number ||
-			before.Epoch == v.Epoch && m.Version.Number <= before.Number {
-			continue
+// missedEvents are those after a version that are in the snapshot's, in their order. Those
+// that are not kept any more may have come as early messages. Of another epoch, which may
+// have begun with older data, only the last event counts, if it is another one. mu is held.
+func (c *channel) missedEvents(before, v cluster.Version, s cluster.Snapshot) (events []cluster.Event) {
+	same := before.Epoch == v.Epoch
+	add := func(e cluster.Event) {
+		number := func(other cluster.Event) bool { return other.Number == e.Number }
+		if (!same || e.Number > before.Number) && !slices.ContainsFunc(events, number) {
+			events = append(events, e)
 		}
-		if slices.ContainsFunc(events, func(e cluster.Event) bool { return e.Number == m.Version.Number }) {
-			continue
-		}
-		idle = append(idle, c.keep(cluster.Event{Payload: m.Payload}, true, now)...)
 	}
-	return idle
+	if same {
+		for _, e := range s.Events {
+			add(e)
+		}
+	}
+	if s.Last != nil && (same || !c.isLast(*s.Last)) {
+		add(*s.Last)
+	}
+	for _, m := range c.remote.early {
+		if m.Kind == cluster.Published && m.Version.Epoch == v.Epoch && m.Version.Number <= v.Number {
+			add(cluster.Event{Payload: m.Payload, Number: m.Version.Number})
+		}
+	}
+	slices.SortFunc(events, func(a, b cluster.Event) int { return cmp.Compare(a.Number, b.Number) })
+	return events
 }
 
-// keep makes an event the channel's last, and delivers it if it is news to the
-// subscribers. mu is held.
-func (c *channel) keep(e cluster.Event, news bool, now time.Time) (idle []*shard) {
-	parsed, err := parseEvent(e.Payload)
+// published delivers an event that is kept, as the channel's last one if it is a cache
+// channel. mu is held.
+func (c *channel) published(payload []byte, v cluster.Version, now time.Time) (idle []*shard) {
+	e, err := parseEvent(payload)
 	if err != nil {
 		return nil
 	}
-	p := pending{frame: protocol.TextFrame(parsed.json), except: parsed.except, at: now}
-	if c.kind.IsCache() {
-		c.last = &lastEvent{frame: p.frame, expires: now.Add(e.TTL)}
+	p := pending{frame: c.frame(e, v), except: e.except, at: now}
+	if c.kind.IsCache() && !e.client {
+		c.last = &lastEvent{frame: p.frame, expires: now.Add(c.app.limits.Load().CacheTTL)}
 	}
-	if news {
-		return c.append(p)
-	}
-	return nil
+	return c.append(p)
 }
 
-// is reports whether an event of the cluster is the last one. nil is none.
-func (l *lastEvent) is(e cluster.Event) bool {
+// setLast makes an event that the ledger has the channel's last one. mu is held.
+func (c *channel) setLast(e *cluster.Event, epoch string, now time.Time) {
+	if parsed, err := parseEvent(e.Payload); err == nil && c.kind.IsCache() {
+		c.last = &lastEvent{frame: c.frame(parsed, cluster.Version{Epoch: epoch, Number: e.Number}), expires: now.Add(e.TTL)}
+	}
+}
+
+// isLast reports whether an event of the ledger is the channel's last one, of whichever
+// version. mu is held.
+func (c *channel) isLast(e cluster.Event) bool {
 	parsed, err := parseEvent(e.Payload)
-	return l != nil && err == nil && bytes.Equal(l.frame, protocol.TextFrame(parsed.json))
+	return c.last != nil && err == nil && bytes.HasPrefix(c.last.frame.JSON(), bytes.TrimSuffix(parsed.json, []byte{'}'}))
 }
 
 // addMember and removeMember tell the subscribers, unless it is no news. mu is held.

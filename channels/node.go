@@ -159,20 +159,20 @@ func (b *Broker) within(d time.Duration) (context.Context, context.CancelFunc) {
 
 // sent is a client event on its way.
 type sent struct {
-	from        *Subscription
-	publication cluster.Publication
-	told        protocol.WebhookEvent // what the backend is told once it is published
+	from  *Subscription
+	event cluster.Kept          // not kept if Events is 0
+	told  protocol.WebhookEvent // what the backend is told once it is published
 }
 
 // send queues a client event. told is not kept.
-func (b *Broker) send(from *Subscription, p cluster.Publication, told protocol.WebhookEvent) error {
-	if err := b.driver.Reaches(p.Topic); err != nil {
+func (b *Broker) send(from *Subscription, e cluster.Kept, told protocol.WebhookEvent) error {
+	if err := b.driver.Reaches(e.Topic); err != nil {
 		return err
 	}
 	told.Data = slices.Clone(told.Data)
 	b.node.sending.Add(1)
 	select {
-	case b.node.lanes[int(from.channel.home)%lanes] <- sent{from, p, told}:
+	case b.node.lanes[int(from.channel.home)%lanes] <- sent{from, e, told}:
 		return nil
 	default:
 		b.node.sending.Add(-1)
@@ -183,46 +183,64 @@ func (b *Broker) send(from *Subscription, p cluster.Publication, told protocol.W
 // sendLane publishes the client events of a lane, many at a time when there
 // are.
 func (b *Broker) sendLane(lane <-chan sent) {
-	var batch []sent
+	var plain, kept []sent
 	var publications []cluster.Publication
+	var events []cluster.Kept
 	for {
+		plain, kept, publications, events = plain[:0], kept[:0], publications[:0], events[:0]
+		add := func(s sent) {
+			if s.event.Events > 0 {
+				kept, events = append(kept, s), append(events, s.event)
+			} else {
+				plain, publications = append(plain, s), append(publications, s.event.Publication)
+			}
+		}
 		select {
 		case <-b.node.stop:
 			return
 		case s := <-lane:
-			batch = append(batch[:0], s)
+			add(s)
 		}
-		for more := true; more && len(batch) < laneLength; {
+		for more := true; more && len(plain)+len(kept) < laneLength; {
 			select {
 			case s := <-lane:
-				batch = append(batch, s)
+				add(s)
 			default:
 				more = false
 			}
 		}
-		publications = publications[:0]
-		for _, s := range batch {
-			publications = append(publications, s.publication)
+		if len(plain) > 0 {
+			ctx, cancel := b.within(publishTimeout)
+			tell(plain, b.driver.Publish(ctx, publications...))
+			cancel()
 		}
-		ctx, cancel := b.within(publishTimeout)
-		err := b.driver.Publish(ctx, publications...)
-		cancel()
-		var partial *cluster.PartialError
-		errors.As(err, &partial)
-		for i, s := range batch {
-			if partial != nil {
-				err = partial.Each[i]
-			}
-			switch l := s.from.channel.app.listener; {
-			case err != nil:
-				s.from.subscriber.Dropped(s.from.channel.name, err)
-			case l != nil:
-				l.Happened(s.told, nil)
-			}
+		if len(kept) > 0 {
+			ctx, cancel := b.within(publishTimeout)
+			tell(kept, b.driver.Keep(ctx, events...))
+			cancel()
 		}
-		b.node.sending.Add(-int64(len(batch)))
-		clear(batch)
+		b.node.sending.Add(-int64(len(plain) + len(kept)))
+		clear(plain)
+		clear(kept)
 		clear(publications)
+		clear(events)
+	}
+}
+
+// tell tells what became of client events. err is that of the call.
+func tell(batch []sent, err error) {
+	var partial *cluster.PartialError
+	errors.As(err, &partial)
+	for i, s := range batch {
+		if partial != nil {
+			err = partial.Each[i]
+		}
+		switch l := s.from.channel.app.listener; {
+		case err != nil:
+			s.from.subscriber.Dropped(s.from.channel.name, err)
+		case l != nil:
+			l.Happened(s.told, nil)
+		}
 	}
 }
 
@@ -274,7 +292,7 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	if err != nil {
 		return nil
 	}
-	return c.append(pending{frame: protocol.TextFrame(e.json), except: e.except, at: now})
+	return c.append(pending{frame: c.frame(e, m.Version), except: e.except, at: now})
 }
 
 // Restored implements cluster.Receiver.

@@ -8,8 +8,8 @@ import (
 
 // Publish delivers an event that the application's backend published to all
 // subscribers but the excepted one, and keeps it as the last event of a cache
-// channel. It waits while the channel has too much pending, which the
-// flushers, who never block, soon change.
+// channel, and in the history of a channel that has one. It waits while the
+// channel has too much pending, which the flushers, who never block, soon change.
 //
 // On a node of a cluster it reaches those of all nodes. With an error it has reached
 // nobody, but if the error is ErrUnknown of package cluster: then it may have. An event
@@ -58,14 +58,17 @@ type Publication struct {
 // waited for that.
 func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (room <-chan struct{}) {
 	now := time.Now()
-	cache := protocol.KindOf(e.Channel).IsCache()
-	if !cache && a.find(e.Channel) == nil {
+	cache, keeps := protocol.KindOf(e.Channel).IsCache(), a.retention(e.Channel).Events > 0
+	if !cache && !keeps && a.find(e.Channel) == nil {
 		return nil
 	}
-	p := pending{frame: e.Frame(), except: except, at: now}
+	p := pending{except: except, at: now}
+	if !keeps { // else the frame has a serial
+		p.frame = e.Frame()
+	}
 	for {
 		var c *channel
-		if cache {
+		if cache || keeps {
 			c = a.lock(e.Channel)
 		} else if c = a.lockExisting(e.Channel); c == nil {
 			return nil
@@ -75,10 +78,14 @@ func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (ro
 			<-room
 			continue
 		}
+		c.encode(&p, e)
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
 		c.unlock(c.append(p))
+		if keeps {
+			a.broker.histories.trim()
+		}
 		return room
 	}
 }
@@ -88,8 +95,12 @@ func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (ro
 // the cluster has; ErrUnavailable of package cluster when that cannot be
 // reached. Should it fail later, [Subscriber.Dropped] tells.
 func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
-	p := pending{frame: e.Frame(), except: s.id, at: time.Now()}
+	p := pending{except: s.id, at: time.Now()}
 	c := s.channel
+	keeps := a.retention(c.name).Events > 0
+	if !keeps || c.remote != nil { // else the frame has a serial
+		p.frame = e.Frame()
+	}
 	c.mu.Lock()
 	if c.full() {
 		c.mu.Unlock()
@@ -98,14 +109,18 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	told := protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
 		Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()}
 	if c.remote != nil {
-		err := a.broker.send(s, c.publication(p), told)
+		err := a.broker.send(s, c.clientEvent(p), told)
 		c.mu.Unlock()
 		return err
 	}
+	c.encode(&p, e)
 	if a.listener != nil {
 		a.listener.Happened(told, nil)
 	}
 	c.unlock(c.append(p))
+	if keeps {
+		a.broker.histories.trim()
+	}
 	return nil
 }
 

@@ -16,13 +16,14 @@ const controlName = ""
 // What is published between nodes begins with a letter.
 const (
 	payloadEvent     = 'e' // who must not receive it, a space, the message
+	payloadClient    = 'c' // likewise, of a client: it is never a channel's last event
 	payloadTerminate = 't' // on a user's channel: its connections are to be closed; on the application's: those of the member that follows
 	payloadOutbox    = 'o' // on the application's channel: the outbox of the bucket whose number follows has something
 )
 
-func eventPayload(f protocol.Frame, except protocol.SocketID) []byte {
+func eventPayload(kind byte, f protocol.Frame, except protocol.SocketID) []byte {
 	message := f.JSON()
-	b := append(make([]byte, 0, len(message)+24), payloadEvent)
+	b := append(make([]byte, 0, len(message)+24), kind)
 	if except != (protocol.SocketID{}) {
 		b = append(b, except.String()...)
 	}
@@ -34,19 +35,20 @@ func eventPayload(f protocol.Frame, except protocol.SocketID) []byte {
 type relayed struct {
 	except protocol.SocketID
 	json   []byte
+	client bool
 }
 
 var errNoEvent = errors.New("payload is not an event")
 
 func parseEvent(payload []byte) (relayed, error) {
-	if len(payload) == 0 || payload[0] != payloadEvent {
+	if len(payload) == 0 || payload[0] != payloadEvent && payload[0] != payloadClient {
 		return relayed{}, errNoEvent
 	}
 	id, message, ok := bytes.Cut(payload[1:], []byte{' '})
-	if !ok || len(message) == 0 || message[0] != '{' {
+	if !ok || len(message) < 3 || message[0] != '{' || message[len(message)-1] != '}' {
 		return relayed{}, errNoEvent
 	}
-	e := relayed{json: message}
+	e := relayed{json: message, client: payload[0] == payloadClient}
 	if len(id) > 0 {
 		if e.except, ok = protocol.ParseSocketID(string(id)); !ok {
 			return relayed{}, errNoEvent
@@ -66,19 +68,40 @@ func (e relayed) data() []byte {
 	return m.Data
 }
 
-func (c *channel) publication(p pending) cluster.Publication {
-	return cluster.Publication{Topic: c.topic(), Payload: eventPayload(p.frame, p.except)}
+// clientEvent is the publication of a client's event. It is kept if the channel has a
+// history.
+func (c *channel) clientEvent(p pending) cluster.Kept {
+	r := c.app.retention(c.name)
+	return cluster.Kept{
+		Publication: cluster.Publication{Topic: c.topic(), Payload: eventPayload(payloadClient, p.frame, p.except)},
+		Events:      r.Events,
+		For:         r.Age,
+	}
+}
+
+// frame is that of an event from the cluster, with its serial if the channel has a history.
+// The version is zero if the event is not kept.
+func (c *channel) frame(e relayed, v cluster.Version) protocol.Frame {
+	if v.Epoch == "" || c.app.retention(c.name).Events == 0 {
+		return protocol.TextFrame(e.json)
+	}
+	return protocol.SerialFrame(e.json, protocol.Serial(v))
 }
 
 // publishToCluster publishes what is not kept, and then what is.
 func (a *App) publishToCluster(events []Publication) error {
 	var plain []cluster.Publication
 	var kept []cluster.Kept
-	ttl := a.limits.Load().CacheTTL
+	limits := a.limits.Load()
 	for _, e := range events {
-		p := cluster.Publication{Topic: cluster.Topic{App: a.id, Channel: e.Channel}, Payload: eventPayload(e.Event.Frame(), e.Except), Key: e.Key}
+		p := cluster.Publication{Topic: cluster.Topic{App: a.id, Channel: e.Channel}, Payload: eventPayload(payloadEvent, e.Event.Frame(), e.Except), Key: e.Key}
+		r := limits.retention(e.Channel)
+		k := cluster.Kept{Publication: p, Events: r.Events, For: r.Age}
 		if protocol.KindOf(e.Channel).IsCache() {
-			kept = append(kept, cluster.Kept{Publication: p, Events: 1, For: ttl})
+			k.Last = limits.CacheTTL
+		}
+		if k.Last > 0 || k.Events > 0 {
+			kept = append(kept, k)
 		} else {
 			plain = append(plain, p)
 		}

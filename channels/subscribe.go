@@ -114,6 +114,9 @@ func (a *App) Unsubscribe(s *Subscription) {
 	a.subscriptions.Add(-1)
 	if c.count == 0 {
 		a.occupied[c.kind].Add(-1)
+		if c.history != nil {
+			c.history.left = time.Now()
+		}
 	}
 	var idle []*shard
 	switch {

@@ -13,16 +13,25 @@ type Event struct {
 	Data []byte
 	// UserID is the sender of a client event on a presence channel.
 	UserID string
+	// Serial is that of an event on a channel with a history; zero on others.
+	Serial Serial
 }
 
 // Frame encodes the event for its subscribers.
 func (e Event) Frame() Frame {
-	return textFrame(64+len(e.Name)+len(e.Channel)+len(e.Data)+len(e.UserID), func(b []byte) []byte {
+	size := 64 + len(e.Name) + len(e.Channel) + len(e.Data) + len(e.UserID)
+	if e.Serial != (Serial{}) {
+		size += len(serialKey) + len(e.Serial.Epoch) + maxNumber
+	}
+	return textFrame(size, func(b []byte) []byte {
 		b = appendHead(b, e.Name, e.Channel)
 		b = append(b, e.Data...)
 		if e.UserID != "" {
 			b = append(b, `,"user_id":`...)
 			b = AppendString(b, e.UserID)
+		}
+		if e.Serial != (Serial{}) {
+			return appendSerial(b, e.Serial)
 		}
 		return append(b, '}')
 	})

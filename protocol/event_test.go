@@ -50,6 +50,12 @@ func TestFrames(t *testing.T) {
 			`{"event":"App\\Events\\OrderShipped","channel":"orders","data":"{\"id\":1}"}`},
 		{"client event", Event{Name: "client-typing", Channel: "presence-x", Data: []byte(`"{}"`), UserID: "1"}.Frame(),
 			`{"event":"client-typing","channel":"presence-x","data":"{}","user_id":"1"}`},
+		{"event with a serial", Event{Name: "e", Channel: "c", Data: []byte(`"x"`), Serial: Serial{"ep", 41}}.Frame(),
+			`{"event":"e","channel":"c","data":"x","serial":"ep-41"}`},
+		{"client event with a serial", Event{Name: "client-e", Channel: "presence-x", Data: []byte(`"x"`), UserID: "1", Serial: Serial{"ep", 1<<64 - 1}}.Frame(),
+			`{"event":"client-e","channel":"presence-x","data":"x","user_id":"1","serial":"ep-18446744073709551615"}`},
+		{"serial added", SerialFrame(Event{Name: "e", Channel: "c", Data: []byte(`"x"`)}.Frame().JSON(), Serial{"ep", 1<<64 - 1}),
+			`{"event":"e","channel":"c","data":"x","serial":"ep-18446744073709551615"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -590,7 +590,7 @@ func TestHandoverBySignal(t *testing.T) {
 // Everything that a session has goes with it: what is not finished, what waits to be
 // sent, limits, and the time in which it must sign in.
 func TestHandoverKeeps(t *testing.T) {
-	p := start(t, `apps: [{id: 1, key: key-1, secret: secret-1, message_rate: 0, client_event_rate: 2, subscription_count: true, max_event_bytes: 100000}]`)
+	p := start(t, `apps: [{id: 1, key: key-1, secret: secret-1, message_rate: 0, client_event_rate: 2, subscription_count: true, max_event_bytes: 100000, history: [{channels: kept}]}]`)
 	c := p.connect()
 	c.Subscribe("private-a")
 	c.Expect(`{"event":"pusher_internal:subscription_count","channel":"private-a","data":"{\"subscription_count\":1}"}`)
@@ -601,6 +601,7 @@ func TestHandoverKeeps(t *testing.T) {
 	watcher.Expect(servertest.SignedIn(watchlist),
 		`{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"u\"]},{\"name\":\"offline\",\"user_ids\":[\"v\"]}]}"}`)
 	p.publish("last", "kept", "cache-c")
+	p.publish("first", "1", "kept")
 
 	// More waits for a client that does not read than its socket takes.
 	slow, err := wstest.Dialer{Addr: p.address, ReadBuffer: 32 << 10}.Open(t, servertest.Path("1"))
@@ -638,6 +639,11 @@ func TestHandoverKeeps(t *testing.T) {
 		`{"event":"pusher_internal:subscription_count","channel":"cache-c","data":"{\"subscription_count\":1}"}`)
 	p.publish("hello", "u", "#server-to-user-u")
 	c.Expect(servertest.EventText("hello", "#server-to-user-u", "u"))
+	p.publish("second", "2", "kept")
+	events := regexp.MustCompile(`"serial":"(\w+)-\d+","name":"(\w+)"`).FindAllStringSubmatch(p.get("channels/kept/history"), -1)
+	if len(events) != 2 || events[0][2] != "first" || events[1][2] != "second" || events[0][1] != events[1][1] {
+		t.Errorf("the history has %q", events)
+	}
 	c.Drop()
 	watcher.Expect(`{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"u\"]}]}"}`)
 }

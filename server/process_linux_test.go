@@ -198,6 +198,23 @@ func eventBody(name, data string, channels ...string) []byte {
 	return body
 }
 
+// get returns the answer to a signed request.
+func (p *program) get(route string) string {
+	p.t.Helper()
+	path := "/apps/1/" + route
+	a, err := http.Get("http://" + p.address + path + "?" + servertest.SignedQuery("1", http.MethodGet, path, nil, nil, time.Now()).Encode())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer a.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	text, err := io.ReadAll(a.Body)
+	if err != nil || a.StatusCode != http.StatusOK {
+		p.t.Fatalf("%s was answered with %d %s, %v", route, a.StatusCode, text, err)
+	}
+	return string(text)
+}
+
 func (p *program) publish(name, data string, channels ...string) {
 	p.t.Helper()
 	if err := p.post(http.DefaultClient, "events", eventBody(name, data, channels...)); err != nil {

@@ -23,9 +23,9 @@ func (s *Server) LogLevel(level *slog.LevelVar) { s.logLevel = level }
 
 // Reload puts the apps of another valid configuration in force: their settings
 // are read at each use, so connections stay, except those of apps that it does
-// not have (4009) or disables (4003). Besides, log.level changes, see
-// [Server.LogLevel], and nothing else while the server runs; what would have to
-// is logged.
+// not have (4009) or disables (4003). Besides, log.level, see
+// [Server.LogLevel], and server.max_history_bytes change, and nothing else while the
+// server runs; what would have to is logged.
 //
 // The certificate is read again, whether its files have other names or not. An
 // error is about that: then nothing of the configuration is in force.
@@ -40,6 +40,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	if s.logLevel != nil {
 		s.logLevel.Set(cfg.Log.Level)
 	}
+	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	changes := s.change(cfg.Apps)
 	s.reloaded(true)
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),

@@ -153,7 +153,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, s.driver)
+	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	s.metrics.Cluster(s.broker.Ready)
+	s.metrics.Histories(s.broker.HistoryUse)
 	hooks := webhooks.Options{
 		Spool:     cfg.Webhooks.Spool,
 		UserAgent: "Belfry/" + build.Version,

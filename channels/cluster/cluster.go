@@ -74,6 +74,9 @@ const (
 	ToldAgain = 5 * time.Second
 	// OnceFor is for how long the key of a publication is remembered.
 	OnceFor = 5 * time.Minute
+	// NumberFor is for how long after the last event in a channel's history the ledger
+	// remembers its number.
+	NumberFor = 24 * time.Hour
 )
 
 var (
@@ -174,6 +177,9 @@ type Ledger interface {
 	// another node.
 	Return(ctx context.Context, b Bucket, receipt string) error
 
+	// History returns what there is of a channel's history: as many of the last events at
+	// most, none of them older than age.
+	History(ctx context.Context, t Topic, events int, age time.Duration) (History, error)
 	// State of one channel, zero for one that nobody is subscribed to.
 	State(context.Context, Topic) (State, error)
 	// States are those of all occupied channels of an application whose name
@@ -246,7 +252,20 @@ type Outcome struct {
 // Snapshot is what the ledger has of a channel at the outcome's Version.
 type Snapshot struct {
 	Members []protocol.Member // in the order they came
-	Events  []Event           // oldest first
+	Last    *Event            // nil if there is none
+	Events  []Event           // the history, oldest first
+}
+
+// History is what the ledger has of a channel's history.
+type History struct {
+	// Version is zero if the ledger has nothing. No event of the channel has a higher
+	// number.
+	Version Version
+	Events  []Event // oldest first
+	// After is the number of the event before these, whether it is still kept or not. If
+	// the ledger does not know it, After is a higher number, below that of the first of
+	// these.
+	After uint64
 }
 
 // Event is a kept message.
@@ -254,13 +273,16 @@ type Event struct {
 	Payload []byte
 	Number  uint64
 	TTL     time.Duration
+	At      time.Time // when it was kept, by the ledger's clock
 }
 
-// Kept is a publication that the channel keeps.
+// Kept is a publication that the channel keeps: as its last event, in its history, or as
+// both.
 type Kept struct {
 	Publication
-	Events int           // how many of the last ones the channel keeps, this one included: 1 or more
-	For    time.Duration // how long this one is kept
+	Last   time.Duration // how long it is the last event, unless another takes its place; 0: it is not
+	Events int           // how many events the history keeps, this one included; 0: not even this one
+	For    time.Duration // how long the history keeps this one
 }
 
 // Bucket is a part of an application's channels, which share an outbox.

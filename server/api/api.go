@@ -101,6 +101,9 @@ func find(segments []string) (r route, name string, ok bool) {
 		if segments[0] == "channels" && segments[2] == "users" {
 			return route{"users", http.MethodGet, listUsers}, segments[1], true
 		}
+		if segments[0] == "channels" && segments[2] == "history" {
+			return route{"history", http.MethodGet, showHistory}, segments[1], true
+		}
 		if segments[0] == "users" && segments[2] == "terminate_connections" {
 			return route{"terminate_connections", http.MethodPost, terminate}, segments[1], true
 		}

@@ -127,11 +127,13 @@ type Exported struct {
 	ID       string `json:"id"`
 	Sources  []byte `json:"sources"` // the key of its sources
 	Requests *Rate  `json:"requests,omitempty"`
+
+	Numbers channels.ExportedNumbers `json:"numbers,omitzero"`
 }
 
 // Export returns it.
 func (a *App) Export() Exported {
-	return Exported{a.ID, a.sources[:], ExportRate(a.requests.Load())}
+	return Exported{a.ID, a.sources[:], ExportRate(a.requests.Load()), a.Channels.ExportNumbers()}
 }
 
 // Restore comes before anything else of the application is restored.
@@ -140,6 +142,7 @@ func (a *App) Restore(e Exported) error {
 		return fmt.Errorf("key of sources of app %s has %d bytes, not %d", a.ID, len(e.Sources), sourceKeyBytes)
 	}
 	copy(a.sources[:], e.Sources)
+	a.Channels.RestoreNumbers(e.Numbers)
 	e.Requests.Spend(a.requests.Load())
 	return nil
 }

@@ -117,10 +117,15 @@ func (a *App) limitRequests(perSecond int) {
 }
 
 func channelLimits(c config.App) channels.Limits {
+	var histories []channels.HistoryRule
+	for _, h := range c.History {
+		histories = append(histories, channels.HistoryRule{Channels: h.Channels, Retention: channels.Retention{Events: h.Events, Age: h.Age}})
+	}
 	return channels.Limits{
 		PresenceMembers:   c.MaxPresenceMembers,
 		CacheTTL:          c.CacheTTL,
 		SubscriptionCount: c.SubscriptionCount,
+		Histories:         histories,
 	}
 }
 

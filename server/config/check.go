@@ -19,9 +19,13 @@ const (
 	maxTimeout     = 24 * time.Hour
 	maxGrace       = time.Hour
 	maxCacheTTL    = 30 * 24 * time.Hour
-	maxRedisPrefix = 64 // characters: it is in every key
-	maxWebhooks    = 20 // endpoints of one app
-	maxHeaders     = 50 // extra headers of one endpoint
+	maxRedisPrefix = 64   // characters: it is in every key
+	maxWebhooks    = 20   // endpoints of one app
+	maxHistories   = 50   // entries of one app: each is compared with a channel's name at each publish
+	maxHistory     = 1000 // events of one channel: as many as one answer of the HTTP API has
+	maxHistoryAge  = 24 * time.Hour
+	minHistory     = 1 << 20 // bytes of all: a few large events
+	maxHeaders     = 50      // extra headers of one endpoint
 )
 
 // SendBuffer bounds, in bytes, what the kernel keeps for a client that does
@@ -129,6 +133,36 @@ func (a *App) checkWebhooks(l *loader, path string) {
 			l.refuse(fmt.Sprintf("%s[%d].url", path, i), fmt.Sprintf("is also that of webhooks[%d]: give each once, or tell them apart by a query such as ?second", j))
 		}
 	}
+}
+
+func (a *App) checkHistory(l *loader, path string) {
+	if len(a.History) > maxHistories {
+		l.refuse(path, fmt.Sprintf("has more than %d entries: give fewer", maxHistories))
+	}
+	for i, h := range a.History {
+		prefix, all := strings.CutSuffix(h.Channels, "*")
+		j := slices.IndexFunc(a.History[:i], func(o History) bool {
+			before, wide := strings.CutSuffix(o.Channels, "*")
+			return o.Channels == h.Channels || wide && strings.HasPrefix(prefix, before)
+		})
+		if j >= 0 && (prefix != "" || all) {
+			l.refuse(fmt.Sprintf("%s[%d].channels", path, i), fmt.Sprintf("has no channel that history[%d] does not have, and the first that matches decides: put it ahead of that, or take it out", j))
+		}
+	}
+}
+
+// patternProblem is about the names of channels, with a * at the end for all that begin so.
+func patternProblem(s string) string {
+	name := strings.TrimSuffix(s, "*")
+	switch {
+	case s == "":
+		return `is missing or empty: give a channel's name, such as private-chat.1, or how names begin and a *, such as "private-chat.*"`
+	case strings.Contains(name, "*"):
+		return "has a * that is not at its end: give one there, or none"
+	case name != "" && protocol.CheckChannel(name, maxLimit) != nil:
+		return "has a character that no channel's name has"
+	}
+	return ""
 }
 
 func (w *Webhook) checkEvents(l *loader, path string) {

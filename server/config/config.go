@@ -73,6 +73,7 @@ type Server struct {
 	MaxConnections      int            // of all apps; 0: no limit but the file descriptors
 	MaxOutboxBytes      int            // unsent bytes of one connection before it is closed with 4100
 	MaxTotalOutboxBytes int            // of all connections together; over it, those with most are closed with 4100
+	MaxHistoryBytes     int64          // of the histories of all apps on a single node; over it, the oldest events go
 	OutboxTimeout       time.Duration  // without progress of unsent bytes, before 4100; whole seconds
 	DrainDelay          time.Duration  // between SIGTERM and the drain
 	ShutdownGrace       time.Duration  // time to drain after SIGTERM
@@ -115,12 +116,20 @@ type App struct {
 	MaxPresenceMembers       int           // distinct users of one presence channel
 	MaxPresenceUserBytes     int           // user_info of one member, in bytes
 	CacheTTL                 time.Duration // how long a cache channel keeps its last event
+	History                  []History     // which channels keep their last events; the first that matches decides
 
 	SubscriptionCount      bool          // subscribers are told how many they are
 	RequireSignin          time.Duration // time to sign in or to join an authorized channel before 4009; whole seconds, 0: for ever
 	TerminateCode          int           // close code of terminate_connections
 	TerminatePresenceUsers bool          // terminate_connections also means members of presence channels
 	Webhooks               []Webhook     // who is told what happens
+}
+
+// History gives some channels a history.
+type History struct {
+	Channels string        // a name or, with a * at its end, how names begin
+	Events   int           // how many a channel keeps
+	Age      time.Duration // how long it keeps one
 }
 
 // Metrics is the Prometheus endpoint.

@@ -14,6 +14,7 @@ const (
 	DefaultMaxRequestBytes     = 1 << 20                    // a full batch: 10 events of 10 KiB, JSON-escaped, with room
 	DefaultMaxConnections      = 0                          // no limit
 	DefaultMaxTotalOutboxBytes = 256 << 20                  // a quarter of a small machine
+	DefaultMaxHistoryBytes     = 64 << 20                   // some 50,000 events of 1 KB
 	DefaultOutboxTimeout       = 30 * time.Second           // as long as a request's answer may take
 	DefaultMaxOutboxBytes      = 1 << 20                    // a hundred events of the largest size
 	DefaultDrainDelay          = 0                          // no load balancer
@@ -47,6 +48,9 @@ const (
 	DefaultMaxPresenceUserBytes     = 1 << 10          // Pusher Channels, "Presence channels": user object of 1 KB
 	DefaultCacheTTL                 = 30 * time.Minute // Pusher Channels, "Cache channels": 30 minutes
 
+	DefaultHistoryEvents = 100             // what a page shows at once
+	DefaultHistoryAge    = 2 * time.Minute // a tunnel, a restart; also what Ably keeps by default
+
 	DefaultRequireSignin = 0    // nobody must; Pusher has a switch in its dashboard ("authorized connections")
 	DefaultTerminateCode = 4009 // Soketi's: the client does not come back by itself
 )
@@ -68,6 +72,12 @@ func DefaultApp() (a App) {
 func DefaultWebhook() (w Webhook) {
 	w.keys().reset()
 	return w
+}
+
+// DefaultHistory returns a history of no channel.
+func DefaultHistory() (h History) {
+	h.keys().reset()
+	return h
 }
 
 // GeneratedApp returns an app with random credentials in the form that

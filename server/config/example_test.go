@@ -58,8 +58,9 @@ const exampleHead = `# Belfry's configuration: every key, with its default as th
 # In brackets stands what a key accepts. Sizes are in bytes, durations have a
 # unit (30s, 2m, 1h). An unknown key or an impossible value stops the start.
 # ${NAME} and ${NAME:-default} in a value are filled in from the environment;
-# $${ is a literal ${. Apps, log.level and the files of server.tls change when
-# the file changes, all other keys at the next start.
+# $${ is a literal ${. Apps, log.level, the files of server.tls and
+# server.max_history_bytes change when the file changes, all other keys at the
+# next start.
 `
 
 // exampleFile has every key of the table.
@@ -100,6 +101,9 @@ func writeKey(b *strings.Builder, k key, indent string) {
 		writeKeys(b, v, indent+"  ")
 	case list[App]:
 		b.WriteString(indent + k.name + ":\n" + item((*v.at)[0].keys(), indent+"  "))
+	case list[History]:
+		h := DefaultHistory()
+		b.WriteString(indent + line + "\n" + indent + "# An entry, in the place of []:\n" + commented(item(h.keys(), indent)))
 	case list[Webhook]:
 		w := DefaultWebhook()
 		b.WriteString(indent + line + "\n" + indent + "# An endpoint, in the place of []:\n" + commented(item(w.keys(), indent)))
@@ -150,9 +154,10 @@ func wrap(text string, width int) (lines []string) {
 func keyTable() string {
 	var b strings.Builder
 	b.WriteString("| key | default | accepted | what it is | reload |\n|---|---|---|---|---|\n")
-	c, a, w := Default(), DefaultApp(), DefaultWebhook()
+	c, a, w, h := Default(), DefaultApp(), DefaultWebhook(), DefaultHistory()
 	rows := c.keys().leaves("", false)
 	rows = append(rows, a.keys().leaves("apps[]", true)...)
+	rows = append(rows, h.keys().leaves("apps[].history[]", true)...)
 	rows = append(rows, w.keys().leaves("apps[].webhooks[]", true)...)
 	for _, k := range rows {
 		reload, initial, form := "restart", "`"+k.value.text()+"`", k.value.form()
@@ -204,10 +209,10 @@ func variableTable() string {
 }
 
 func TestTableIsSound(t *testing.T) {
-	c, a, w := Default(), DefaultApp(), DefaultWebhook()
-	rows := slices.Concat(c.keys().leaves("", false), a.keys().leaves("", true), w.keys().leaves("", true))
+	c, a, w, h := Default(), DefaultApp(), DefaultWebhook(), DefaultHistory()
+	rows := slices.Concat(c.keys().leaves("", false), a.keys().leaves("", true), w.keys().leaves("", true), h.keys().leaves("", true))
 	for _, k := range rows {
-		if k.about == "" || !strings.HasSuffix(k.about, ".") && !strings.HasSuffix(k.about, "}") || k.value.form() == "" && k.name != "apps" && k.name != "webhooks" {
+		if k.about == "" || !strings.HasSuffix(k.about, ".") && !strings.HasSuffix(k.about, "}") || k.value.form() == "" && k.name != "apps" && k.name != "webhooks" && k.name != "history" {
 			t.Errorf("%s: about %q, form %q", k.name, k.about, k.value.form())
 		}
 	}

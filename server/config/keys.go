@@ -37,6 +37,8 @@ func (c *Config) keys() section {
 				value: number(&s.MaxOutboxBytes, DefaultMaxOutboxBytes, MinOutboxBytes)},
 			{name: "max_total_outbox_bytes", about: "Unsent bytes of all connections together; over it, those with most are closed with 4100.",
 				value: number(&s.MaxTotalOutboxBytes, DefaultMaxTotalOutboxBytes, MinOutboxBytes)},
+			{name: "max_history_bytes", live: true, about: "Histories of all apps together, in memory; over it, the oldest events go. Not for a cluster, where they are in Redis.",
+				value: number(&s.MaxHistoryBytes, DefaultMaxHistoryBytes, minHistory)},
 			{name: "outbox_timeout", about: "Time in which a client takes nothing of what is unsent before it is closed with 4100.",
 				value: seconds(&s.OutboxTimeout, DefaultOutboxTimeout, time.Second, maxTimeout)},
 			{name: "drain_delay", about: "Time after SIGTERM in which /ready says 503 and everything else goes on, for load balancers that ask it.",
@@ -130,6 +132,8 @@ func (a *App) keys() section {
 		{name: "max_presence_members", about: "Users of one presence channel.", value: number(&a.MaxPresenceMembers, DefaultMaxPresenceMembers, 1)},
 		{name: "max_presence_user_bytes", about: "Largest user_info of a member.", value: number(&a.MaxPresenceUserBytes, DefaultMaxPresenceUserBytes, 1)},
 		{name: "cache_ttl", about: "How long a cache channel keeps its last event.", value: span(&a.CacheTTL, DefaultCacheTTL, time.Second, maxCacheTTL)},
+		{name: "history", about: "Channels that keep their last events for the HTTP API, at most 50 entries: see docs/history.md. The first that matches a channel decides.",
+			value: list[History]{at: &a.History, item: func(h *History) value { return h.keys() }, whole: a.checkHistory}},
 
 		{name: "subscription_count", about: "Whether subscribers are told how many they are.", value: toggle(&a.SubscriptionCount, false)},
 		{name: "require_signin", about: "Time to sign in, or to join a private or presence channel, before 4009. 0s: nobody has to.",
@@ -140,6 +144,16 @@ func (a *App) keys() section {
 			value: toggle(&a.TerminatePresenceUsers, false)},
 		{name: "webhooks", about: "Endpoints that are told what happens, at most 20: see docs/webhooks.md.",
 			value: list[Webhook]{at: &a.Webhooks, item: func(w *Webhook) value { return w.keys() }, whole: a.checkWebhooks}},
+	}
+}
+
+func (h *History) keys() section {
+	return section{
+		{name: "channels", about: "Name of a channel or, with a * at its end, the beginning of names.", example: `"private-chat.*"`,
+			value: text(&h.Channels, "", "channel's name, or beginning and *", patternProblem)},
+		{name: "events", about: "How many of its last events each channel keeps.",
+			value: bounded(&h.Events, DefaultHistoryEvents, 1, maxHistory)},
+		{name: "age", about: "How long it keeps an event.", value: span(&h.Age, DefaultHistoryAge, time.Second, maxHistoryAge)},
 	}
 }
 
@@ -159,7 +173,8 @@ func (w *Webhook) keys() section {
 }
 
 // NeedRestart returns the keys, such as server.listen, that differ in next and
-// are read at the start only: all but apps, log.level and the files of server.tls.
+// are read at the start only: all but apps, log.level, the files of server.tls
+// and server.max_history_bytes.
 func (c *Config) NeedRestart(next *Config) (names []string) {
 	after := next.keys().leaves("", false)
 	for i, before := range c.keys().leaves("", false) {

@@ -49,7 +49,7 @@ log: {level: error, format: json}
 				TrustedProxies: []netip.Prefix{
 					netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"),
 				},
-				MaxRequestBytes: 20000, MaxConnections: 5, MaxOutboxBytes: 65536, MaxTotalOutboxBytes: 131072, OutboxTimeout: 10 * time.Second,
+				MaxRequestBytes: 20000, MaxConnections: 5, MaxOutboxBytes: 65536, MaxTotalOutboxBytes: 131072, MaxHistoryBytes: DefaultMaxHistoryBytes, OutboxTimeout: 10 * time.Second,
 			}
 			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t"}
 			c.Log = Log{Level: slog.LevelError, Format: LogJSON}
@@ -84,6 +84,25 @@ apps:
 			several, one := app("1", "k", ""), app("2", "l", "")
 			several.Secrets, one.Secrets = []string{"new", "old", "a", "b", "c"}, []string{"s"}
 			c.Apps = []App{several, one}
+		}},
+		{"history", `
+server: {max_history_bytes: 1048576}
+apps:
+  - {id: 1, key: k, secret: s, history: []}
+  - id: 2
+    key: l
+    secret: s
+    history:
+      - {channels: private-chat.1, events: 1, age: 1s}
+      - channels: "private-chat.*"
+      - {channels: "*", events: 1000, age: 24h}
+`, nil, func(c *Config) {
+			c.Server.MaxHistoryBytes = 1 << 20
+			b := app("2", "l", "s")
+			b.History = []History{{"private-chat.1", 1, time.Second}, {"private-chat.*", 100, 2 * time.Minute}, {"*", 1000, 24 * time.Hour}}
+			a := app("1", "k", "s")
+			a.History = []History{}
+			c.Apps = []App{a, b}
 		}},
 		{"webhooks", `
 webhooks: {spool: /var/spool/belfry}

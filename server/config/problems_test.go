@@ -242,6 +242,37 @@ apps:
 			`:27: apps[0].webhooks[10].headers.x-b: the value is set as "X-B" too: give each header once`,
 			":28: apps[0].webhooks[10].headers.X-C: the value is a list: give text",
 			":30: apps[0].webhooks[10].headers.X-D: set twice, first on line 29"}},
+		{"history", `
+server: {max_history_bytes: 1000}
+apps:
+- id: 1
+  key: k
+  secret: s
+  history:
+  - events: 0
+  - {channels: "a*b", age: 0s}
+  - {channels: "private chat", events: 1001, age: 25h}
+  - {channels: "x.*", rewind: 1s}
+  - {channels: "x.1"}
+  - {channels: "x.y*"}
+  - {channels: "*"}
+  - {channels: "z", events: all}
+`, []string{
+			`:2: server.max_history_bytes: "1000" is out of range: give a whole number from 1048576 to`,
+			":8: apps[0].history[0].channels: the value is missing or empty: give a channel's name, such as",
+			`:8: apps[0].history[0].events: "0" is out of range: give a whole number from 1 to 1000`,
+			`:9: apps[0].history[1].channels: "a*b" has a * that is not at its end`,
+			`:9: apps[0].history[1].age: "0s" is out of range: give a duration from 1s to 24h`,
+			`:10: apps[0].history[2].channels: "private chat" has a character that no channel's name has`,
+			`:10: apps[0].history[2].events: "1001" is out of range`,
+			`:10: apps[0].history[2].age: "25h" is out of range`,
+			`:11: apps[0].history[3]: unknown key "rewind": the keys here are channels, events, age`,
+			`:12: apps[0].history[4].channels: "x.1" has no channel that history[3] does not have, and the first that matches decides`,
+			`:13: apps[0].history[5].channels: "x.y*" has no channel that history[3] does not have`,
+			`:15: apps[0].history[7].channels: "z" has no channel that history[6] does not have`,
+			`:15: apps[0].history[7].events: "all" is not a whole number`}},
+		{"too many histories", "apps:\n- {id: 1, key: k, secret: s, history: [" + strings.Repeat("{channels: a}, ", 51) + "]}\n", []string{
+			"config.yaml:2: apps[0].history: the value has more than 50 entries: give fewer"}},
 		{"too many webhooks", "apps:\n- {id: 1, key: k, secret: s, webhooks: [" + strings.Repeat("{url: https://h}, ", 21) + "]}\n", []string{
 			"config.yaml:2: apps[0].webhooks: the value has more than 20 endpoints"}},
 		{"repeated credentials", "apps:\n- {id: 1, key: k, secret: s}\n- {id: 1, key: l, secret: s}\n- {id: 2, key: k, secret: s}\n", []string{

@@ -49,6 +49,7 @@ func TestNeedRestart(t *testing.T) {
 		{"generated", func(c *Config) { c.Generated = true }, nil},
 		{"level", func(c *Config) { c.Log.Level = slog.LevelDebug }, nil},
 		{"files of the certificate", func(c *Config) { c.Server.TLS = TLS{"a.pem", "b.pem"} }, nil},
+		{"bytes of histories", func(c *Config) { c.Server.MaxHistoryBytes *= 2 }, nil},
 		{"an empty list is none", func(c *Config) { c.Server.TrustedProxies = []netip.Prefix{} }, nil},
 		{"all sections", func(c *Config) {
 			c.Server.Listen, c.Server.ShutdownGrace = ":1", time.Minute

@@ -134,6 +134,19 @@ func number[N int | int64](at *N, initial, least N) *scalar[N] {
 	}
 }
 
+// bounded is a number from least to most.
+func bounded(at *int, initial, least, most int) *scalar[int] {
+	v := number(at, initial, least)
+	v.accepts = fmt.Sprintf("number from %d to %d", least, most)
+	v.problem = func(n int) string {
+		if n < least || n > most {
+			return fmt.Sprintf("is out of range: give a whole number from %d to %d", least, most)
+		}
+		return ""
+	}
+	return v
+}
+
 // closeCode is one of the codes whose meaning to a client is certain.
 func closeCode(at *int, initial int) *scalar[int] {
 	v := number(at, initial, 0)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/capacity"
 )
@@ -131,6 +132,20 @@ func (m *Metrics) Cluster(ready func() error) {
 		}
 		return 1
 	}))
+}
+
+// Histories exports what the histories of all applications take in memory.
+func (m *Metrics) Histories(use func() channels.HistoryUse) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_history_events",
+			Help: "Events in the histories of channels; 0 in a cluster, where they are in Redis."},
+			func() float64 { return float64(use().Events) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_history_bytes",
+			Help: "Bytes of these events."},
+			func() float64 { return float64(use().Bytes) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "belfry_history_events_dropped_total",
+			Help: "Events dropped before their time because all histories together took more than max_history_bytes."},
+			func() float64 { return float64(use().Dropped) }))
 }
 
 // Sockets exports what the connections are that were accepted and not closed yet.

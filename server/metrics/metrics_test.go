@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"belfry/channels"
 	"belfry/protocol"
 )
 
@@ -37,6 +38,7 @@ func touch(m *Metrics) {
 	a.Error(0)
 	m.Request("1", "events", 200, 0.001)
 	m.Cluster(func() error { return nil })
+	m.Histories(func() channels.HistoryUse { return channels.HistoryUse{Events: 7, Bytes: 8, Dropped: 9} })
 	m.Reloaded(true)
 	m.Reloaded(false)
 	m.Reloaded(false)
@@ -68,6 +70,9 @@ func TestEverythingIsExported(t *testing.T) {
 		`belfry_connections{app="1",transport="xhr_streaming"} 4`,
 		`belfry_connections{app="1",transport="xhr_polling"} 5`,
 		`belfry_subscriptions{app="1"} 5`,
+		`belfry_history_events 7`,
+		`belfry_history_bytes 8`,
+		`belfry_history_events_dropped_total 9`,
 		`belfry_channels{app="1",kind="presence"} 2`,
 		`belfry_channels{app="1",kind="private-encrypted-cache"} 7`,
 		`belfry_connections_opened_total{app="1",transport="websocket"} 1`,

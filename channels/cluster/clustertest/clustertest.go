@@ -47,6 +47,7 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 		{"SlowReceiver", testSlowReceiver},
 		{"Batch", testBatch},
 		{"Kept", testKept},
+		{"History", testHistory},
 		{"Once", testOnce},
 		{"AnyText", testAnyText},
 		{"Contexts", testContexts},

@@ -222,7 +222,7 @@ func testKept(s *suite) {
 	}
 	keep := func(payload string, events int, life time.Duration) {
 		s.Helper()
-		if err := b.Keep(context.Background(), cluster.Kept{Publication: cluster.Publication{Topic: t, Payload: []byte(payload)}, Events: events, For: life}); err != nil {
+		if err := b.Keep(context.Background(), cluster.Kept{Publication: cluster.Publication{Topic: t, Payload: []byte(payload)}, Last: life, Events: events, For: life}); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -252,6 +252,9 @@ func testKept(s *suite) {
 	o := a.update(t, cluster.Share{Count: 1, Before: 1, Load: true})
 	if e := o.Snapshot.Events; len(e) != 1 || string(e[0].Payload) != "two" || e[0].Number != o.Version.Number {
 		s.Errorf("loaded: %+v", e)
+	}
+	if last := o.Snapshot.Last; last == nil || string(last.Payload) != "two" || last.Number != o.Version.Number {
+		s.Errorf("loaded as the last event: %+v", last)
 	}
 	if o := a.update(t, cluster.Share{Count: 1, Before: 1}); o.Snapshot != nil {
 		s.Error("it was loaded without being asked for")
@@ -332,10 +335,11 @@ func testContexts(s *suite) {
 	cancel()
 	_, updated := n.Update(ctx, topic("c"), cluster.Share{Count: 1})
 	_, state := n.State(ctx, topic("c"))
+	_, history := n.History(ctx, topic("c"), 1, time.Hour)
 	_, states := n.States(ctx, "1", "")
 	_, users := n.Users(ctx, topic("c"))
 	_, occupied := n.Occupied(ctx, "1", []string{"c"})
-	for i, err := range []error{n.Listen(ctx, topic("d")), n.Publish(ctx, cluster.Publication{Topic: topic("c")}), n.Keep(ctx, cluster.Kept{Events: 1, For: time.Hour}), updated, state, states, users, occupied} {
+	for i, err := range []error{n.Listen(ctx, topic("d")), n.Publish(ctx, cluster.Publication{Topic: topic("c")}), n.Keep(ctx, cluster.Kept{Events: 1, For: time.Hour}), updated, state, history, states, users, occupied} {
 		if !errors.Is(err, cluster.ErrUnavailable) {
 			s.Errorf("call %d: error %v", i, err)
 		}

@@ -333,7 +333,7 @@ func testQueries(s *suite) {
 	b.update(topic("private-7"), cluster.Share{Count: 10})
 	b.update(topic("private-8"), cluster.Share{})
 	a.update(topic("private-9"), cluster.Share{Before: 10})
-	if err := b.Keep(ctx, cluster.Kept{Publication: cluster.Publication{Topic: topic("cache-c"), Payload: []byte("kept")}, Events: 1, For: time.Hour}); err != nil {
+	if err := b.Keep(ctx, cluster.Kept{Publication: cluster.Publication{Topic: topic("cache-c"), Payload: []byte("kept")}, Last: time.Hour}); err != nil {
 		s.Fatal(err)
 	}
 	states, err := b.States(ctx, "1", "private-")

@@ -195,7 +195,7 @@ func (h *Hub) channel(t cluster.Topic) *channel {
 	c := h.channels[t]
 	if c == nil {
 		h.sweep()
-		c = &channel{shares: make(map[*node]*share), members: make(map[string]*member), version: h.number}
+		c = &channel{shares: make(map[*node]*share), members: make(map[string]*member), version: h.number, newest: h.number}
 		h.channels[t] = c
 	}
 	return c
@@ -213,7 +213,7 @@ func (h *Hub) sweep() {
 	}
 	maps.DeleteFunc(h.channels, func(t cluster.Topic, c *channel) bool {
 		_, kept := listened[t]
-		return !kept && len(c.shares) == 0 && len(c.kept(time.Now())) == 0
+		return !kept && len(c.shares) == 0 && len(c.kept(time.Now())) == 0 && c.lastEvent(time.Now()) == nil
 	})
 	h.swept = len(h.channels)
 }
@@ -259,8 +259,17 @@ func (n *node) Keep(ctx context.Context, events ...cluster.Kept) error {
 			m := cluster.Message{Topic: e.Topic, Kind: cluster.Published, Payload: slices.Clone(e.Payload)}
 			m.After, m.Version = h.change(c)
 			now := time.Now()
-			c.events = append(c.kept(now), keptEvent{m.Payload, m.Version.Number, now.Add(e.For)})
-			c.events = c.events[max(len(c.events)-e.Events, 0):]
+			kept := keptEvent{payload: m.Payload, number: m.Version.Number, at: now}
+			if e.Last > 0 {
+				c.last = kept
+				c.last.expires = now.Add(e.Last)
+			}
+			if e.Events > 0 {
+				kept.expires, kept.before = now.Add(e.For), c.newest
+				c.events = append(c.kept(now), kept)
+				c.events = c.events[max(len(c.events)-e.Events, 0):]
+				c.newest = kept.number
+			}
 			h.send(m)
 		}
 	})
@@ -322,13 +331,32 @@ func (n *node) Update(ctx context.Context, t cluster.Topic, s cluster.Share) (o 
 func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err error) {
 	err = n.do(ctx, "", func(h *Hub) {
 		if c := h.channels[t]; c != nil {
-			s = cluster.State{Count: c.count, Users: len(c.members)}
-			if events := c.snapshotEvents(); len(events) > 0 {
-				s.Last = &events[len(events)-1]
-			}
+			s = cluster.State{Count: c.count, Users: len(c.members), Last: c.lastEvent(time.Now())}
 		}
 	})
 	return s, err
+}
+
+func (n *node) History(ctx context.Context, t cluster.Topic, events int, age time.Duration) (history cluster.History, err error) {
+	err = n.do(ctx, "", func(h *Hub) {
+		history = cluster.History{Version: cluster.Version{Epoch: strconv.Itoa(h.epoch), Number: h.number}, After: h.number}
+		c, now := h.channels[t], time.Now()
+		if c == nil {
+			return
+		}
+		history.After = c.newest
+		kept := c.kept(now)
+		for _, e := range kept[max(len(kept)-events, 0):] {
+			if now.Sub(e.at) >= age {
+				continue
+			}
+			if len(history.Events) == 0 {
+				history.After = e.before
+			}
+			history.Events = append(history.Events, e.event(now))
+		}
+	})
+	return history, err
 }
 
 func (n *node) States(ctx context.Context, app, prefix string) (map[string]cluster.State, error) {
@@ -372,7 +400,9 @@ type channel struct {
 	members map[string]*member
 	joined  uint64 // members that ever were
 	version uint64
-	events  []keptEvent
+	last    keptEvent
+	events  []keptEvent // the history
+	newest  uint64      // number of the last one that came into it, or of one before the channel was made
 }
 
 // share is what one node has of a channel: its last one, and the users.
@@ -384,7 +414,13 @@ type share struct {
 type keptEvent struct {
 	payload []byte
 	number  uint64
+	at      time.Time
 	expires time.Time
+	before  uint64 // number of the event before
+}
+
+func (e keptEvent) event(now time.Time) cluster.Event {
+	return cluster.Event{Payload: e.payload, Number: e.number, TTL: e.expires.Sub(now), At: e.at}
 }
 
 // member is a user through one node or several.
@@ -394,7 +430,7 @@ type member struct {
 	number uint64 // in the order of joining
 }
 
-// kept are the events that are not too old.
+// kept are the events of the history that are not too old.
 func (c *channel) kept(now time.Time) []keptEvent {
 	return slices.DeleteFunc(slices.Clone(c.events), func(e keptEvent) bool { return !now.Before(e.expires) })
 }
@@ -402,7 +438,16 @@ func (c *channel) kept(now time.Time) []keptEvent {
 func (c *channel) snapshotEvents() (events []cluster.Event) {
 	now := time.Now()
 	for _, e := range c.kept(now) {
-		events = append(events, cluster.Event{Payload: e.payload, Number: e.number, TTL: e.expires.Sub(now)})
+		events = append(events, e.event(now))
 	}
 	return events
+}
+
+// lastEvent is nil if there is none.
+func (c *channel) lastEvent(now time.Time) *cluster.Event {
+	if !now.Before(c.last.expires) {
+		return nil
+	}
+	e := c.last.event(now)
+	return &e
 }

@@ -3,6 +3,7 @@ package local
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
@@ -90,7 +91,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 	}
 	o.Count, o.Version = c.count, h.version(c)
 	if s.Load {
-		o.Snapshot = &cluster.Snapshot{Members: c.roster(), Events: c.snapshotEvents()}
+		o.Snapshot = &cluster.Snapshot{Members: c.roster(), Last: c.lastEvent(time.Now()), Events: c.snapshotEvents()}
 	}
 	if c.count == 0 && (before > 0 || again && s.Before > 0) {
 		out.depart("") // after its members

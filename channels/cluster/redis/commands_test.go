@@ -64,13 +64,19 @@ func TestCommands(t *testing.T) {
 	measure("publish", 1, func(i int) {
 		a.must(a.Publish(ctx, cluster.Publication{Topic: topic("c", i), Payload: []byte("x")}))
 	})
+	keep := func(k cluster.Kept) {
+		k.Publication = cluster.Publication{Topic: topic("kept-", 0), Payload: []byte("x")}
+		a.must(a.Keep(ctx, k))
+	}
+	measure("publish to a cache channel", 6, func(int) { keep(cluster.Kept{Last: time.Hour}) })
+	measure("publish to a channel with a history", 9, func(int) { keep(cluster.Kept{Events: 10, For: time.Hour}) })
 	measure("listen", 1, func(i int) { a.must(a.Listen(ctx, topic("c", i))) })
 	measure("first subscription", 5, func(i int) { update(topic("c", i), cluster.Share{Count: 1}) })
 	measure("further ones", 5, func(i int) { update(topic("c", i), cluster.Share{Count: 10, Before: 1}) })
 	measure("last leave", 5, func(i int) { update(topic("c", i), cluster.Share{Before: 10}) })
 	measure("first subscription, with webhooks", 8, func(i int) { update(topic("c", i), cluster.Share{Count: 1, Record: true}) })
 	measure("last leave, with webhooks", 9, func(i int) { update(topic("c", i), cluster.Share{Before: 1, Record: true, Grace: time.Hour}) })
-	measure("first member", 12, func(i int) {
+	measure("first member", 13, func(i int) {
 		update(topic("presence-", i), cluster.Share{Count: 1, Join: shareOf("a").Join, Load: true})
 	})
 	measure("last member", 11, func(i int) { update(topic("presence-", i), cluster.Share{Before: 1}) })

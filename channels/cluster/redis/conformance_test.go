@@ -100,7 +100,7 @@ func (nobody) Due(cluster.Hint)                  {}
 func lingers(key string) bool {
 	_, rest, _ := strings.Cut(key, "}")
 	kind, _, _ := strings.Cut(rest, ":")
-	return rest == "born" || slices.Contains([]string{"b", "k", "l", "q", "w"}, kind) && strings.Contains(key, "/") // of a bucket
+	return rest == "born" || slices.Contains([]string{"b", "e", "h", "k", "l", "q", "w"}, kind) && strings.Contains(key, "/") // of a bucket
 }
 
 // clusterURL is that of a Redis Cluster.

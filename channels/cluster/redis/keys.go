@@ -36,7 +36,10 @@ const buckets = 64
 //	n:NODE                  channel -> the node's count, and how it wants to be told
 //	u:NODE:CHANNEL          set of the node's users
 //	m:CHANNEL               user -> number of nodes, two numbers for the order, info
-//	l:CHANNEL               list of the kept events: number, end, payload
+//	l:CHANNEL               the last event: number, end, when it was kept, number of the
+//	                        event before, payload; times are in ms
+//	h:CHANNEL               list of the events in the history, likewise
+//	e:CHANNEL               number of the last event in the history
 //	k:N:CHANNEL:KEY         a publication with that key was done; N is the length of
 //	                        CHANNEL
 //	q                       list of the transitions that are final

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"crypto/rand"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -59,14 +60,20 @@ func (d *Driver) Keep(ctx context.Context, events ...cluster.Kept) error {
 		calls := make([]call, len(events))
 		for i, e := range events {
 			tag, c := d.keys.tag(e.Topic), e.Topic.Channel
-			calls[i] = call{keepScript, []string{tag + "b", tag + "l:" + c},
-				[]string{s.publish, d.keys.name(e.Topic), c, string(e.Payload), itoa(max(e.For.Milliseconds(), 1)), itoa(max(e.Events, 1)), rand.Text(), itoa(cluster.OnceFor.Milliseconds())}}
+			calls[i] = call{keepScript, []string{tag + "b", tag + "l:" + c, tag + "h:" + c, tag + "e:" + c},
+				[]string{s.publish, d.keys.name(e.Topic), c, string(e.Payload), rand.Text(), itoa(cluster.OnceFor.Milliseconds()),
+					milliseconds(e.Last), itoa(e.Events), milliseconds(e.For), itoa(cluster.NumberFor.Milliseconds())}}
 			if e.Key != "" {
 				calls[i].keys = append(calls[i].keys, d.keys.once(e.Publication))
 			}
 		}
 		return s.run(ctx, calls...)
 	})
+}
+
+// milliseconds rounds up, so that what is kept is kept for some time.
+func milliseconds(d time.Duration) string {
+	return itoa((d + time.Millisecond - 1).Milliseconds())
 }
 
 // send makes calls about topics, the answers to which say nothing but that they were

@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -15,7 +17,7 @@ func (d *Driver) State(ctx context.Context, t cluster.Topic) (state cluster.Stat
 	tag, c := d.keys.tag(t), t.Channel
 	err = d.read(ctx, func(ctx context.Context, s *session) error {
 		b := s.client.B
-		results := s.doAll(ctx, b().Hget().Key(tag+"b").Field("c:"+c).Build(), b().Lrange().Key(tag+"l:"+c).Start(-1).Stop(-1).Build(), b().Pttl().Key(tag+"l:"+c).Build())
+		results := s.doAll(ctx, b().Hget().Key(tag+"b").Field("c:"+c).Build(), b().Get().Key(tag+"l:"+c).Build(), b().Pttl().Key(tag+"l:"+c).Build())
 		text, err := results[0].ToString()
 		if err != nil && !rueidis.IsRedisNil(err) {
 			return err
@@ -25,22 +27,100 @@ func (d *Driver) State(ctx context.Context, t cluster.Topic) (state cluster.Stat
 				return errAnswer
 			}
 		}
-		message, err := results[1].ToMessage()
-		if err != nil {
+		text, err = results[1].ToString()
+		if rueidis.IsRedisNil(err) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		ttl, err := results[2].AsInt64()
 		if err != nil {
 			return err
 		}
-		r := reader{rest: []rueidis.RedisMessage{message}}
-		if events := r.events(0); len(events) > 0 && ttl > 0 { // the key ends with its last event
-			state.Last = &events[0]
-			state.Last.TTL = time.Duration(ttl) * time.Millisecond
+		last, ok := parseKept(text)
+		if !ok {
+			return errAnswer
+		}
+		if ttl > 0 { // the key ends with the event
+			last.TTL = time.Duration(ttl) * time.Millisecond
+			state.Last = &last.Event
+		}
+		return nil
+	})
+	return state, err
+}
+
+// History implements [cluster.Ledger].
+func (d *Driver) History(ctx context.Context, t cluster.Topic, events int, age time.Duration) (h cluster.History, err error) {
+	err = d.read(ctx, func(ctx context.Context, s *session) error {
+		tag, c := d.keys.tag(t), t.Channel
+		array, err := s.run(ctx, call{historyScript, []string{tag + "b", tag + "h:" + c, tag + "e:" + c}, []string{itoa(events)}})[0].ToArray()
+		if err != nil || len(array) == 0 {
+			return err // or the bucket has nothing
+		}
+		r := reader{rest: array}
+		now := time.UnixMilli(r.int())
+		h.Version = cluster.Version{Epoch: r.string(), Number: uint64(r.int())}
+		h.After = uint64(r.int())
+		for _, e := range live(r.events(), now) {
+			if now.Sub(e.At) >= age {
+				continue
+			}
+			if len(h.Events) == 0 {
+				h.After = e.before
+			}
+			h.Events = append(h.Events, e.Event)
 		}
 		return r.err()
 	})
-	return state, err
+	if err != nil {
+		return cluster.History{}, err
+	}
+	return h, nil
+}
+
+// keptEvent is what keep.lua keeps of an event.
+type keptEvent struct {
+	cluster.Event
+	ends   time.Time // by the clock of Redis
+	before uint64    // number of the event before
+}
+
+func parseKept(text string) (e keptEvent, ok bool) {
+	parts := strings.SplitN(text, " ", 5)
+	if len(parts) < 5 {
+		return e, false
+	}
+	var numbers [4]uint64
+	for i := range numbers {
+		var err error
+		if numbers[i], err = strconv.ParseUint(parts[i], 10, 63); err != nil {
+			return e, false
+		}
+	}
+	e.Number, e.ends, e.At, e.before = numbers[0], time.UnixMilli(int64(numbers[1])), time.UnixMilli(int64(numbers[2])), numbers[3]
+	e.Payload = []byte(parts[4])
+	return e, true
+}
+
+// events reads a list of kept events.
+func (r *reader) events() (events []keptEvent) {
+	for _, text := range r.strings() {
+		e, ok := parseKept(text)
+		r.bad = r.bad || !ok
+		events = append(events, e)
+	}
+	return events
+}
+
+// live are those that have not ended. now is the time there.
+func live(events []keptEvent, now time.Time) (live []keptEvent) {
+	for _, e := range events {
+		if e.TTL = e.ends.Sub(now); e.TTL > 0 {
+			live = append(live, e)
+		}
+	}
+	return live
 }
 
 // States implements [cluster.Ledger].

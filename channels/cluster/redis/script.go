@@ -20,6 +20,9 @@ var updateText string
 //go:embed lua/keep.lua
 var keepText string
 
+//go:embed lua/history.lua
+var historyText string
+
 //go:embed lua/take.lua
 var takeText string
 
@@ -42,6 +45,7 @@ var (
 	updateScript   = newScript(updateText)
 	keepScript     = newScript(keepText)
 	onceScript     = newScript(onceText)
+	historyScript  = newScript(historyText)
 	takeScript     = newScript(takeText)
 	deadScript     = newScript(deadText)
 	leaseScript    = newScript(leaseText)

@@ -100,7 +100,7 @@ func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.
 	for _, m := range share.Join {
 		args = append(args, m.UserID, string(m.UserInfo))
 	}
-	return call{updateScript, []string{tag + "b", tag + "n:" + node, tag + "u:" + node + ":" + c, tag + "m:" + c, tag + "l:" + c, tag + "q", tag + "w"}, args}
+	return call{updateScript, []string{tag + "b", tag + "n:" + node, tag + "u:" + node + ":" + c, tag + "m:" + c, tag + "l:" + c, tag + "h:" + c, tag + "q", tag + "w"}, args}
 }
 
 // outcome reads what the script returned.
@@ -122,7 +122,12 @@ func (d *Driver) outcome(t cluster.Topic, a answer, load bool) (o cluster.Outcom
 		if err != nil {
 			return o, errAnswer
 		}
-		o.Snapshot.Events = r.events(now / 1000)
+		if events := live(r.events(), time.UnixMicro(now)); len(events) > 0 {
+			o.Snapshot.Last = &events[0].Event
+		}
+		for _, e := range live(r.events(), time.UnixMicro(now)) {
+			o.Snapshot.Events = append(o.Snapshot.Events, e.Event)
+		}
 	}
 	return o, r.err()
 }
@@ -152,25 +157,6 @@ func parseMembers(flat []string) (members []protocol.Member, err error) {
 		members = append(members, m.Member)
 	}
 	return members, nil
-}
-
-// events reads kept events, without those that are too old. now is the time there, in
-// ms.
-func (r *reader) events(now int64) (events []cluster.Event) {
-	for _, text := range r.strings() {
-		number, rest, ok1 := strings.Cut(text, " ")
-		expires, payload, ok2 := strings.Cut(rest, " ")
-		n, err1 := strconv.ParseUint(number, 10, 64)
-		at, err2 := strconv.ParseInt(expires, 10, 64)
-		if !ok1 || !ok2 || err1 != nil || err2 != nil {
-			r.bad = true
-			return nil
-		}
-		if ttl := at - now; ttl > 0 {
-			events = append(events, cluster.Event{Payload: []byte(payload), Number: n, TTL: time.Duration(ttl) * time.Millisecond})
-		}
-	}
-	return events
 }
 
 // maxTaken is how many transitions are taken at a time.

@@ -2,14 +2,14 @@
 -- transitions into the outbox, and returns what it came to.
 --
 -- KEYS: the bucket; the shares of the node; its users on the channel; the channel's
--- members; its kept events; the outbox; what waits for it.
+-- members; its last event; its history; the outbox; what waits for it.
 -- ARGV: deadline; node; channel; command to publish with; topic; watch topic; count;
 -- flags; most members; grace in µs; count before; epoch of the share; an epoch to
 -- begin; how many of those that join are known; for how long an arrival waits after a
 -- loss in µs; most that waits; most in the outbox; epoch and number of the last change in
 -- the bucket that the node knows of; number of users that leave; these; users that join
 -- with their info.
-local bucket, shares, present, members, kept, outbox, waiting = unpack(KEYS)
+local bucket, shares, present, members, last, history, outbox, waiting = unpack(KEYS)
 local deadline, node, channel, publish, topic, watch = unpack(ARGV, 1, 6)
 local count, flags, most, grace, had = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local epoch, known, settle, leaving = ARGV[12], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[20])
@@ -303,6 +303,7 @@ for _, one in ipairs(told) do call(publish, one[1], one[2]) end
 local answer = {'done', text(now), current, text(version), text(total), full, text(hint), text(lost)}
 if load then
   answer[9] = call('HGETALL', members)
-  answer[10] = call('LRANGE', kept, 0, -1)
+  answer[10] = {call('GET', last) or nil}
+  answer[11] = call('LRANGE', history, 0, -1)
 end
 return answer

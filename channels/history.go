@@ -1,0 +1,380 @@
+package channels
+
+import (
+	"container/heap"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/channels/cluster"
+	"belfry/protocol"
+)
+
+// HistoryRule says which channels have a history, and how much it keeps.
+type HistoryRule struct {
+	// Channels is a channel's name or, with a * at its end, how their names begin.
+	Channels string
+	Retention
+}
+
+// Retention is how much a history keeps: whichever of the two is less.
+type Retention struct {
+	Events int // the last ones; 0: there is no history
+	Age    time.Duration
+}
+
+func (r HistoryRule) matches(name string) bool {
+	if prefix, ok := strings.CutSuffix(r.Channels, "*"); ok {
+		return strings.HasPrefix(name, prefix)
+	}
+	return name == r.Channels
+}
+
+// retention is that of a channel: the first rule that matches decides.
+func (l *Limits) retention(name string) Retention {
+	for _, r := range l.Histories {
+		if r.matches(name) {
+			return r.Retention
+		}
+	}
+	return Retention{}
+}
+
+func (a *App) retention(name string) Retention { return a.limits.Load().retention(name) }
+
+// numbers are where an application's serials come from on a single node. In a cluster,
+// they are the ledger's versions.
+type numbers struct {
+	epoch string // constant once the application serves
+	last  atomic.Uint64
+	// forgotten is the highest number after which a channel without a history may have
+	// had an event.
+	forgotten atomic.Uint64
+}
+
+func (n *numbers) init() { n.epoch = strings.ToLower(rand.Text()[:10]) } // 50 bits
+
+// forget notes that a channel of whose events up to a number nothing is known may be any.
+func (n *numbers) forget(number uint64) {
+	for {
+		before := n.forgotten.Load()
+		if before >= number || n.forgotten.CompareAndSwap(before, number) {
+			return
+		}
+	}
+}
+
+// history is what a channel of a single node keeps of its events. The channel's lock
+// guards all of it but what is said to be guarded otherwise.
+type history struct {
+	channel *channel
+	events  []keptEvent // oldest first, by number
+	after   uint64      // number of the event before these, or a higher one if that is not known
+	left    time.Time   // when the last subscriber left; zero if none ever did
+
+	// The lock of histories guards these.
+	oldest time.Time // when the first of events was published
+	place  int       // in the heap, -1 if it is not there
+}
+
+// keptEvent is an event in a history.
+type keptEvent struct {
+	frame  protocol.Frame
+	except protocol.SocketID // must not receive it; zero for nobody
+	number uint64
+	at     time.Time
+}
+
+// keptOverhead is about what an event takes beside its frame, and historyOverhead what a
+// channel takes with its history beside the events, in bytes.
+const (
+	keptOverhead    = 128
+	historyOverhead = 512
+)
+
+func (e *keptEvent) size() int64 { return int64(len(e.frame)) + keptOverhead }
+
+// encode makes the frame of an event if there is none yet, and keeps the event if the
+// channel has a history. mu is held.
+func (c *channel) encode(p *pending, e protocol.Event) {
+	if r := c.app.retention(c.name); r.Events > 0 {
+		p.frame = c.record(e, *p, r)
+	} else if p.frame == nil {
+		p.frame = e.Frame()
+	}
+}
+
+// record keeps an event, and returns its frame. mu is held.
+func (c *channel) record(e protocol.Event, p pending, r Retention) protocol.Frame {
+	n := &c.app.numbers
+	if c.history == nil {
+		c.history = &history{channel: c, after: n.forgotten.Load(), place: -1}
+	}
+	h, number := c.history, n.last.Add(1)
+	e.Serial = protocol.Serial{Epoch: n.epoch, Number: number}
+	kept := keptEvent{e.Frame(), p.except, number, p.at}
+	h.limit(Retention{r.Events - 1, r.Age}, p.at)
+	h.events = append(h.events, kept)
+	c.app.broker.histories.changed(h, 1, kept.size())
+	return kept.frame
+}
+
+// limit drops what is too much or too old. mu is held.
+func (h *history) limit(r Retention, now time.Time) {
+	n := max(0, len(h.events)-r.Events)
+	for n < len(h.events) && now.Sub(h.events[n].at) >= r.Age {
+		n++
+	}
+	h.drop(n)
+}
+
+// drop drops the oldest events. mu is held.
+func (h *history) drop(n int) {
+	if n == 0 {
+		return
+	}
+	bytes := int64(0)
+	for i := range h.events[:n] {
+		bytes += h.events[i].size()
+	}
+	h.after = h.events[n-1].number
+	clear(h.events[:n])
+	if h.events = h.events[n:]; len(h.events) == 0 {
+		h.events = nil // and its memory
+	}
+	h.channel.app.broker.histories.changed(h, -n, -bytes)
+}
+
+// expireHistory drops what the configuration does not keep any more. If nobody is subscribed
+// and nothing is left, it drops the history too, but not at once: it says to whoever was
+// subscribed and comes back within the age that nothing is missing. mu is held.
+func (c *channel) expireHistory(now time.Time) {
+	if c.history == nil {
+		return
+	}
+	r := c.app.retention(c.name)
+	c.history.limit(r, now)
+	unused := c.count == 0 && now.Sub(c.history.left) >= r.Age
+	if len(c.history.events) == 0 && (unused || r.Events == 0) {
+		c.app.numbers.forget(c.history.after)
+		c.history = nil
+	}
+}
+
+// setHistories changes the rules of a single node, and ends the histories that have none
+// any more. A history that begins later does not know what was published ahead of it.
+func (a *App) setHistories(limits *Limits) {
+	a.numbers.forget(a.numbers.last.Add(1)) // ahead of the first event by the new rules
+	a.limits.Store(limits)
+	now := time.Now()
+	a.change("", func(c *channel) []*shard {
+		c.expireHistory(now)
+		return nil
+	})
+}
+
+// histories are those of all applications of a single node. They are bounded together.
+type histories struct {
+	mu      sync.Mutex // guards the following
+	most    int64      // bytes; 0: any number
+	bytes   int64
+	events  int
+	dropped uint64
+	queue   historyQueue // of those that have events
+}
+
+// HistoryUse is what the histories of a single node take.
+type HistoryUse struct {
+	Events  int
+	Bytes   int64
+	Dropped uint64 // events that were dropped as all together took too much
+}
+
+// HistoryUse returns it.
+func (b *Broker) HistoryUse() HistoryUse {
+	h := &b.histories
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return HistoryUse{h.events, h.bytes, h.dropped}
+}
+
+// LimitHistories says how many bytes all histories may take together; 0: any number. Over
+// it, the oldest events go.
+func (b *Broker) LimitHistories(bytes int64) {
+	b.histories.mu.Lock()
+	b.histories.most = bytes
+	b.histories.mu.Unlock()
+	b.histories.trim()
+}
+
+// changed counts, and puts a history in its place. The lock of its channel is held.
+func (s *histories) changed(h *history, events int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events += events
+	s.bytes += bytes
+	switch {
+	case len(h.events) == 0:
+		if h.place >= 0 {
+			heap.Remove(&s.queue, h.place)
+			s.bytes -= historyOverhead
+		}
+	case h.place < 0:
+		h.oldest = h.events[0].at
+		heap.Push(&s.queue, h)
+		s.bytes += historyOverhead
+	case !h.oldest.Equal(h.events[0].at):
+		h.oldest = h.events[0].at
+		heap.Fix(&s.queue, h.place)
+	}
+}
+
+// first is the channel with the oldest event, nil if nothing has to go.
+func (s *histories) first() *channel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.most == 0 || s.bytes <= s.most || len(s.queue) == 0 {
+		return nil
+	}
+	return s.queue[0].channel
+}
+
+// trim drops the oldest events while all take too much. No lock of a channel is held.
+func (s *histories) trim() {
+	for c := s.first(); c != nil; c = s.first() {
+		c.mu.Lock()
+		if h := c.history; h != nil && len(h.events) > 0 {
+			h.drop(1)
+			s.mu.Lock()
+			s.dropped++
+			s.mu.Unlock()
+		}
+		c.unlock(nil)
+	}
+}
+
+// historyQueue is a heap: the history with the oldest event comes first.
+type historyQueue []*history
+
+func (q historyQueue) Len() int           { return len(q) }
+func (q historyQueue) Less(i, j int) bool { return q[i].oldest.Before(q[j].oldest) }
+func (q historyQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+
+// Push and Pop implement heap.Interface.
+func (q *historyQueue) Push(h any) {
+	one := h.(*history)
+	one.place = len(*q)
+	*q = append(*q, one)
+}
+
+func (q *historyQueue) Pop() any {
+	last := len(*q) - 1
+	one := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	one.place = -1
+	return one
+}
+
+// ErrNoHistory: no rule gives the channel a history.
+var ErrNoHistory = errors.New("the channel has no history")
+
+// History is a part of a channel's history.
+type History struct {
+	Events []PastEvent // oldest first
+	// Complete says that no event between the serial that was asked for and the first of
+	// Events is missing.
+	Complete bool
+}
+
+// PastEvent is an event that was published.
+type PastEvent struct {
+	Serial protocol.Serial
+	Name   json.RawMessage   // JSON text of a string
+	Data   json.RawMessage   // likewise
+	Except protocol.SocketID // had not to receive it; zero for nobody
+	At     time.Time
+}
+
+// History returns the events of a channel after one with a serial, the first of them if
+// there are more than limit. Without a serial, it returns the last events. The error is
+// [ErrNoHistory], or ErrUnavailable of package cluster.
+func (a *App) History(name string, since *protocol.Serial, limit int) (History, error) {
+	r := a.retention(name)
+	if r.Events == 0 {
+		return History{}, ErrNoHistory
+	}
+	past, err := a.past(name, r)
+	if err != nil {
+		return History{}, err
+	}
+	h := History{Complete: true}
+	events := past.events
+	if since == nil {
+		events = events[max(0, len(events)-limit):]
+	} else {
+		known := since.Epoch == past.epoch
+		h.Complete = known && past.after <= since.Number && since.Number <= past.number
+		for known && len(events) > 0 && events[0].number <= since.Number {
+			events = events[1:]
+		}
+		events = events[:min(limit, len(events))]
+	}
+	for _, e := range events {
+		var message struct{ Event, Data json.RawMessage }
+		if err := json.Unmarshal(e.frame.JSON(), &message); err != nil {
+			return History{}, err
+		}
+		h.Events = append(h.Events, PastEvent{protocol.Serial{Epoch: past.epoch, Number: e.number}, message.Event, message.Data, e.except, e.at})
+	}
+	return h, nil
+}
+
+// past is what there is of a channel's history. No event has a number above number; after
+// is as in history.
+type past struct {
+	epoch         string
+	number, after uint64
+	events        []keptEvent
+}
+
+func (a *App) past(name string, r Retention) (past, error) {
+	if a.broker.driver != nil {
+		return a.pastInCluster(name, r)
+	}
+	p := past{epoch: a.numbers.epoch}
+	if c := a.lockExisting(name); c != nil {
+		defer c.mu.Unlock()
+		if h := c.history; h != nil {
+			h.limit(r, time.Now())
+			p.after, p.number = h.after, a.numbers.last.Load()
+			p.events = append(p.events, h.events...)
+			return p, nil
+		}
+	}
+	p.after, p.number = a.numbers.forgotten.Load(), a.numbers.last.Load()
+	return p, nil
+}
+
+func (a *App) pastInCluster(name string, r Retention) (past, error) {
+	ctx, cancel := a.broker.within(queryTimeout)
+	defer cancel()
+	h, err := a.broker.driver.History(ctx, cluster.Topic{App: a.id, Channel: name}, r.Events, r.Age)
+	if err != nil {
+		return past{}, err
+	}
+	p := past{epoch: h.Version.Epoch, number: h.Version.Number, after: h.After}
+	for _, e := range h.Events {
+		if parsed, err := parseEvent(e.Payload); err == nil {
+			p.events = append(p.events, keptEvent{protocol.TextFrame(parsed.json), parsed.except, e.Number, e.At})
+		}
+	}
+	return p, nil
+}
