@@ -78,6 +78,7 @@ type succession struct {
 	thaw    func()             // begins; nil if there is nothing to begin
 	absent  []*session.Session // to be ended
 	settled chan struct{}      // closed when the process before has nothing more to say
+	alone   chan struct{}      // closed when that has ended: until then, it may pass requests on
 
 	// Of the process behind.
 	signals   <-chan os.Signal   // that ask for a handover; nil if there are none
@@ -192,6 +193,9 @@ func (s *Server) serveHandovers(ctx context.Context) {
 	}
 }
 
+// aloneTimeout is how long a handover waits for the end of the process before.
+const aloneTimeout = 10 * time.Second
+
 // mayHandOver returns what keeps this process from it.
 func (s *Server) mayHandOver() error {
 	switch {
@@ -201,10 +205,10 @@ func (s *Server) mayHandOver() error {
 		return errors.New("the container of this process ends with it: have the container replaced")
 	}
 	select {
-	case <-s.settled:
+	case <-s.alone:
 		return nil
-	case <-time.After(handover.FreezeTimeout):
-		return errors.New("the process before is still having webhooks answered: ask again in a moment")
+	case <-time.After(aloneTimeout):
+		return errors.New("the process before still has requests or webhooks under way: ask again in a moment")
 	}
 }
 

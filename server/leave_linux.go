@@ -115,7 +115,6 @@ func (s *Server) leave() {
 		if err := errors.Join(s.successor.Send(handover.Rest, left), s.successor.Flush()); err != nil {
 			s.log.Error("webhooks are lost, as the new process does not take them", "error", err)
 		}
-		s.successor.Close()
 	})
 	if s.metricsHTTP != nil {
 		leaving.Go(func() { _ = s.metricsHTTP.Shutdown(ctx) }) // who is late is cut
@@ -128,6 +127,7 @@ func (s *Server) leave() {
 	_ = s.capacity.Wait(last, capacity.Client, capacity.Refused, capacity.Session, capacity.HTTP) // the rest is cut
 	leaving.Wait()
 	s.closeConnections(ctx)
+	s.successor.Close() // which may hand over itself from here on
 	s.finish()
 	s.log.Info("left")
 }

@@ -73,9 +73,10 @@ func (s *Server) nextListener() (*net.TCPListener, error) {
 
 // succeed finds out whether another process has started this one to hand over to it.
 func (s *Server) succeed() (err error) {
-	s.settled = make(chan struct{})
+	s.settled, s.alone = make(chan struct{}), make(chan struct{})
 	if s.before, err = handover.Inherited(); err == nil && s.before == nil {
 		close(s.settled)
+		close(s.alone)
 	}
 	return err
 }
@@ -319,8 +320,20 @@ const settleTimeout = 30 * time.Second
 
 // settle delivers webhooks once the process before does not any more.
 func (s *Server) settle() {
-	defer close(s.settled)
+	defer close(s.alone)
 	defer s.before.Close()
+	s.takeRest()
+	s.before.SetDeadline(time.Time{})
+	for {
+		if _, _, err := s.before.Receive(); err != nil {
+			return
+		}
+	}
+}
+
+// takeRest takes the webhooks that the process before has left.
+func (s *Server) takeRest() {
+	defer close(s.settled)
 	s.before.SetDeadline(time.Now().Add(settleTimeout))
 	var left []webhooks.Exported
 	err := s.before.Expect(handover.Rest, &left)

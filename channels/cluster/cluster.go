@@ -168,8 +168,8 @@ type Ledger interface {
 	// Take returns the oldest transitions of a bucket, and lends the bucket to this
 	// node: no other one is given any of its transitions until this one has
 	// acknowledged all that there are, or has died or closed. It first removes
-	// those that were taken with the receipt; an empty one removes none, nor does
-	// one that was removed already. Of a node that was taken for dead, others
+	// those that were taken with the receipt, which has to be that of the last Take; another
+	// or an empty one removes none. Of a node that was taken for dead, others
 	// deliver once more what it has not acknowledged before.
 	Take(ctx context.Context, b Bucket, receipt string) (Taken, error)
 	// Return removes the transitions that were taken with the receipt, as Take does, and

@@ -194,6 +194,22 @@ func testOnce(s *suite) {
 	if !slices.Equal(events, []string{"one", "two", "three"}) {
 		s.Errorf("kept %q", events)
 	}
+	a.listen(topic("order"))
+	var mixed []cluster.Publication
+	var want []string
+	for i := range 20 {
+		p := cluster.Publication{Topic: topic("order"), Payload: fmt.Append(nil, i)}
+		if i%3 == 1 {
+			p.Key = fmt.Sprint("k", i)
+		}
+		mixed, want = append(mixed, p), append(want, fmt.Sprint(i))
+	}
+	if err := b.Publish(context.Background(), mixed...); err != nil {
+		s.Error(err)
+	}
+	if got := a.heard(topic("order"), 20); !slices.Equal(got, want) {
+		s.Errorf("received %q", got)
+	}
 	var all sync.WaitGroup
 	a.listen(topic("race"))
 	for range 20 {

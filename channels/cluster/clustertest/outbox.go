@@ -84,18 +84,19 @@ func testLending(s *suite) {
 		return taken
 	}
 	first := take(a, "")
-	if again := take(a, ""); !slices.Equal(again.Transitions, first.Transitions) || len(first.Transitions) != 1 {
+	again := take(a, "")
+	if !slices.Equal(again.Transitions, first.Transitions) || len(first.Transitions) != 1 {
 		s.Errorf("took %+v, and again %+v", first, again)
 	}
 	if other := take(b, ""); len(other.Transitions) > 0 || !other.Lent {
 		s.Errorf("another node took %+v", other)
 	}
 	a.update(t, cluster.Share{Before: 1, Record: true})
-	second := take(a, first.Receipt)
-	if again := take(a, first.Receipt); !slices.Equal(again.Transitions, second.Transitions) || !slices.Equal(second.Transitions, transitions(t, "v")) {
+	second, receipt := take(a, again.Receipt), again.Receipt
+	if again = take(a, receipt); !slices.Equal(again.Transitions, second.Transitions) || !slices.Equal(second.Transitions, transitions(t, "v")) {
 		s.Errorf("then took %+v, and again %+v", second, again)
 	}
-	if last := take(a, second.Receipt); len(last.Transitions) > 0 {
+	if last := take(a, again.Receipt); len(last.Transitions) > 0 {
 		s.Errorf("in the end took %+v", last)
 	}
 	b.update(t, cluster.Share{Count: 1, Record: true})

@@ -18,35 +18,23 @@ func (d *Driver) Publish(ctx context.Context, publications ...cluster.Publicatio
 		topics[i] = p.Topic
 	}
 	return d.send(ctx, topics, func(ctx context.Context, s *session) []rueidis.RedisResult {
-		var commands []rueidis.Completed
-		var calls []call
-		for _, p := range publications {
+		commands := make([]rueidis.Completed, len(publications))
+		for i, p := range publications {
 			message := make([]byte, 1, 1+len(p.Payload))
 			message[0] = 'p'
 			message = append(message, p.Payload...)
 			name, text := d.keys.name(p.Topic), rueidis.BinaryString(message)
 			switch {
 			case p.Key != "":
-				calls = append(calls, call{onceScript, []string{d.keys.once(p)}, []string{s.publish, name, text, itoa(cluster.OnceFor.Milliseconds())}})
+				once := call{onceScript, []string{d.keys.once(p)}, []string{s.publish, name, text, itoa(cluster.OnceFor.Milliseconds())}}
+				commands[i] = once.command(s.client.B(), true) // with its text: sent again, it would come behind the others
 			case s.cluster:
-				commands = append(commands, s.client.B().Spublish().Channel(name).Message(text).Build())
+				commands[i] = s.client.B().Spublish().Channel(name).Message(text).Build()
 			default:
-				commands = append(commands, s.client.B().Publish().Channel(name).Message(text).Build())
+				commands[i] = s.client.B().Publish().Channel(name).Message(text).Build()
 			}
 		}
-		if len(calls) == 0 {
-			return s.doAll(ctx, commands...)
-		}
-		keyed, plain := s.run(ctx, calls...), s.doAll(ctx, commands...)
-		results := make([]rueidis.RedisResult, len(publications))
-		for i, p := range publications {
-			from := &plain
-			if p.Key != "" {
-				from = &keyed
-			}
-			results[i], *from = (*from)[0], (*from)[1:]
-		}
-		return results
+		return s.doAll(ctx, commands...)
 	})
 }
 
