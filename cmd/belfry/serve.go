@@ -75,12 +75,14 @@ func serve(args []string, stdout, stderr io.Writer) error {
 	lines := logging.NewWriter(stderr)
 	defer lines.Close()
 	log := newLogger(cfg.Log.Format, level, lines)
-	ctx, stop := untilSignal()
-	defer stop()
 	s, err := server.New(cfg, log, build())
 	if err != nil {
 		return err
 	}
+	// Until here a signal ends the process at once: if it is taking over from another one,
+	// that goes on.
+	ctx, stop := untilSignal()
+	defer stop()
 	s.LogLinesDropped(lines.Dropped)
 	s.LogLevel(level)
 	s.HandOverOn(upgrades)
