@@ -28,10 +28,10 @@
 //  2. channel.mu
 //  3. departures.mu, outboxes.mu
 //  4. Broker.mu, stripe.mu, node.mu, and the listener's and a subscriber's own
-//  5. timers.mu, histories.mu and those of the queues
+//  5. timers.mu, histories.mu, once.mu and those of the queues
 //  6. the driver's own
 //
-// timers.freezing comes ahead of all.
+// timers.freezing and node.freezing come ahead of all; of the two, node.freezing first.
 package channels
 
 import (

@@ -57,9 +57,10 @@ type ExportedEvent struct {
 	Expires time.Time `json:"expires"`
 }
 
-// ExportedHistory is a channel's history. After is as in history.
+// ExportedHistory is a channel's history. After and Left are as in history.
 type ExportedHistory struct {
 	After  uint64         `json:"after"`
+	Left   time.Time      `json:"left,omitzero"`
 	Events []ExportedKept `json:"events,omitempty"`
 }
 
@@ -141,7 +142,7 @@ func (c *channel) export() (*ExportedChannel, error) {
 		e.Last = &ExportedEvent{c.last.frame, c.last.data, c.last.expires}
 	}
 	if h := c.history; h != nil {
-		e.History = &ExportedHistory{After: h.after}
+		e.History = &ExportedHistory{After: h.after, Left: h.left}
 		for _, kept := range h.events {
 			except := ""
 			if kept.except != (protocol.SocketID{}) {
@@ -231,7 +232,7 @@ func (c *channel) restoreHistory(e ExportedHistory) error {
 	if r.Events == 0 {
 		return nil
 	}
-	h := &history{channel: c, after: e.After, place: -1}
+	h := &history{channel: c, after: e.After, left: e.Left, place: -1}
 	before, bytes := e.After, int64(0)
 	for _, one := range e.Events {
 		kept := keptEvent{frame: one.Frame, number: one.Number, at: one.At}

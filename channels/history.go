@@ -51,14 +51,15 @@ func (a *App) retention(name string) Retention { return a.limits.Load().retentio
 type numbers struct {
 	epoch string // constant once the application serves
 	last  atomic.Uint64
-	// forgotten is the highest number after which a channel without a history may have
-	// had an event.
+	// forgotten is the highest number that an event may have had on a channel that has no
+	// history now. Of what came after it, nothing is unknown.
 	forgotten atomic.Uint64
 }
 
 func (n *numbers) init() { n.epoch = strings.ToLower(rand.Text()[:10]) } // 50 bits
 
-// forget notes that a channel of whose events up to a number nothing is known may be any.
+// forget notes that events up to a number may be unknown, on any channel that has no
+// history.
 func (n *numbers) forget(number uint64) {
 	for {
 		before := n.forgotten.Load()
@@ -299,7 +300,7 @@ type PastEvent struct {
 	Serial protocol.Serial
 	Name   json.RawMessage   // JSON text of a string
 	Data   json.RawMessage   // likewise
-	Except protocol.SocketID // had not to receive it; zero for nobody
+	Except protocol.SocketID // the connection that must not receive it; zero for none
 	At     time.Time
 }
 

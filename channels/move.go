@@ -79,9 +79,9 @@ func (b *Broker) Listen(ctx context.Context, topics []cluster.Topic) error {
 	return nil
 }
 
-// FreezeCalls returns once nothing but the caller calls the cluster, until ThawCalls: client
-// events that wait are published first, and everything else that waits goes on waiting. On
-// a single node it does nothing.
+// FreezeCalls returns once no call to the cluster is made in the background, until ThawCalls.
+// Client events that wait are published first; everything else that waits goes on waiting.
+// Nobody may publish, subscribe or ask meanwhile. On a single node it does nothing.
 func (b *Broker) FreezeCalls() {
 	if b.driver == nil {
 		return
@@ -116,8 +116,9 @@ func (b *Broker) AwaitCut(ctx context.Context) error {
 	return m.AwaitCut(ctx)
 }
 
-// Resume has the cluster's messages come again: here as well as in the process behind, when
-// all is restored there. On a single node it does nothing.
+// Resume lets the receiver get the cluster's messages again: in the process before if that
+// goes on, and in the process behind once all is restored. It does nothing on a single node,
+// and on one that has moved.
 func (b *Broker) Resume() {
 	if m, ok := b.driver.(cluster.Movable); ok && !b.node.moved.Load() {
 		b.ignoreUnneeded()
@@ -390,8 +391,9 @@ func (a *App) Delivery(name string) *Delivery {
 	return nil
 }
 
-// ReleaseDeliveries is for when listeners hold what the process before has left. What nobody
-// holds is delivered. With lost, it is not known what is: all is delivered once more.
+// ReleaseDeliveries ends RestoreOutboxes, once listeners hold what the process before has
+// left. A delivery that nobody holds was done, and is acknowledged. With lost, it is not known
+// what was done: each is given to the listener once more.
 func (b *Broker) ReleaseDeliveries(lost bool) {
 	for _, d := range b.restored {
 		if lost {

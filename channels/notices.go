@@ -13,7 +13,8 @@ import (
 type Listener interface {
 	// Happened takes an event. An event that the cluster keeps is part of a delivery,
 	// which the listener holds until it has nothing to do with the event any more: if
-	// this node ends before, or the delivery has failed, the event is given to another one.
+	// this node ends before, another node is given the event; if the delivery has failed,
+	// any node is.
 	// Else d is nil.
 	Happened(e protocol.WebhookEvent, d *Delivery)
 	// Lost says of how many events of a channel it will not be told, as too many wait

@@ -70,8 +70,8 @@ type Publication struct {
 	// Except is the connection that must not receive it; zero for none.
 	Except SocketID
 	Info   Info
-	// Key is the idempotency key of the event, empty for none. The same event of a request
-	// that is repeated has the same one, and no other event of the request has it.
+	// Key is the idempotency key, empty for none. When a request is repeated, each event has
+	// the key that it had. A key of the whole batch is made distinct by the event's place.
 	Key string
 }
 

@@ -107,8 +107,8 @@ func (s *Server) HandOverOn(signals <-chan os.Signal) {
 // freeze stops everything that changes state, until thaw is called. The error says what
 // has not come to rest in time. Then nothing stays frozen, and thaw is nil.
 func (s *Server) freeze() (thaw func(), err error) {
-	// In this order: a handler of a poller or of the watch may be about to change
-	// something, what changes may wait for the cluster, and has the flushers deliver.
+	// In this order: a handler of a poller or of the watch may begin a change, a change may
+	// wait for the cluster, and what waits is done by calls to it.
 	return freeze(
 		step{"what clients send", s.pollers.Freeze, s.pollers.Thaw},
 		step{"deadlines of connections", s.watch.Freeze, s.watch.Thaw},

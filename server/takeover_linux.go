@@ -112,7 +112,7 @@ func (s *Server) adopt() error {
 	}
 	answer := ready{Version: handover.Version, Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
-	s.before.SetDeadline(time.Now().Add(handover.FreezeTimeout + handover.AdoptTimeout + handover.ReadyTimeout))
+	s.before.SetDeadline(time.Now().Add(handover.ReadyTimeout + 2*handover.FreezeTimeout + 2*handover.CutTimeout + handover.AdoptTimeout))
 	if err := s.before.Send(handover.Ready, answer); err != nil {
 		return err
 	}

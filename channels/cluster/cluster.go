@@ -29,8 +29,8 @@
 //
 // Changes of a channel's members and its kept events have a [Version] each. The
 // number grows with each change, though not by one. The epoch is a new one when the
-// ledger has lost its data, or has come back with older data and an Update of a node that
-// knows of newer: versions of two epochs do not compare.
+// ledger has lost its data, or, at the first Update of a node that knows newer data, when
+// it has come back with older: versions of two epochs do not compare.
 //
 // Whoever listens to a topic, loads a [Snapshot] afterwards, and then applies the
 // messages of the snapshot's epoch with a higher number in their order, has what

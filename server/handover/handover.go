@@ -75,12 +75,15 @@ var (
 const (
 	// ReadyTimeout is from the start of the new process until it is ready.
 	ReadyTimeout = 10 * time.Second
-	// FreezeTimeout is how long it may take until nothing changes in the old process.
+	// Clients wait during the following three.
+
+	// FreezeTimeout is how long each of two freezes may take: of what changes state, and
+	// of deliveries.
 	FreezeTimeout = 2 * time.Second
-	// CutTimeout is how long it may take until a node of a cluster gets nothing more from
-	// there.
+	// CutTimeout is how long the cut may take on a node of a cluster, on each side: see
+	// cluster.Movable.
 	CutTimeout = 2 * time.Second
-	// AdoptTimeout is from the first State to Adopted. Clients wait meanwhile.
+	// AdoptTimeout is from the time when deliveries are frozen to Adopted.
 	AdoptTimeout = 5 * time.Second
 )
 

@@ -91,6 +91,9 @@ func testLending(s *suite) {
 	if other := take(b, ""); len(other.Transitions) > 0 || !other.Lent {
 		s.Errorf("another node took %+v", other)
 	}
+	if again = take(a, first.Receipt); !slices.Equal(again.Transitions, first.Transitions) {
+		s.Errorf("with the receipt before the last, took %+v", again)
+	}
 	a.update(t, cluster.Share{Before: 1, Record: true})
 	second, receipt := take(a, again.Receipt), again.Receipt
 	if again = take(a, receipt); !slices.Equal(again.Transitions, second.Transitions) || !slices.Equal(second.Transitions, transitions(t, "v")) {

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ type outbox struct {
 	owner   *node // to whom it is lent; nil: nobody
 	ready   []cluster.Transition
 	removed uint64 // transitions that were, from the front of ready
+	taken   uint64 // how often any were taken: the last receipt has it
 	waiting []waiting
 }
 
@@ -156,7 +158,7 @@ func (r *recorder) depart(userID string) {
 
 // acknowledge removes what was taken with a receipt.
 func (o *outbox) acknowledge(epoch int, receipt string) {
-	text, ok := strings.CutPrefix(receipt, strconv.Itoa(epoch)+"/")
+	text, ok := strings.CutPrefix(receipt, fmt.Sprint(epoch, "/", o.taken, "/"))
 	if end, _ := strconv.ParseUint(text, 10, 64); ok && end > o.removed {
 		o.ready = slices.Clone(o.ready[end-o.removed:])
 		o.removed = end
@@ -183,7 +185,8 @@ func (n *node) Take(ctx context.Context, b cluster.Bucket, receipt string) (take
 		o.acknowledge(h.epoch, receipt)
 		o.ripen(now)
 		taken.Transitions = slices.Clone(o.ready[:min(len(o.ready), maxTaken)])
-		taken.Receipt = strconv.Itoa(h.epoch) + "/" + strconv.FormatUint(o.removed+uint64(len(taken.Transitions)), 10)
+		o.taken++
+		taken.Receipt = fmt.Sprint(h.epoch, "/", o.taken, "/", o.removed+uint64(len(taken.Transitions)))
 		taken.Next = o.next(now)
 		if len(o.ready) == 0 {
 			o.owner = nil

@@ -6,11 +6,11 @@ import (
 	"belfry/channels/cluster"
 )
 
-// latest has the last change of each bucket that this node knows of. By it, Redis learns
-// that it has come back with older data: after a failover to a replica that was behind, or
-// from a file.
+// latest has the last change of each bucket that this node knows of. Each Update sends it, so
+// that Redis notices when it has come back with older data: after a failover to a replica that
+// was behind, or from a file.
 type latest struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards the following
 	byTag map[string]cluster.Version
 }
 
