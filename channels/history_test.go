@@ -440,3 +440,26 @@ func TestHandOverHistory(t *testing.T) {
 		}
 	}
 }
+
+// Whoever left before a handover, and comes back within the age, misses nothing.
+func TestHandOverEmptyHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var apps []*App
+		for range 2 {
+			broker := NewBroker(1, nil)
+			defer broker.Close()
+			apps = append(apps, broker.NewApp("1", keeping(10, time.Minute, "h"), new(counts), nil))
+		}
+		_, here := subscribe(t, apps[0], "h")
+		say(t, apps[0], "h", "1")
+		_, s := told(t, apps[0], "h", nil, 10)
+		time.Sleep(time.Minute)
+		apps[0].Unsubscribe(here)
+		apps[0].Expire(time.Now())
+		apps[1].RestoreNumbers(apps[0].ExportNumbers())
+		handOver(t, apps[0], apps[1], nil)
+		time.Sleep(time.Minute - time.Nanosecond)
+		apps[1].Expire(time.Now())
+		expectTold(t, apps[1], "h", &s[0], 10, "+")
+	})
+}
