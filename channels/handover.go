@@ -134,7 +134,7 @@ func (c *channel) export() (*ExportedChannel, error) {
 				return nil, fmt.Errorf("members of channel %s: %w", c.name, err)
 			}
 			for _, m := range members {
-				e.Members = append(e.Members, ExportedMember{m.UserID, string(m.UserInfo)})
+				e.Members = append(e.Members, exportMember(m))
 			}
 		}
 	}
@@ -195,7 +195,7 @@ func (a *App) RestoreChannel(e ExportedChannel) error {
 		if c.members.byID[m.UserID] != nil {
 			return fmt.Errorf("%w: channel %q has a member twice", errRestore, e.Name)
 		}
-		c.members.add(protocol.Member{UserID: m.UserID, UserInfo: []byte(m.Info)})
+		c.members.add(m.member())
 		if c.remote == nil {
 			c.members.byID[m.UserID].connections = 0 // until RestoreSubscription
 		}

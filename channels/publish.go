@@ -19,9 +19,7 @@ func (a *App) Publish(events ...Publication) error {
 		return a.publishToCluster(events)
 	}
 	for _, e := range events {
-		if a.once.first(e, time.Now()) {
-			a.deliver(e.Event, e.Except, true)
-		}
+		a.deliver(e, true)
 	}
 	return nil
 }
@@ -35,10 +33,7 @@ func (a *App) Offer(events ...Publication) (full []<-chan struct{}, err error) {
 		return nil, a.publishToCluster(events)
 	}
 	for _, e := range events {
-		if !a.once.first(e, time.Now()) {
-			continue
-		}
-		if room := a.deliver(e.Event, e.Except, false); room != nil {
+		if room := a.deliver(e, false); room != nil {
 			full = append(full, room)
 		}
 	}
@@ -56,13 +51,16 @@ type Publication struct {
 
 // deliver returns what closes when there is room, if there was none and it has not
 // waited for that.
-func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (room <-chan struct{}) {
+func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 	now := time.Now()
+	if !a.once.first(e, now) {
+		return nil
+	}
 	cache, keeps := protocol.KindOf(e.Channel).IsCache(), a.retention(e.Channel).Events > 0
 	if !cache && !keeps && a.find(e.Channel) == nil {
 		return nil
 	}
-	p := pending{except: except, at: now}
+	p := pending{except: e.Except, at: now}
 	if !keeps { // else the frame has a serial
 		p.frame = e.Frame()
 	}
@@ -78,7 +76,7 @@ func (a *App) deliver(e protocol.Event, except protocol.SocketID, wait bool) (ro
 			<-room
 			continue
 		}
-		c.encode(&p, e)
+		c.encode(&p, e.Event)
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}

@@ -161,7 +161,7 @@ func (d *Door) accept(most int) {
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EBADF), errors.Is(err, unix.ENOTSOCK):
 			d.fail(err)
 			return
-		default: // EMFILE and its like, or the network's trouble of the moment
+		default: // EMFILE and its like, or an error of the network that passes
 			d.pause(err)
 			return
 		}

@@ -149,7 +149,7 @@ func (s *session) markName(tag string) string { return tag + "!" + s.node }
 // listenForMark is for the process behind, whenever it begins to listen to a topic.
 func (d *Driver) listenForMark(ctx context.Context, t cluster.Topic) error {
 	d.move.mu.Lock()
-	behind := d.move.behind && d.move.gated
+	behind := d.move.behind
 	d.move.mu.Unlock()
 	if !behind {
 		return nil
@@ -194,10 +194,7 @@ func (d *Driver) Cut(ctx context.Context) error {
 	m.mu.Unlock()
 	commands := make([]rueidis.Completed, len(tags))
 	for i, tag := range tags {
-		commands[i] = s.client.B().Publish().Channel(s.markName(tag)).Message(text).Build()
-		if s.cluster {
-			commands[i] = s.client.B().Spublish().Channel(s.markName(tag)).Message(text).Build()
-		}
+		commands[i] = s.publication(s.markName(tag), text)
 	}
 	for _, r := range s.doAll(ctx, commands...) {
 		if err := r.Error(); err != nil {

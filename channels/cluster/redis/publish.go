@@ -24,18 +24,23 @@ func (d *Driver) Publish(ctx context.Context, publications ...cluster.Publicatio
 			message[0] = 'p'
 			message = append(message, p.Payload...)
 			name, text := d.keys.name(p.Topic), rueidis.BinaryString(message)
-			switch {
-			case p.Key != "":
+			if p.Key != "" {
 				once := call{onceScript, []string{d.keys.once(p)}, []string{s.publish, name, text, itoa(cluster.OnceFor.Milliseconds())}}
 				commands[i] = once.command(s.client.B(), true) // with its text: sent again, it would come behind the others
-			case s.cluster:
-				commands[i] = s.client.B().Spublish().Channel(name).Message(text).Build()
-			default:
-				commands[i] = s.client.B().Publish().Channel(name).Message(text).Build()
+			} else {
+				commands[i] = s.publication(name, text)
 			}
 		}
 		return s.doAll(ctx, commands...)
 	})
+}
+
+// publication is the command that publishes.
+func (s *session) publication(name, text string) rueidis.Completed {
+	if s.cluster {
+		return s.client.B().Spublish().Channel(name).Message(text).Build()
+	}
+	return s.client.B().Publish().Channel(name).Message(text).Build()
 }
 
 // Keep implements [cluster.Ledger].
