@@ -323,7 +323,10 @@ func (a *App) SetLimits(limits Limits) {
 		a.setHistories(&limits)
 		return
 	}
-	a.limits.Store(&limits)
+	before := a.limits.Swap(&limits)
+	if a.broker.driver != nil && !slices.Equal(before.Histories, limits.Histories) {
+		a.change("", func(*channel) []*shard { return nil }) // those that have a history now load it
+	}
 }
 
 func (a *App) stripe(name string) *stripe {

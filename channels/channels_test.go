@@ -668,7 +668,7 @@ func TestCacheChannel(t *testing.T) {
 		a := broker.NewApp("1", Limits{PresenceMembers: 1, CacheTTL: time.Minute}, new(counts), nil)
 		last := func() string {
 			_, s := subscribe(t, a, "private-cache-c")
-			j := a.Rejoin(s)
+			j := a.Rejoin(s, nil)
 			a.Unsubscribe(s)
 			return string(j.Last)
 		}

@@ -12,6 +12,7 @@ type remote struct {
 	reconciler
 	mirror
 	waiter
+	fetch *fetch // of the history, while somebody waits for it
 }
 
 // waiter lets connections wait for the cluster. The channel's lock guards it.
@@ -42,12 +43,20 @@ func (c *channel) topic() cluster.Topic { return cluster.Topic{App: c.app.id, Ch
 
 // enter waits until this node receives what is published on the channel, and
 // the cluster knows that somebody is on it. Without an error it returns with mu
-// held, and the connection is counted among the entering.
-func (a *App) enter(name string, m *protocol.Member) (*channel, error) {
+// held, and the connection is counted among the entering. since is of the last event that
+// its client has, zero if that is not known: the node is to be as far.
+func (a *App) enter(name string, m *protocol.Member, since protocol.Serial) (*channel, error) {
 	c := a.approach(name, m)
 	r := c.remote
 	var timeout <-chan time.Time
-	for !c.admits(m) {
+	for {
+		if c.admits(m) {
+			if since.Epoch != r.version.Epoch || since.Number <= r.version.Number || !c.mirrored() {
+				break
+			}
+			r.loaded = false
+			since = protocol.Serial{} // a serial that does not exist is waited for once
+		}
 		if m != nil && r.users[m.UserID].full {
 			c.retreat(m)
 			return nil, ErrFull

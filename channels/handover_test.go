@@ -173,7 +173,7 @@ func describe(t *testing.T, a *App) (lines []string) {
 	a.each("", func(c *channel) {
 		line := fmt.Sprintf("%s %d", c.name, c.count)
 		if c.members != nil {
-			line += " " + string(protocol.PresenceSucceededFrame(c.name, c.members.snapshot()))
+			line += " " + string(protocol.Success{Channel: c.name, Members: c.members.snapshot()}.Frame())
 			for _, id := range c.members.ids() {
 				line += fmt.Sprint(" ", c.members.byID[id].connections)
 			}
@@ -333,7 +333,7 @@ func FuzzRestore(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, s := range subs {
-			a.Rejoin(s)
+			a.Rejoin(s, nil)
 			a.Unsubscribe(s)
 		}
 		for _, i := range identities {

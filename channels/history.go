@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"belfry/channels/cluster"
 	"belfry/protocol"
 )
 
@@ -25,6 +24,7 @@ type HistoryRule struct {
 type Retention struct {
 	Events int // the last ones; 0: there is no history
 	Age    time.Duration
+	Rewind time.Duration // new subscribers are given the events that are younger
 }
 
 func (r HistoryRule) matches(name string) bool {
@@ -78,7 +78,7 @@ type history struct {
 	left    time.Time   // when the last subscriber left; zero if none ever did
 
 	// The lock of histories guards these.
-	oldest time.Time // when the first of events was published
+	oldest time.Time // when the first of events was published or, without one, the last subscriber left
 	place  int       // in the heap, -1 if it is not there
 }
 
@@ -112,16 +112,48 @@ func (c *channel) encode(p *pending, e protocol.Event) {
 // record keeps an event, and returns its frame. mu is held.
 func (c *channel) record(e protocol.Event, p pending, r Retention) protocol.Frame {
 	n := &c.app.numbers
-	if c.history == nil {
-		c.history = &history{channel: c, after: n.forgotten.Load(), place: -1}
-	}
+	c.beginHistory()
 	h, number := c.history, n.last.Add(1)
 	e.Serial = protocol.Serial{Epoch: n.epoch, Number: number}
 	kept := keptEvent{e.Frame(), p.except, number, p.at}
-	h.limit(Retention{r.Events - 1, r.Age}, p.at)
+	h.limit(Retention{Events: r.Events - 1, Age: r.Age}, p.at)
 	h.events = append(h.events, kept)
 	c.app.broker.histories.changed(h, 1, kept.size())
 	return kept.frame
+}
+
+// beginHistory makes the channel's history if there is none. mu is held.
+func (c *channel) beginHistory() {
+	if c.history == nil {
+		c.history = &history{channel: c, after: c.app.numbers.forgotten.Load(), place: -1}
+	}
+}
+
+// historyUsed notes that the channel has its first subscriber, or none any more. mu is held.
+func (c *channel) historyUsed() {
+	if h := c.history; h != nil {
+		if c.count == 0 {
+			h.left = time.Now()
+		}
+		c.app.broker.histories.changed(h, 0, 0)
+	}
+}
+
+// endHistory forgets the channel's history. mu is held.
+func (c *channel) endHistory() {
+	h := c.history
+	c.app.numbers.forget(h.newest())
+	c.history = nil
+	h.drop(len(h.events))
+	c.app.broker.histories.changed(h, 0, 0)
+}
+
+// newest is the number of the last event, or a higher one if that is not known. mu is held.
+func (h *history) newest() uint64 {
+	if n := len(h.events); n > 0 {
+		return h.events[n-1].number
+	}
+	return h.after
 }
 
 // limit drops what is too much or too old. mu is held.
@@ -161,8 +193,7 @@ func (c *channel) expireHistory(now time.Time) {
 	c.history.limit(r, now)
 	unused := c.count == 0 && now.Sub(c.history.left) >= r.Age
 	if len(c.history.events) == 0 && (unused || r.Events == 0) {
-		c.app.numbers.forget(c.history.after)
-		c.history = nil
+		c.endHistory()
 	}
 }
 
@@ -185,7 +216,7 @@ type histories struct {
 	bytes   int64
 	events  int
 	dropped uint64
-	queue   historyQueue // of those that have events
+	queue   historyQueue // of those that may go, or their events
 }
 
 // HistoryUse is what the histories of a single node take.
@@ -214,22 +245,27 @@ func (b *Broker) LimitHistories(bytes int64) {
 
 // changed counts, and puts a history in its place. The lock of its channel is held.
 func (s *histories) changed(h *history, events int, bytes int64) {
+	c := h.channel
+	may, oldest := c.history == h && c.count == 0, h.left
+	if len(h.events) > 0 {
+		may, oldest = true, h.events[0].at
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events += events
 	s.bytes += bytes
 	switch {
-	case len(h.events) == 0:
+	case !may:
 		if h.place >= 0 {
 			heap.Remove(&s.queue, h.place)
 			s.bytes -= historyOverhead
 		}
 	case h.place < 0:
-		h.oldest = h.events[0].at
+		h.oldest = oldest
 		heap.Push(&s.queue, h)
 		s.bytes += historyOverhead
-	case !h.oldest.Equal(h.events[0].at):
-		h.oldest = h.events[0].at
+	case !h.oldest.Equal(oldest):
+		h.oldest = oldest
 		heap.Fix(&s.queue, h.place)
 	}
 }
@@ -244,15 +280,20 @@ func (s *histories) first() *channel {
 	return s.queue[0].channel
 }
 
-// trim drops the oldest events while all take too much. No lock of a channel is held.
+// trim drops the oldest events, and the histories that have none and nobody is subscribed
+// to, while all take too much. No lock of a channel is held.
 func (s *histories) trim() {
 	for c := s.first(); c != nil; c = s.first() {
 		c.mu.Lock()
-		if h := c.history; h != nil && len(h.events) > 0 {
+		switch h := c.history; {
+		case h == nil:
+		case len(h.events) > 0:
 			h.drop(1)
 			s.mu.Lock()
 			s.dropped++
 			s.mu.Unlock()
+		case c.count == 0:
+			c.endHistory()
 		}
 		c.unlock(nil)
 	}
@@ -336,46 +377,4 @@ func (a *App) History(name string, since *protocol.Serial, limit int) (History, 
 		h.Events = append(h.Events, PastEvent{protocol.Serial{Epoch: past.epoch, Number: e.number}, message.Event, message.Data, e.except, e.at})
 	}
 	return h, nil
-}
-
-// past is what there is of a channel's history. No event has a number above number; after
-// is as in history.
-type past struct {
-	epoch         string
-	number, after uint64
-	events        []keptEvent
-}
-
-func (a *App) past(name string, r Retention) (past, error) {
-	if a.broker.driver != nil {
-		return a.pastInCluster(name, r)
-	}
-	p := past{epoch: a.numbers.epoch}
-	if c := a.lockExisting(name); c != nil {
-		defer c.mu.Unlock()
-		if h := c.history; h != nil {
-			h.limit(r, time.Now())
-			p.after, p.number = h.after, a.numbers.last.Load()
-			p.events = append(p.events, h.events...)
-			return p, nil
-		}
-	}
-	p.after, p.number = a.numbers.forgotten.Load(), a.numbers.last.Load()
-	return p, nil
-}
-
-func (a *App) pastInCluster(name string, r Retention) (past, error) {
-	ctx, cancel := a.broker.within(queryTimeout)
-	defer cancel()
-	h, err := a.broker.driver.History(ctx, cluster.Topic{App: a.id, Channel: name}, r.Events, r.Age)
-	if err != nil {
-		return past{}, err
-	}
-	p := past{epoch: h.Version.Epoch, number: h.Version.Number, after: h.After}
-	for _, e := range h.Events {
-		if parsed, err := parseEvent(e.Payload); err == nil {
-			p.events = append(p.events, keptEvent{protocol.TextFrame(parsed.json), parsed.except, e.Number, e.At})
-		}
-	}
-	return p, nil
 }

@@ -19,7 +19,7 @@ import (
 func keeping(events int, age time.Duration, names ...string) Limits {
 	l := Limits{PresenceMembers: 100, CacheTTL: time.Hour}
 	for _, name := range names {
-		l.Histories = append(l.Histories, HistoryRule{name, Retention{events, age}})
+		l.Histories = append(l.Histories, HistoryRule{name, Retention{Events: events, Age: age}})
 	}
 	return l
 }

@@ -16,6 +16,7 @@ import (
 type mirror struct {
 	loaded  bool            // the copy is one of the ledger's; else it has to be loaded
 	version cluster.Version // of the copy; zero if nothing was ever loaded
+	newest  uint64          // number of the last event in the history, or a higher one if that is not known
 	total   int             // the subscription count that was heard last
 	heard   uint64          // how often one was heard in a message
 	lost    bool            // messages were lost since the last load
@@ -33,8 +34,13 @@ type mirror struct {
 const maxEarly = 1000
 
 // mirrored reports whether the node keeps a copy of what the ledger has of the
-// channel.
-func (c *channel) mirrored() bool { return c.kind.IsPresence() || c.kind.IsCache() }
+// channel. Of a history, it knows the version only: up to where it has delivered it.
+func (c *channel) mirrored() bool {
+	return c.kind.IsPresence() || c.kind.IsCache() || c.keeps()
+}
+
+// keeps reports whether the channel has a history.
+func (c *channel) keeps() bool { return !c.bare && c.app.retention(c.name).Events > 0 }
 
 // needsLoad reports that the node has no copy, but should. mu is held.
 func (c *channel) needsLoad() bool { return !c.remote.loaded && c.mirrored() }
@@ -69,6 +75,7 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 	r.version = m.Version
 	defer r.notify()
 	if m.Kind == cluster.Published {
+		r.newest = m.Version.Number
 		return c.published(m.Payload, m.Version, now)
 	}
 	for _, id := range m.Left {
@@ -86,11 +93,15 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, asked uint64, now time.Time) (idle []*shard) {
 	r := c.remote
 	before := r.version
-	r.loaded, r.version = true, v
-	if before.Epoch != "" {
-		for _, e := range c.missedEvents(before, v, s) {
-			idle = append(idle, c.published(e.Payload, cluster.Version{Epoch: v.Epoch, Number: e.Number}, now)...)
-		}
+	r.loaded, r.version, r.newest = true, v, s.After
+	if n := len(s.Events); n > 0 {
+		r.newest = s.Events[n-1].Number
+	}
+	for _, e := range c.missedEvents(before, v, s) {
+		idle = append(idle, c.published(e.Payload, cluster.Version{Epoch: v.Epoch, Number: e.Number}, now)...)
+	}
+	if before.Epoch != "" && c.keeps() { // then it is known whether anything is missing
+		r.lost = before.Epoch != v.Epoch || s.After > before.Number
 	}
 	c.last = nil
 	if s.Last != nil {
@@ -131,8 +142,12 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, a
 
 // missedEvents are those after a version that are in the snapshot's, in their order. Those
 // that are not kept any more may have come as early messages. Of another epoch, which may
-// have begun with older data, only the last event counts, if it is another one. mu is held.
+// have begun with older data, only the last event counts, if it is another one. Nobody has
+// missed anything ahead of the first load, but if the channel has just got a history. mu is held.
 func (c *channel) missedEvents(before, v cluster.Version, s cluster.Snapshot) (events []cluster.Event) {
+	if before.Epoch == "" && c.count == 0 {
+		return nil
+	}
 	same := before.Epoch == v.Epoch
 	add := func(e cluster.Event) {
 		number := func(other cluster.Event) bool { return other.Number == e.Number }
@@ -145,7 +160,7 @@ func (c *channel) missedEvents(before, v cluster.Version, s cluster.Snapshot) (e
 			add(e)
 		}
 	}
-	if s.Last != nil && (same || !c.isLast(*s.Last)) {
+	if s.Last != nil && before.Epoch != "" && (same || !c.isLast(*s.Last)) {
 		add(*s.Last)
 	}
 	for _, m := range c.remote.early {
@@ -235,13 +250,17 @@ func (c *channel) endMissing() {
 // once more that their subscription has succeeded, by which pusher-js calls the
 // same handlers as when it has connected again. mu is held.
 func (c *channel) tellLoss(now time.Time) (idle []*shard) {
-	switch {
-	case c.kind == protocol.User: // whose clients know no such event
+	if c.kind == protocol.User { // whose clients know no such event
 		return nil
-	case c.kind.IsPresence():
-		return c.append(pending{frame: protocol.PresenceSucceededFrame(c.name, c.members.snapshot()), at: now})
 	}
-	return c.append(pending{frame: protocol.SubscriptionSucceededFrame(c.name), at: now})
+	answer := protocol.Success{Channel: c.name, Serial: c.position()}
+	if c.kind.IsPresence() {
+		answer.Members = c.members.snapshot()
+	}
+	if answer.Serial != (protocol.Serial{}) {
+		answer.Recovery = protocol.Missed
+	}
+	return c.append(pending{frame: answer.Frame(), at: now})
 }
 
 // restored notes that messages were lost, and that what the cluster was told may be.

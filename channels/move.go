@@ -151,6 +151,7 @@ type ExportedShare struct {
 	// The copy of what the cluster has.
 	Loaded       bool              `json:"loaded,omitzero"`
 	Version      cluster.Version   `json:"version,omitzero"`
+	Newest       uint64            `json:"newest,omitzero"`
 	Total        int               `json:"total,omitzero"`
 	Lost         bool              `json:"lost,omitzero"`
 	Early        []ExportedMessage `json:"early,omitempty"`
@@ -191,7 +192,7 @@ func (c *channel) exportShare() *ExportedShare {
 	e := &ExportedShare{
 		Listening: r.listening,
 		Certain:   r.acked.certain, Epoch: r.acked.epoch, Count: r.acked.count, Counted: r.counted,
-		Loaded: r.loaded, Version: r.version, Total: r.total, Lost: r.lost, MissingUntil: r.missingUntil,
+		Loaded: r.loaded, Version: r.version, Newest: r.newest, Total: r.total, Lost: r.lost, MissingUntil: r.missingUntil,
 	}
 	for _, u := range r.users {
 		e.Users = append(e.Users, ExportedUser{exportMember(u.member), u.confirmed, u.since, u.full})
@@ -227,7 +228,7 @@ func (c *channel) restoreShare(e *ExportedShare) error {
 		}
 		r.users[u.UserID] = &localUser{member: u.member(), confirmed: u.Confirmed, since: u.Since, full: u.Full}
 	}
-	r.loaded, r.version, r.total, r.lost = e.Loaded && c.mirrored(), e.Version, e.Total, e.Lost
+	r.loaded, r.version, r.newest, r.total, r.lost = e.Loaded && c.mirrored(), e.Version, e.Newest, e.Total, e.Lost
 	for _, m := range e.Early {
 		one := cluster.Message{Topic: c.topic(), Kind: m.Kind, Version: m.Version, After: m.After, Payload: m.Payload, Left: m.Left}
 		for _, j := range m.Joined {

@@ -288,6 +288,7 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	case m.Version.Epoch != "" && c.mirrored():
 		return c.apply(m, now)
 	}
+	c.remote.loaded, c.remote.version = false, cluster.Version{} // a history that another node keeps is none here
 	e, err := parseEvent(m.Payload)
 	if err != nil {
 		return nil

@@ -264,7 +264,15 @@ func (c *channel) share() cluster.Share {
 		Watched:    c.kind == protocol.User,
 		Record:     c.watched(),
 		Grace:      Grace,
-		Load:       c.wanted() && c.needsLoad(),
+	}
+	if c.wanted() && c.needsLoad() {
+		s.Load, s.Since = true, r.version
+		if retention := limits.retention(c.name); retention.Events > 0 {
+			s.Remember = retention.Age
+			if c.kind.Authorized() { // strangers cannot make up any number of those
+				s.Remember = max(s.Remember, cluster.NumberFor)
+			}
+		}
 	}
 	users := r.changed
 	if s.Whole {

@@ -177,7 +177,7 @@ func BenchmarkJoin(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				answer := protocol.PresenceSucceededFrame(name, joined.Members)
+				answer := protocol.Success{Channel: name, Members: joined.Members}.Frame()
 				a.Unsubscribe(s)
 				b.SetBytes(int64(len(answer)))
 			}
@@ -221,7 +221,7 @@ func numbered(i int) protocol.Member {
 func decode(t testing.TB, members []protocol.Members) []protocol.Member {
 	t.Helper()
 	var message struct{ Data string }
-	if err := json.Unmarshal(protocol.PresenceSucceededFrame("presence-c", members).JSON(), &message); err != nil {
+	if err := json.Unmarshal(protocol.Success{Channel: "presence-c", Members: members}.Frame().JSON(), &message); err != nil {
 		t.Fatal(err)
 	}
 	var data struct {

@@ -10,11 +10,14 @@ import (
 type Joined struct {
 	// Members of a presence channel, the new one included, in parts.
 	Members []protocol.Members
-	// Last is the last event of a cache channel, nil if there is none.
+	// Last is the last event of a cache channel, nil if there is none or the client is given
+	// it otherwise. Miss says that there is none.
 	Last protocol.Frame
+	Miss bool
 	// Count is the subscription count if this subscriber may have missed it; 0
 	// if it has not.
 	Count int
+	Replay
 }
 
 // Subscribe adds a subscriber to a channel, and holds it back: events published
@@ -23,10 +26,20 @@ type Joined struct {
 // channel that has too much pending or, on a node of a cluster only, ErrUnavailable of
 // package cluster; there, Subscribe may wait.
 func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subscription, Joined, error) {
+	return a.Resume(sub, name, m, nil)
+}
+
+// Resume is Subscribe for a client that says what it has of the channel; resume is nil if it
+// does not.
+func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Resume) (*Subscription, Joined, error) {
 	s := &Subscription{subscriber: sub, id: sub.ID()}
 	first := false // of the user
 	if a.broker.driver != nil {
-		c, err := a.enter(name, m)
+		var since protocol.Serial
+		if resume != nil {
+			since = resume.Since
+		}
+		c, err := a.enter(name, m, since)
 		if err != nil {
 			return nil, Joined{}, err
 		}
@@ -65,14 +78,18 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 	if m == nil && c.remote == nil {
 		idle = c.countChanged(s.subscriber.Source())
 	}
-	joined := c.joined()
-	if c.kind.IsCache() && joined.Last == nil {
+	joined, newest := c.joined(), c.begin(s)
+	if joined.Miss {
 		c.missed(s.subscriber.Source(), time.Now())
 	}
 	if c.remote != nil {
 		joined.Count = c.countMissed()
 	}
 	c.unlock(idle)
+	joined.Replay = s.replay(resume, newest)
+	if joined.Recovery == protocol.Recovered || joined.Replay.has(joined.Last) {
+		joined.Last = nil // the client has it, or is about to
+	}
 	return s, joined, nil
 }
 
@@ -80,16 +97,24 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 func (c *channel) add(s *Subscription) {
 	if c.count++; c.count == 1 {
 		c.app.occupied[c.kind].Add(1)
+		c.historyUsed()
 	}
 	c.app.subscriptions.Add(1)
 	c.shard(s.subscriber).add(s)
 }
 
-// Rejoin is the answer to a client that subscribes once more.
-func (a *App) Rejoin(s *Subscription) Joined {
+// Rejoin is the answer to a client that subscribes once more, or says only now what it had
+// of the channel ahead of its subscription; resume is nil if it does not. In a cluster, it may
+// wait.
+func (a *App) Rejoin(s *Subscription, resume *Resume) Joined {
 	s.channel.mu.Lock()
-	defer s.channel.mu.Unlock()
-	return s.channel.joined()
+	joined := s.channel.joined()
+	newest := s.channel.newest()
+	s.channel.mu.Unlock()
+	if resume != nil {
+		joined.Replay = s.replay(resume, newest)
+	}
+	return joined
 }
 
 // joined is what a subscriber learns now. mu is held.
@@ -101,6 +126,7 @@ func (c *channel) joined() (j Joined) {
 	if c.last != nil {
 		j.Last = c.last.frame
 	}
+	j.Miss = c.kind.IsCache() && c.last == nil
 	return j
 }
 
@@ -114,9 +140,7 @@ func (a *App) Unsubscribe(s *Subscription) {
 	a.subscriptions.Add(-1)
 	if c.count == 0 {
 		a.occupied[c.kind].Add(-1)
-		if c.history != nil {
-			c.history.left = time.Now()
-		}
+		c.historyUsed()
 	}
 	var idle []*shard
 	switch {

@@ -23,7 +23,7 @@ func (a *App) watchInCluster(ids []string) error {
 		a.expect(watchName(id)) // all at once; they are waited for below
 	}
 	for _, id := range ids {
-		c, err := a.enter(watchName(id), nil)
+		c, err := a.enter(watchName(id), nil, protocol.Serial{})
 		if err != nil {
 			return err
 		}

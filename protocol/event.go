@@ -112,12 +112,6 @@ func SubscriptionErrorFrame(channel, kind, message string, status int) Frame {
 
 var emptyObject = []byte("{}")
 
-// SubscriptionSucceededFrame answers a subscription to any channel but a
-// presence one.
-func SubscriptionSucceededFrame(channel string) Frame {
-	return dataFrame(EventSubscriptionSucceeded, channel, emptyObject)
-}
-
 // CacheMissFrame tells a new subscriber that the cache channel has no last
 // event.
 func CacheMissFrame(channel string) Frame {

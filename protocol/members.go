@@ -3,7 +3,6 @@ package protocol
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -100,29 +99,3 @@ func (m *Members) List() ([]Member, error) {
 	}
 	return list, nil
 }
-
-// PresenceSucceededFrame answers a subscription to a presence channel with
-// all members, the new one among them.
-func PresenceSucceededFrame(channel string, members []Members) Frame {
-	count, size := 0, 160+len(channel)
-	for i := range members {
-		count += members[i].Len()
-		size += members[i].Size()
-	}
-	return textFrame(size, func(b []byte) []byte {
-		b = appendHead(b, EventSubscriptionSucceeded, channel)
-		b = append(b, `"{\"presence\":{\"count\":`...)
-		b = strconv.AppendInt(b, int64(count), 10)
-		b = append(b, `,\"ids\":[`...)
-		for i := range members {
-			b = append(b, members[i].ids...)
-		}
-		b = append(bytes.TrimSuffix(b, comma), `],\"hash\":{`...)
-		for i := range members {
-			b = append(b, members[i].hash...)
-		}
-		return append(bytes.TrimSuffix(b, comma), `}}}"}`...)
-	})
-}
-
-var comma = []byte{','}

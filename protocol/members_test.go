@@ -100,7 +100,7 @@ func check(t *testing.T, members []Members, want []Member) {
 		data = append(data, m.UserInfo...)
 	}
 	data = append(data, "}}}"...)
-	frame := PresenceSucceededFrame("presence-x", members)
+	frame := Success{Channel: "presence-x", Members: members}.Frame()
 	if wanted := dataFrame(EventSubscriptionSucceeded, "presence-x", data); string(frame) != string(wanted) {
 		t.Fatalf("got  %s\nwant %s", frame.JSON(), wanted.JSON())
 	}

@@ -87,6 +87,50 @@ func optionalString(name string, raw jsontext.Value) (s string, err error) {
 	}
 }
 
+// Recover is the data of pusher:recover, with which a client that has connected again asks
+// for what it has missed. It is Belfry's own: clients/recover sends it ahead of the
+// subscriptions.
+type Recover struct {
+	// Channels has the serial of the last event that the client has of each channel.
+	Channels map[string]string
+	// Sockets are the client's connections before.
+	Sockets []SocketID
+}
+
+const (
+	// MaxRecover is how many channels a connection may ask for before it subscribes to them.
+	MaxRecover = 500
+	// MaxRecoverSockets is how many connections before it may name.
+	MaxRecoverSockets = 16
+)
+
+// ParseRecover reads the data of pusher:recover.
+func ParseRecover(data []byte) (r Recover, err error) {
+	var d struct {
+		Channels map[string]string `json:"channels"`
+		Sockets  []string          `json:"socket_ids"`
+	}
+	object, err := unwrap(data)
+	if err != nil {
+		return r, err
+	}
+	if err := ReadJSON(object, &d); err != nil {
+		return r, fmt.Errorf("data is not an object with channels, each of them a string, and socket_ids: %w", err)
+	}
+	if n := len(d.Sockets); n > MaxRecoverSockets {
+		return r, fmt.Errorf("socket_ids has %d entries, more than %d", n, MaxRecoverSockets)
+	}
+	r.Channels = d.Channels
+	for _, text := range d.Sockets {
+		id, ok := ParseSocketID(text)
+		if !ok {
+			return r, fmt.Errorf("socket_ids has %q, which is none", Clip(text, 40))
+		}
+		r.Sockets = append(r.Sockets, id)
+	}
+	return r, nil
+}
+
 // Signin is the data of pusher:signin.
 type Signin struct {
 	Auth string // "KEY:signature"

@@ -18,6 +18,7 @@
 //	server  pusher_internal:watchlist_events        who of the user's watchlist came and went
 //	client  client-anything                         relayed to the channel's other subscribers
 //	client  pusher:unsubscribe                      no answer
+//	client  pusher:recover                          {channels, socket_ids?}; see [Recover]
 //	client  pusher:ping                             answered by pusher:pong
 //	server  pusher:error                            {code, message}; see [Error]
 //
@@ -47,6 +48,7 @@ const (
 	EventCacheMiss             = "pusher:cache_miss"
 	EventSignin                = "pusher:signin"
 	EventSigninSuccess         = "pusher:signin_success"
+	EventRecover               = "pusher:recover"
 
 	EventSubscriptionSucceeded = "pusher_internal:subscription_succeeded"
 	EventMemberAdded           = "pusher_internal:member_added"

@@ -230,6 +230,13 @@ type Share struct {
 	Grace  time.Duration
 	// Load asks for a snapshot.
 	Load bool
+	// Since, with Load, is the version after which the snapshot has the events of the
+	// history; zero if it needs none.
+	Since Version
+	// Remember, with Load, is for how long at least the ledger remembers the number of the
+	// last event in the history, or a higher one that is not above the outcome's; 0 if the
+	// channel has none.
+	Remember time.Duration
 }
 
 // Version is a state of a channel's members and kept events. It is zero before the
@@ -253,7 +260,8 @@ type Outcome struct {
 type Snapshot struct {
 	Members []protocol.Member // in the order they came
 	Last    *Event            // nil if there is none
-	Events  []Event           // the history, oldest first
+	Events  []Event           // the history after Since, if that is of the same epoch; oldest first
+	After   uint64            // as in [History], for these events
 }
 
 // History is what the ledger has of a channel's history.
@@ -266,6 +274,7 @@ type History struct {
 	// the ledger does not know it, After is a higher number, below that of the first of
 	// these.
 	After uint64
+	Now   time.Time // by the ledger's clock
 }
 
 // Event is a kept message.

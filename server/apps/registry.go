@@ -119,7 +119,7 @@ func (a *App) limitRequests(perSecond int) {
 func channelLimits(c config.App) channels.Limits {
 	var histories []channels.HistoryRule
 	for _, h := range c.History {
-		histories = append(histories, channels.HistoryRule{Channels: h.Channels, Retention: channels.Retention{Events: h.Events, Age: h.Age}})
+		histories = append(histories, channels.HistoryRule{Channels: h.Channels, Retention: channels.Retention{Events: h.Events, Age: h.Age, Rewind: h.Rewind}})
 	}
 	return channels.Limits{
 		PresenceMembers:   c.MaxPresenceMembers,

@@ -140,6 +140,9 @@ func (a *App) checkHistory(l *loader, path string) {
 		l.refuse(path, fmt.Sprintf("has more than %d entries: give fewer", maxHistories))
 	}
 	for i, h := range a.History {
+		if h.Rewind > h.Age {
+			l.refuse(fmt.Sprintf("%s[%d].rewind", path, i), fmt.Sprintf("is more than age, which is %s: no event is kept for so long", short(h.Age)))
+		}
 		prefix, all := strings.CutSuffix(h.Channels, "*")
 		j := slices.IndexFunc(a.History[:i], func(o History) bool {
 			before, wide := strings.CutSuffix(o.Channels, "*")

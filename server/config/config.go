@@ -130,6 +130,7 @@ type History struct {
 	Channels string        // a name or, with a * at its end, how names begin
 	Events   int           // how many a channel keeps
 	Age      time.Duration // how long it keeps one
+	Rewind   time.Duration // new subscribers are given the events that are younger; 0: none
 }
 
 // Metrics is the Prometheus endpoint.

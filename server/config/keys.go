@@ -154,6 +154,8 @@ func (h *History) keys() section {
 		{name: "events", about: "How many of its last events each channel keeps.",
 			value: bounded(&h.Events, DefaultHistoryEvents, 1, maxHistory)},
 		{name: "age", about: "How long it keeps an event.", value: span(&h.Age, DefaultHistoryAge, time.Second, maxHistoryAge)},
+		{name: "rewind", about: "New subscribers are given the events that are younger; 0s: none. They may have some of them already.",
+			value: span(&h.Rewind, 0, 0, maxHistoryAge)},
 	}
 }
 

@@ -95,11 +95,11 @@ apps:
     history:
       - {channels: private-chat.1, events: 1, age: 1s}
       - channels: "private-chat.*"
-      - {channels: "*", events: 1000, age: 24h}
+      - {channels: "*", events: 1000, age: 24h, rewind: 1m}
 `, nil, func(c *Config) {
 			c.Server.MaxHistoryBytes = 1 << 20
 			b := app("2", "l", "s")
-			b.History = []History{{"private-chat.1", 1, time.Second}, {"private-chat.*", 100, 2 * time.Minute}, {"*", 1000, 24 * time.Hour}}
+			b.History = []History{{"private-chat.1", 1, time.Second, 0}, {"private-chat.*", 100, 2 * time.Minute, 0}, {"*", 1000, 24 * time.Hour, time.Minute}}
 			a := app("1", "k", "s")
 			a.History = []History{}
 			c.Apps = []App{a, b}

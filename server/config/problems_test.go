@@ -252,7 +252,7 @@ apps:
   - events: 0
   - {channels: "a*b", age: 0s}
   - {channels: "private chat", events: 1001, age: 25h}
-  - {channels: "x.*", rewind: 1s}
+  - {channels: "x.*", rewind: 3m, replay: 1}
   - {channels: "x.1"}
   - {channels: "x.y*"}
   - {channels: "*"}
@@ -266,7 +266,8 @@ apps:
 			`:10: apps[0].history[2].channels: "private chat" has a character that no channel's name has`,
 			`:10: apps[0].history[2].events: "1001" is out of range`,
 			`:10: apps[0].history[2].age: "25h" is out of range`,
-			`:11: apps[0].history[3]: unknown key "rewind": the keys here are channels, events, age`,
+			`:11: apps[0].history[3]: unknown key "replay": the keys here are channels, events, age, rewind`,
+			`:11: apps[0].history[3].rewind: "3m" is more than age, which is 2m: no event is kept for so long`,
 			`:12: apps[0].history[4].channels: "x.1" has no channel that history[3] does not have, and the first that matches decides`,
 			`:13: apps[0].history[5].channels: "x.y*" has no channel that history[3] does not have`,
 			`:15: apps[0].history[7].channels: "z" has no channel that history[6] does not have`,

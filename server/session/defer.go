@@ -47,13 +47,18 @@ func (s *Session) defers(m protocol.Message, size int) bool {
 			s.hurried.Store(true)
 		}
 		return true
-	case s.app.Channels.Waits() && (m.Event == protocol.EventSubscribe || m.Event == protocol.EventSignin):
+	case s.app.Channels.Waits() && waits(m.Event):
 		s.deferred = new(deferred)
 		s.admission.waiting.RLock()
 		go s.work(m)
 		return true
 	}
 	return false
+}
+
+// waits reports whether messages of that name may wait for the cluster.
+func waits(event string) bool {
+	return event == protocol.EventSubscribe || event == protocol.EventSignin || event == protocol.EventRecover
 }
 
 // FreezeWaiting returns once no message waits for the cluster. Whatever comes then waits

@@ -53,12 +53,14 @@ func (s *Session) handle(m protocol.Message) {
 		s.unsubscribe(m.Data)
 	case protocol.EventSignin:
 		s.signIn(m.Data)
+	case protocol.EventRecover:
+		s.recover(m.Data)
 	default:
 		if strings.HasPrefix(m.Event, protocol.PrefixClient) {
 			s.clientEvent(m)
 			return
 		}
-		s.refuse(protocol.Errorf(0, "Unknown event %q: clients may send pusher:ping, pusher:pong, pusher:subscribe, pusher:unsubscribe, pusher:signin and client- events", clipped(m.Event)))
+		s.refuse(protocol.Errorf(0, "Unknown event %q: clients may send pusher:ping, pusher:pong, pusher:subscribe, pusher:unsubscribe, pusher:signin, pusher:recover and client- events", clipped(m.Event)))
 	}
 }
 
@@ -148,7 +150,8 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	var sub *channels.Subscription
 	var joined channels.Joined
 	var err error
-	s.unlocked(func() { sub, joined, err = s.app.Channels.Subscribe(s, channel, member) })
+	resume := s.resumes.of(channel)
+	s.unlocked(func() { sub, joined, err = s.app.Channels.Resume(s, channel, member, resume) })
 	switch {
 	case errors.Is(err, channels.ErrFull):
 		s.app.Metrics.LimitMet(metrics.MaxPresenceMembers)
@@ -164,19 +167,22 @@ func (s *Session) join(channel string, member *protocol.Member) {
 		return
 	}
 	s.subscriptions.add(sub)
+	s.resumed(channel)
 	if sub.Kind().Authorized() {
 		s.authorized.Store(true)
 	}
-	answer := s.succeeded(sub, joined)
+	answer := succeeded(sub, joined)
 	messages := 1
-	if sub.Kind().IsCache() {
-		last := joined.Last
-		if last == nil {
-			last = protocol.CacheMissFrame(sub.Channel())
-		}
+	last := joined.Last
+	if joined.Miss {
+		last = protocol.CacheMissFrame(sub.Channel())
+	}
+	if last != nil {
 		answer = append(answer, last...)
 		messages++
 	}
+	answer = append(answer, joined.Frames...)
+	messages += joined.Events
 	if joined.Count > 0 {
 		answer = append(answer, protocol.SubscriptionCountFrame(sub.Channel(), joined.Count)...)
 		messages++
@@ -193,14 +199,11 @@ func (s *Session) rejoin(sub *channels.Subscription, member *protocol.Member) {
 			&protocol.Error{Message: "Existing subscription to channel " + sub.Channel() + " with another user_id: unsubscribe first"})
 		return
 	}
-	s.answer(s.succeeded(sub, s.app.Channels.Rejoin(sub)))
+	s.answer(succeeded(sub, s.app.Channels.Rejoin(sub, nil)))
 }
 
-func (s *Session) succeeded(sub *channels.Subscription, joined channels.Joined) protocol.Frame {
-	if sub.Kind().IsPresence() {
-		return protocol.PresenceSucceededFrame(sub.Channel(), joined.Members)
-	}
-	return protocol.SubscriptionSucceededFrame(sub.Channel())
+func succeeded(sub *channels.Subscription, joined channels.Joined) protocol.Frame {
+	return protocol.Success{Channel: sub.Channel(), Members: joined.Members, Serial: joined.Serial, Recovery: joined.Recovery}.Frame()
 }
 
 // refuseSubscription answers twice: the event on the channel reaches the
@@ -216,6 +219,7 @@ func (s *Session) unsubscribe(data []byte) {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:unsubscribe: " + err.Error()})
 		return
 	}
+	s.resumed(req.Channel)
 	// An unknown channel is not an error in Pusher either.
 	if sub := s.subscriptions.remove(req.Channel); sub != nil {
 		s.app.Channels.Unsubscribe(sub)

@@ -82,6 +82,7 @@ type Session struct {
 	clientEvents  *rate.Limiter // nil until the first client event
 	user          *user         // nil until signed in
 	deferred      *deferred     // nil while no message waits for the cluster
+	resumes       *resumes      // nil unless the client wants to recover
 }
 
 func newSession(app *apps.App, transport protocol.Transport, conn Conn, admission *Admission) *Session {
@@ -235,6 +236,7 @@ func (s *Session) End(reason Reason) bool {
 		s.app.Channels.Unsubscribe(sub)
 	}
 	s.subscriptions = subscriptions{}
+	s.resumes = nil
 	if s.user != nil {
 		s.app.Channels.SignOut(s.user.Identity)
 	}

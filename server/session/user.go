@@ -86,6 +86,6 @@ func (s *Session) subscribeToUser(channel string) {
 		s.refuseSubscription(channel, protocol.SubscriptionAuthError, 401,
 			&protocol.Error{Code: protocol.CodeUnauthorized, Message: "Connection is signed in as another user than that of the channel"})
 	default:
-		s.answer(protocol.SubscriptionSucceededFrame(channel))
+		s.answer(protocol.Success{Channel: channel}.Frame())
 	}
 }

@@ -48,6 +48,7 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 		{"Batch", testBatch},
 		{"Kept", testKept},
 		{"History", testHistory},
+		{"QuietHistory", testQuietHistory},
 		{"Once", testOnce},
 		{"AnyText", testAnyText},
 		{"Contexts", testContexts},

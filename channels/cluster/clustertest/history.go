@@ -27,7 +27,7 @@ func (n *node) history(t cluster.Topic, events int, age time.Duration) (h cluste
 	}
 	for i, e := range h.Events {
 		payloads = append(payloads, string(e.Payload))
-		if e.TTL <= 0 || e.At.IsZero() || e.Number > h.Version.Number || i > 0 && e.Number <= h.Events[i-1].Number || i == 0 && e.Number <= h.After {
+		if e.TTL <= 0 || e.At.IsZero() || e.Number > h.Version.Number || i > 0 && e.Number <= h.Events[i-1].Number || i == 0 && e.Number <= h.After || h.Now.Before(e.At) {
 			n.s.Errorf("event %d of %+v", i, h)
 		}
 	}
@@ -73,9 +73,22 @@ func testHistory(s *suite) {
 	if last := b.state(t).Last; last == nil || string(last.Payload) != "one" {
 		s.Errorf("the last event: %+v", last)
 	}
-	snapshot := a.update(t, cluster.Share{Count: 1, Load: true}).Snapshot
-	if last := snapshot.Last; last == nil || string(last.Payload) != "one" || len(snapshot.Events) != 3 {
+	load := func(since cluster.Version) *cluster.Snapshot {
+		return a.update(t, cluster.Share{Count: 1, Load: true, Since: since}).Snapshot
+	}
+	epoch := first.Version.Epoch
+	snapshot := load(cluster.Version{Epoch: epoch})
+	if last := snapshot.Last; last == nil || string(last.Payload) != "one" || len(snapshot.Events) != 3 || snapshot.After != first.Events[1].Number {
 		s.Errorf("loaded: %+v", snapshot)
+	}
+	all := snapshot.Events
+	if some := load(cluster.Version{Epoch: epoch, Number: all[1].Number}); len(some.Events) != 1 || some.Events[0].Number != all[2].Number || some.After != all[1].Number {
+		s.Errorf("loaded since the second: %+v, of %+v", some, all)
+	}
+	for _, since := range []cluster.Version{{}, {Epoch: "another"}, {Epoch: epoch, Number: all[2].Number}} {
+		if none := load(since); len(none.Events) > 0 || none.After != all[2].Number {
+			s.Errorf("loaded since %v: %+v", since, none)
+		}
 	}
 
 	// Once all have ended, it is still known which one was the last.
@@ -97,5 +110,32 @@ func testHistory(s *suite) {
 	a.keep(topic("last"), "only the last", cluster.Kept{Last: time.Hour})
 	if _, payloads := a.history(topic("last"), 10, time.Hour); len(payloads) > 0 {
 		s.Errorf("the last event is in the history: %q", payloads)
+	}
+}
+
+// Who was subscribed to a channel without events and comes back has missed nothing, however
+// much has happened on others meanwhile.
+func testQuietHistory(s *suite) {
+	a, b := s.node(), s.node()
+	t := topic("quiet")
+	a.listen(t)
+	keep := cluster.Kept{Events: 3, For: time.Hour}
+	b.keep(topic("other"), "one", keep)
+	o := a.update(t, cluster.Share{Count: 1, Load: true, Remember: time.Hour})
+	if o.Snapshot.After > o.Version.Number {
+		s.Errorf("loaded: after %d at %v", o.Snapshot.After, o.Version)
+	}
+	a.update(t, cluster.Share{Before: 1})
+	for i := range 100 {
+		b.keep(topic(fmt.Sprint("other", i)), "two", keep)
+	}
+	b.listen(t)
+	back := b.update(t, cluster.Share{Count: 1, Load: true, Remember: time.Hour})
+	if h, _ := b.history(t, 10, time.Hour); back.Snapshot.After > o.Version.Number || h.After > o.Version.Number || len(h.Events) > 0 {
+		s.Errorf("back: after %d at %v, history %+v; before at %v", back.Snapshot.After, back.Version, h, o.Version)
+	}
+	b.keep(t, "three", keep)
+	if h, payloads := a.history(t, 10, time.Hour); len(payloads) != 1 || h.After > o.Version.Number {
+		s.Errorf("with an event: %+v", h)
 	}
 }

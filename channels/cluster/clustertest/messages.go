@@ -187,11 +187,7 @@ func testOnce(s *suite) {
 	if got := a.heard(topic("cache-c"), 3); !slices.Equal(got, []string{"one", "two", "three"}) {
 		s.Errorf("received %q", got)
 	}
-	var events []string
-	for _, e := range a.update(topic("cache-c"), cluster.Share{Count: 1, Load: true}).Snapshot.Events {
-		events = append(events, string(e.Payload))
-	}
-	if !slices.Equal(events, []string{"one", "two", "three"}) {
+	if _, events := a.history(topic("cache-c"), 10, time.Hour); !slices.Equal(events, []string{"one", "two", "three"}) {
 		s.Errorf("kept %q", events)
 	}
 	a.listen(topic("order"))
@@ -243,9 +239,7 @@ func testKept(s *suite) {
 		}
 	}
 	load := func() (payloads []string) {
-		for _, e := range a.update(t, cluster.Share{Count: 1, Before: 1, Load: true}).Snapshot.Events {
-			payloads = append(payloads, string(e.Payload))
-		}
+		_, payloads = a.history(t, 10, 2*time.Hour)
 		return payloads
 	}
 	before := a.update(t, cluster.Share{Count: 1, Before: 1}).Version
@@ -265,7 +259,11 @@ func testKept(s *suite) {
 	if string(last.Payload) != "two" || last.TTL <= 0 || last.TTL > time.Hour {
 		s.Errorf("last event: %+v", last)
 	}
-	o := a.update(t, cluster.Share{Count: 1, Before: 1, Load: true})
+	all := cluster.Version{Epoch: before.Epoch}
+	if all.Epoch == "" {
+		all.Epoch = a.update(t, cluster.Share{Count: 1, Before: 1}).Version.Epoch
+	}
+	o := a.update(t, cluster.Share{Count: 1, Before: 1, Load: true, Since: all})
 	if e := o.Snapshot.Events; len(e) != 1 || string(e[0].Payload) != "two" || e[0].Number != o.Version.Number {
 		s.Errorf("loaded: %+v", e)
 	}
@@ -285,7 +283,7 @@ func testKept(s *suite) {
 	if last := a.state(t).Last; string(last.Payload) != "five" {
 		s.Error("it is gone with the last subscriber")
 	}
-	o = a.update(t, cluster.Share{Count: 1, Load: true})
+	o = a.update(t, cluster.Share{Count: 1, Load: true, Since: all})
 	if e := o.Snapshot.Events; len(e) != 3 || e[2].Number > o.Version.Number {
 		s.Errorf("coming back: %+v at %v", e, o.Version)
 	}

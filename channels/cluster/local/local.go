@@ -339,8 +339,8 @@ func (n *node) State(ctx context.Context, t cluster.Topic) (s cluster.State, err
 
 func (n *node) History(ctx context.Context, t cluster.Topic, events int, age time.Duration) (history cluster.History, err error) {
 	err = n.do(ctx, "", func(h *Hub) {
-		history = cluster.History{Version: cluster.Version{Epoch: strconv.Itoa(h.epoch), Number: h.number}, After: h.number}
-		c, now := h.channels[t], time.Now()
+		history = cluster.History{Version: cluster.Version{Epoch: strconv.Itoa(h.epoch), Number: h.number}, After: h.number, Now: time.Now()}
+		c, now := h.channels[t], history.Now
 		if c == nil {
 			return
 		}
@@ -435,12 +435,22 @@ func (c *channel) kept(now time.Time) []keptEvent {
 	return slices.DeleteFunc(slices.Clone(c.events), func(e keptEvent) bool { return !now.Before(e.expires) })
 }
 
-func (c *channel) snapshotEvents() (events []cluster.Event) {
+func (c *channel) snapshot(since cluster.Version, epoch string) *cluster.Snapshot {
 	now := time.Now()
-	for _, e := range c.kept(now) {
-		events = append(events, e.event(now))
+	s := &cluster.Snapshot{Members: c.roster(), Last: c.lastEvent(now), After: c.newest}
+	if since.Epoch != epoch {
+		return s
 	}
-	return events
+	for _, e := range c.kept(now) {
+		if e.number <= since.Number {
+			continue
+		}
+		if len(s.Events) == 0 {
+			s.After = e.before
+		}
+		s.Events = append(s.Events, e.event(now))
+	}
+	return s
 }
 
 // lastEvent is nil if there is none.

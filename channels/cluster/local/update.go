@@ -3,7 +3,6 @@ package local
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
@@ -91,7 +90,7 @@ func (h *Hub) update(n *node, t cluster.Topic, s cluster.Share) (o cluster.Outco
 	}
 	o.Count, o.Version = c.count, h.version(c)
 	if s.Load {
-		o.Snapshot = &cluster.Snapshot{Members: c.roster(), Last: c.lastEvent(time.Now()), Events: c.snapshotEvents()}
+		o.Snapshot = c.snapshot(s.Since, o.Version.Epoch)
 	}
 	if c.count == 0 && (before > 0 || again && s.Before > 0) {
 		out.depart("") // after its members

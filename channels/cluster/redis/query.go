@@ -61,7 +61,7 @@ func (d *Driver) History(ctx context.Context, t cluster.Topic, events int, age t
 		r := reader{rest: array}
 		now := time.UnixMilli(r.int())
 		h.Version = cluster.Version{Epoch: r.string(), Number: uint64(r.int())}
-		h.After = uint64(r.int())
+		h.After, h.Now = uint64(r.int()), now
 		for _, e := range live(r.events(), now) {
 			if now.Sub(e.At) >= age {
 				continue

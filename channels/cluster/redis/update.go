@@ -95,12 +95,13 @@ func (d *Driver) update(s *session, node string, t cluster.Topic, share cluster.
 	seen := d.latest.of(tag)
 	args := []string{"", node, c, s.publish, d.keys.name(t), d.keys.name(t.Watch()), itoa(share.Count), itoa(flags), itoa(share.MaxMembers),
 		itoa(share.Grace.Microseconds()), itoa(share.Before), share.Epoch, rand.Text(), itoa(share.Known), itoa(cluster.ToldAgain.Microseconds()),
-		itoa(maxWaiting), itoa(maxOutbox), seen.Epoch, strconv.FormatUint(seen.Number, 10), itoa(len(share.Leave))}
+		itoa(maxWaiting), itoa(maxOutbox), seen.Epoch, strconv.FormatUint(seen.Number, 10),
+		share.Since.Epoch, strconv.FormatUint(share.Since.Number, 10), itoa(share.Remember.Milliseconds()), itoa(len(share.Leave))}
 	args = append(args, share.Leave...)
 	for _, m := range share.Join {
 		args = append(args, m.UserID, string(m.UserInfo))
 	}
-	return call{updateScript, []string{tag + "b", tag + "n:" + node, tag + "u:" + node + ":" + c, tag + "m:" + c, tag + "l:" + c, tag + "h:" + c, tag + "q", tag + "w"}, args}
+	return call{updateScript, []string{tag + "b", tag + "n:" + node, tag + "u:" + node + ":" + c, tag + "m:" + c, tag + "l:" + c, tag + "h:" + c, tag + "e:" + c, tag + "q", tag + "w"}, args}
 }
 
 // outcome reads what the script returned.
@@ -125,7 +126,11 @@ func (d *Driver) outcome(t cluster.Topic, a answer, load bool) (o cluster.Outcom
 		if events := live(r.events(), time.UnixMicro(now)); len(events) > 0 {
 			o.Snapshot.Last = &events[0].Event
 		}
+		o.Snapshot.After = uint64(r.int())
 		for _, e := range live(r.events(), time.UnixMicro(now)) {
+			if len(o.Snapshot.Events) == 0 {
+				o.Snapshot.After = e.before
+			}
 			o.Snapshot.Events = append(o.Snapshot.Events, e.Event)
 		}
 	}

@@ -342,10 +342,14 @@ func (f *Fallback) Send(text string) {
 }
 
 // Subscribe subscribes to a channel that is no presence channel.
-func (f *Fallback) Subscribe(channel string) {
+func (f *Fallback) Subscribe(channel string) (serial string) {
 	f.t.Helper()
 	f.Send(subscribeText(f.app, f.SocketID, channel, ""))
-	f.Expect(Succeeded(channel))
+	rest, ok := strings.CutPrefix(f.ReadText(), succeeded(channel))
+	if !ok {
+		f.t.Fatalf("not subscribed to %s", channel)
+	}
+	return serialIn(rest)
 }
 
 // Join subscribes to a presence channel and returns the roster it is told.

@@ -308,10 +308,22 @@ func subscribeText(app, socketID, channel, channelData string) string {
 	return `{"event":"pusher:subscribe","data":{` + data + `}}`
 }
 
-// Subscribe subscribes to a channel that is no presence channel.
-func (c *Client) Subscribe(channel string) {
+// Subscribe subscribes to a channel that is no presence channel. It returns the serial that
+// the answer has if the channel has a history.
+func (c *Client) Subscribe(channel string) (serial string) {
 	c.Send(c.SubscribeText(channel, ""))
-	c.Expect(Succeeded(channel))
+	return serialIn(c.ExpectStart(succeeded(channel)))
+}
+
+// succeeded is how the answer to a subscription begins, and serialIn the serial in what
+// follows that.
+func succeeded(channel string) string { return strings.TrimSuffix(Succeeded(channel), "}") }
+
+func serialIn(rest string) (serial string) {
+	if rest == "}" {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(rest, `,"serial":"`), `"}`)
 }
 
 // Join subscribes to a presence channel and returns the roster it is told.

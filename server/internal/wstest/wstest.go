@@ -201,6 +201,17 @@ func (c *Conn) Expect(messages ...string) {
 	}
 }
 
+// ExpectStart reads a message that begins so, and returns the rest.
+func (c *Conn) ExpectStart(start string) (rest string) {
+	c.t.Helper()
+	got := c.ReadText()
+	rest, ok := strings.CutPrefix(got, start)
+	if !ok {
+		c.t.Fatalf("got message\n%s, want one that begins with\n%s", got, start)
+	}
+	return rest
+}
+
 // ReadEvent reads a message.
 func (c *Conn) ReadEvent() Event {
 	c.t.Helper()

@@ -177,7 +177,7 @@ func (c *client) answer(s *seat, joined channels.Joined) {
 	s.count = joined.Count
 	if s.user != "" {
 		s.roster, s.removed = make(map[string]bool), make(map[string]int)
-		for _, id := range ids(protocol.PresenceSucceededFrame(s.channel, joined.Members).JSON()) {
+		for _, id := range ids(protocol.Success{Channel: s.channel, Members: joined.Members}.Frame().JSON()) {
 			s.roster[id] = true
 		}
 		if !s.roster[s.user] {

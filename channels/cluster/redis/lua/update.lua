@@ -2,17 +2,19 @@
 -- transitions into the outbox, and returns what it came to.
 --
 -- KEYS: the bucket; the shares of the node; its users on the channel; the channel's
--- members; its last event; its history; the outbox; what waits for it.
+-- members; its last event; its history; the number of the last event in that; the outbox;
+-- what waits for it.
 -- ARGV: deadline; node; channel; command to publish with; topic; watch topic; count;
 -- flags; most members; grace in µs; count before; epoch of the share; an epoch to
 -- begin; how many of those that join are known; for how long an arrival waits after a
 -- loss in µs; most that waits; most in the outbox; epoch and number of the last change in
--- the bucket that the node knows of; number of users that leave; these; users that join
--- with their info.
-local bucket, shares, present, members, last, history, outbox, waiting = unpack(KEYS)
+-- the bucket that the node knows of; epoch and number of the version after which it wants
+-- the history; for how long the number of the last event in that is remembered, in ms, 0 if
+-- there is no history; number of users that leave; these; users that join with their info.
+local bucket, shares, present, members, last, history, mark, outbox, waiting = unpack(KEYS)
 local deadline, node, channel, publish, topic, watch = unpack(ARGV, 1, 6)
 local count, flags, most, grace, had = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local epoch, known, settle, leaving = ARGV[12], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[20])
+local epoch, known, settle, leaving = ARGV[12], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[23])
 local maxwaiting, maxoutbox = tonumber(ARGV[16]), tonumber(ARGV[17])
 local call = redis.call
 
@@ -171,7 +173,7 @@ end
 
 -- The members. Each is kept as the number of nodes it is on, two numbers by which they
 -- are ordered, and its info.
-local first = 21 + leaving -- of those that join
+local first = 24 + leaving -- of those that join
 local gone, left, joined, infos, full = {}, {}, {}, {}, {}
 if whole or count == 0 then
   local here = {}
@@ -184,7 +186,7 @@ if whole or count == 0 then
     end
   end
 else
-  chunks(slice(ARGV, 21, 20 + leaving, 1), function(part)
+  chunks(slice(ARGV, 24, 23 + leaving, 1), function(part)
     for i, yes in ipairs(call('SMISMEMBER', present, unpack(part))) do
       if yes == 1 then gone[#gone + 1] = part[i] end
     end
@@ -206,7 +208,7 @@ chunks(gone, function(part)
 end)
 users = users - #left
 if again then -- who has left since the loss may be unknown here
-  chunks(slice(ARGV, 21, 20 + leaving, 1), function(part)
+  chunks(slice(ARGV, 24, 23 + leaving, 1), function(part)
     local missing, elsewhere = {}, {}
     for i, member in ipairs(call('HMGET', members, unpack(part))) do
       local list = member and elsewhere or missing
@@ -304,6 +306,19 @@ local answer = {'done', text(now), current, text(version), text(total), full, te
 if load then
   answer[9] = call('HGETALL', members)
   answer[10] = {call('GET', last) or nil}
-  answer[11] = call('LRANGE', history, 0, -1)
+  local remember, newest, events = tonumber(ARGV[22]), call('GET', mark), {}
+  if remember > 0 and not newest then
+    newest = text(version) -- no event has a higher one
+    call('SET', mark, newest, 'PX', remember)
+  elseif remember > 0 and call('PTTL', mark) < remember then
+    call('PEXPIRE', mark, remember)
+  end
+  if ARGV[20] == current then
+    local since = tonumber(ARGV[21])
+    for _, entry in ipairs(call('LRANGE', history, 0, -1)) do
+      if tonumber(string.match(entry, '^%d+')) > since then events[#events + 1] = entry end
+    end
+  end
+  answer[11], answer[12] = tonumber(newest or number), events
 end
 return answer
