@@ -30,6 +30,8 @@ const succeeded = 'pusher_internal:subscription_succeeded';
 
 /** A page with a client that is connected, and what the tests do with it. */
 function open(t, Pusher, channels = {}, { late = false } = {}) {
+  const authorize = (_, callback) =>
+    page.refuse ? callback(new Error('refused')) : callback(null, { auth: 'app-key:signature' });
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
   Pusher.Runtime.getWebSocketAPI = () => Socket;
   const pusher = new Pusher('app-key', {
@@ -38,8 +40,7 @@ function open(t, Pusher, channels = {}, { late = false } = {}) {
     wsPort: 1,
     forceTLS: false,
     enabledTransports: ['ws'],
-    channelAuthorization: { customHandler: (_, callback) => callback(null, { auth: 'app-key:signature' }) },
-    authorizer: () => ({ authorize: (_, callback) => callback(null, { auth: 'app-key:signature' }) }), // of 7
+    channelAuthorization: { customHandler: authorize },
   });
   t.after(() => pusher.disconnect());
   const told = [];
@@ -107,7 +108,7 @@ for (const [version, Pusher] of Object.entries({ '8.6': Pusher8, '8.0': Pusher80
     assert.deepEqual(page.sent(), [subscription]);
     page.confirm('news', 'e-41');
     assert.deepEqual(page.reconnect('1.2'), [asked({ news: 'e-41' }, ['1.1']), subscription]);
-    page.confirm('news', 'e-44', true);
+    page.confirm('news', 'e-41', true);
     page.publish('news', 1, 'e-42');
     page.publish('news', 2, 'e-44');
     assert.deepEqual(page.reconnect('1.3'), [asked({ news: 'e-44' }, ['1.1', '1.2']), subscription]);
@@ -189,11 +190,14 @@ test('says nothing when nothing was missed', (t) => {
 test('goes on at the last event that was handled when an answer is cut short', (t) => {
   const page = open(t, Pusher, { news: 'e-41' });
   page.reconnect('1.2');
-  page.confirm('news', 'e-50', true);
+  page.confirm('news', 'e-41', true);
   assert.equal(place(page), 'e-41');
-  page.confirm('news', 'e-50', true);
-  page.publish('news', 1, 'e-42');
-  assert.equal(place(page), 'e-42');
+  page.confirm('news', 'e-44', true); // it is excepted from those before
+  assert.equal(place(page), 'e-44');
+  page.confirm('news', 'e-44', true);
+  page.publish('news', 1, 'e-45');
+  page.publish('news', 2, 'e-46');
+  assert.equal(place(page), 'e-46');
 });
 
 test('asks again with the same serial when the connection breaks ahead of the answer', (t) => {
@@ -263,6 +267,14 @@ test('an answer that was overtaken may be that something was missed', (t) => {
   assert.equal(place(page), 'e-51');
   t.mock.timers.tick(60_000);
   assert.deepEqual(page.told, [confirmed, missed]);
+});
+
+test('a subscription that has overtaken the question has the place, though nothing comes', (t) => {
+  const page = open(t, Pusher, { news: 'e-41' });
+  page.reconnect('1.2');
+  page.confirm('news', 'f-7');
+  page.confirm('news', undefined, false);
+  assert.equal(place(page), 'f-7');
 });
 
 test('an answer that does not come for 10 seconds is that something was missed', (t) => {
@@ -354,6 +366,24 @@ test('a channel that the page has left and comes back to starts afresh', (t) => 
   assert.equal(place(page), 'e-43');
 });
 
+test('a channel that could not be subscribed, and is another one afterwards, starts afresh', (t) => {
+  const page = open(t, Pusher, { 'private-news': 'e-41' });
+  page.refuse = true;
+  page.reconnect('1.2');
+  page.refuse = false;
+  page.pusher.unsubscribe('private-news');
+  page.subscribe('private-news');
+  page.confirm('private-news', 'e-41', true); // the server still has the question
+  page.publish('private-news', 1, 'e-42');
+  assert.equal(place(page, 'private-news'), 'e-42');
+});
+
+test('the later serial is that of the later epoch', (t) => {
+  const page = open(t, Pusher, { news: 'e-41' });
+  page.publish('news', 1, 'f-1');
+  assert.equal(place(page), 'f-1');
+});
+
 test('a second call does nothing', (t) => {
   const page = open(t, Pusher, { news: 'e-41' });
   recover(page.pusher);
@@ -395,6 +425,18 @@ test('an answer that a handler throws at is not lost', (t) => {
   assert.throws(() => page.confirm('news', 'g-1', false), /no/);
   channel.unbind('pusher:subscription_succeeded', fail);
   assert.equal(place(page), '');
+});
+
+test('an answer that a handler throws at is not lost after one that was overtaken', (t) => {
+  const page = overtaken(t);
+  page.confirm('news', undefined, true);
+  page.reconnect('1.3');
+  page.pusher.channel('news').bind('pusher:subscription_succeeded', () => {
+    throw new Error('no');
+  });
+  assert.throws(() => page.confirm('news', 'f-1', false), /no/);
+  page.publish('news', 2, 'f-2');
+  assert.equal(page.told.at(-1), missed);
 });
 
 test('a handler of belfry:missed that throws does no harm', (t) => {

@@ -110,9 +110,19 @@ const numbers = (from, to) => Array.from({ length: to - from }, (_, i) => from +
 const confirmed = 'pusher:subscription_succeeded';
 const missed = 'belfry:missed';
 
-/** Asserts what is told next. */
+/**
+ * Asserts what is told next. Confirmations count if there are some among it: over HTTP there
+ * are two when a subscription overtakes the question.
+ */
 async function gets(told, expected) {
-  assert.deepEqual(await told.take(expected.length), expected);
+  const got = [];
+  while (got.length < expected.length) {
+    const event = await told.next();
+    if (event !== confirmed || expected.includes(confirmed)) {
+      got.push(event);
+    }
+  }
+  assert.deepEqual(got, expected);
 }
 
 for (const [setup, start] of Object.entries(setups)) {
@@ -124,43 +134,50 @@ for (const [setup, start] of Object.entries(setups)) {
         const names = ['news', 'private-chat.1', 'presence-room', 'cache-board', 'private-cache-board', 'private-encrypted-x'];
         const wire = await startWire(t, here);
         const client = await open(t, wire, backends[0], { transport });
-        const told = await followAll(client, names);
         const publish = publisher(backends, names);
-        const got = names.map(() => []);
-        const receive = (inbox, i) => inbox.drain().forEach((event) => got[i].push(event));
-        /** Resolves when every channel has had so many events. */
-        const all = (count) =>
-          eventually(`${count} events`, () => {
-            told.forEach(receive);
-            return got.every((events) => events.filter((event) => event !== confirmed).length >= count);
-          });
-
         let published = 0;
+        const channels = (await followAll(client, names)).map((told) => ({ told, got: [], missed: 0 }));
+        /** Resolves when each of so many events has come on each channel, or is said to be missed. */
+        const all = (count) =>
+          eventually(`${count} events`, () =>
+            channels.every((channel) => {
+              for (const event of channel.told.drain()) {
+                if (event === missed) {
+                  channel.missed = published;
+                } else if (event !== confirmed) {
+                  channel.got.push(event);
+                }
+              }
+              return numbers(channel.missed, count).every((n) => channel.got.includes(n));
+            }),
+          );
+        const send = (count) => publish(count).then(() => (published += count));
+
         for (const node of [there, here, there]) {
-          const before = publish(20); // amid which the wire is cut
+          const before = send(20); // amid which the wire is cut
           await all(published + 5);
           const noticed = cut(wire, client);
           await before;
           await noticed;
-          await publish(20);
+          await send(20);
           wire.mend(node);
           // Some of what was missed has come: the wire is cut again.
-          await all(published + 22);
-          const amid = publish(20);
+          await all(published - 18);
+          const amid = send(20);
           const again = cut(wire, client);
           await amid;
           await again;
           wire.mend(here);
-          await publish(20); // while the client comes back
-          published += 80;
+          await send(20); // while the client comes back
           await all(published);
         }
-        for (const [i, events] of got.entries()) {
-          assert.deepEqual(
-            events.filter((event) => event !== confirmed),
-            numbers(0, published),
-            names[i],
-          );
+        for (const [i, { got, missed: until }] of channels.entries()) {
+          if (transport === 'ws') {
+            assert.deepEqual([got, until], [numbers(0, published), 0], names[i]);
+          } else {
+            // What was missed may come behind what is new, and a cut ahead of it is said.
+            assert.equal(new Set(got).size, got.length, names[i]);
+          }
         }
       });
 
@@ -180,9 +197,10 @@ for (const [setup, start] of Object.entries(setups)) {
         }
         await publisher([backend], ['private-short'])(4);
         wire.mend(there);
-        await gets(told, [confirmed, ...numbers(1, 1001)]);
-        await gets(quiet, [confirmed]);
-        await gets(short, [confirmed, missed]);
+        const first = transport === 'ws' ? [confirmed] : [];
+        await gets(told, [...first, ...numbers(1, 1001)]);
+        await gets(quiet, first);
+        await gets(short, [...first, missed]);
         for (const [name, inbox] of [['private-chat.1', told], ['private-chat.2', quiet], ['private-short', short]]) {
           await backend.trigger(name, 'posted', { n: 'live' });
           await gets(inbox, ['live']);
@@ -220,6 +238,9 @@ for (const [setup, start] of Object.entries(setups)) {
       const publish = publisher([backend], names);
       const [left, again, stays, without] = await followAll(client, names);
       await publish(1);
+      for (const inbox of [left, again, stays, without]) {
+        await gets(inbox, [0]);
+      }
       await cut(wire, client);
       await publish(1);
       client.unsubscribe(names[0]);
@@ -228,16 +249,14 @@ for (const [setup, start] of Object.entries(setups)) {
       const joined = follow(client.subscribe('private-chat.4'));
       await publish(1);
       wire.mend(there);
-      await gets(stays, [0, confirmed, 1, 2]);
+      await gets(stays, [confirmed, 1, 2]);
       await gets(anew, [confirmed]);
       await gets(joined, [confirmed]);
-      await gets(without, [0, confirmed]);
+      await gets(without, [confirmed]);
       await publish(1);
       await gets(stays, [3]);
       await gets(anew, [3]);
       await gets(without, [3]);
-      await gets(left, [0]);
-      await gets(again, [0]);
       assert.deepEqual([left, again, joined].flatMap((told) => told.drain()), []);
     });
 
@@ -335,6 +354,7 @@ async function onRedis(t, more = []) {
   await publish(2);
   await gets(told, [0, 1]);
   return {
+    client,
     wire,
     belfry,
     told,
@@ -351,7 +371,7 @@ async function onRedis(t, more = []) {
 
 test('a Redis that is started again with its data has lost nothing', async (t) => {
   const dir = await directory(t);
-  const { wire, belfry, told, publish, restart } = await onRedis(t, ['--appendonly', 'yes', '--dir', dir]);
+  const { client, wire, belfry, told, publish, restart } = await onRedis(t, ['--appendonly', 'yes', '--dir', dir]);
   await cut(wire, client);
   await publish(2);
   await restart();
@@ -361,7 +381,7 @@ test('a Redis that is started again with its data has lost nothing', async (t) =
 });
 
 test('a Redis that is emptied has lost what it kept', async (t) => {
-  const { wire, belfry, told, publish, port } = await onRedis(t);
+  const { client, wire, belfry, told, publish, port } = await onRedis(t);
   await cut(wire, client);
   await run('redis-cli', ['-p', String(port), 'flushall']);
   await publish(2);
@@ -488,7 +508,7 @@ for (const [setup, start] of Object.entries(setups)) {
       client.disconnect();
       way.release();
       client.connect();
-      await gets(told, [confirmed, missed]);
+      await gets(told, [missed]);
       await publish(1);
       await gets(told, [11]);
 
@@ -496,7 +516,7 @@ for (const [setup, start] of Object.entries(setups)) {
       client.disconnect();
       await publish(1);
       client.connect();
-      await gets(told, [confirmed, 12]);
+      await gets(told, [12]);
     });
   }
 }
@@ -547,7 +567,7 @@ for (const [setup, start] of Object.entries(setups)) {
       for (const channel of names) {
         stranger.send('pusher:subscribe', { channel, auth: `${app.key}:${'0'.repeat(64)}`, channel_data: '{"user_id":"1"}' });
         const refused = await stranger.next();
-        assert.deepEqual([refused.event, refused.data.code ?? refused.data.status], ['pusher_internal:subscription_error', 401]);
+        assert.deepEqual([refused.event, refused.data.code ?? refused.data.status], ['pusher:subscription_error', 401]);
       }
       assert.deepEqual((await stranger.rest()).filter(({ event }) => event !== 'pusher:error'), []);
     });
@@ -577,11 +597,9 @@ for (const [setup, start] of Object.entries(setups)) {
         'news',
         7,
         [],
-        {},
         { channels: [] },
         { channels: 'news' },
         { channels: { news: 5 } },
-        { channels: { news: null } },
         { channels: { news: 'e-1' }, socket_ids: '1.1' },
         { channels: { news: 'e-1' }, socket_ids: [5] },
         { channels: { 'no name!': 'e-1' } },

@@ -88,11 +88,9 @@ export function recover(pusher) {
       place.timer.unref?.(); // Node need not wait for it
       return;
     }
-    if (recovered === undefined || place.serial === undefined) {
-      place.serial = serial;
-    } else if (!recovered) {
-      place.serial = serial ?? place.serial;
-    } // else what follows begins at the serial that was asked with
+    if (recovered === undefined || serial !== undefined) {
+      place.serial = serial; // all that is later follows
+    } // else this is the answer that was overtaken
     if (recovered === false || (place.waiting && !recovered)) {
       missed(channel, place);
     } else {
