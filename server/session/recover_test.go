@@ -70,7 +70,8 @@ func TestRecover(t *testing.T) {
 	if fourth, _ := published(t, s, there, "private-a", "4"); true {
 		back.Expect(fourth)
 	}
-	back.Subscribe("plain")
+	back.Send(back.SubscribeText("plain", ""))
+	back.Expect(answered("plain", `{"recovered":false}`, "")) // it has no history
 	back.Send(back.SubscribeText("private-other", "")) // it was quiet: nothing is missing
 	back.ExpectStart(strings.TrimSuffix(answered("private-other", `{"recovered":true}`, "e"), `e"}`))
 	back.Send(back.SubscribeText("private-a", "")) // once more: it was asked for once
