@@ -288,7 +288,9 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	case m.Version.Epoch != "" && c.mirrored():
 		return c.apply(m, now)
 	}
-	c.remote.loaded, c.remote.version = false, cluster.Version{} // a history that another node keeps is none here
+	if m.Version.Epoch != "" { // another node keeps what this one does not: should it begin to, nothing is known
+		c.remote.loaded, c.remote.version = false, cluster.Version{}
+	}
 	e, err := parseEvent(m.Payload)
 	if err != nil {
 		return nil

@@ -16,8 +16,8 @@ type Resume struct {
 	Sockets []protocol.SocketID
 }
 
-// Replay is what a new subscriber of a channel with a history is given of it. It is zero on
-// other channels.
+// Replay is what a new subscriber of a channel with a history is given of it. On other
+// channels, it only says that what was asked for is not to be had.
 type Replay struct {
 	// Serial is that of the event behind which the frames begin or, without frames, the
 	// subscription.
@@ -72,13 +72,15 @@ func (c *channel) begin(s *Subscription) (newest uint64) {
 // not ask. newest is as of channel.newest when the subscription began. In a cluster, it may
 // wait.
 func (s *Subscription) replay(resume *Resume, newest uint64) (r Replay) {
+	if resume != nil {
+		r.Recovery = protocol.Missed
+	}
 	if s.start == nil {
-		return Replay{}
+		return r
 	}
 	retention := s.channel.app.retention(s.channel.name)
 	r.Serial = *s.start
 	if resume != nil {
-		r.Recovery = protocol.Missed
 		since := resume.Since
 		switch {
 		case since.Epoch != s.start.Epoch || since.Number > s.start.Number || retention.Events == 0:

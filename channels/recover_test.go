@@ -113,7 +113,7 @@ func TestResume(t *testing.T) {
 					}
 				}
 			}
-			if got, j, _ := resume(t, b, "plain", protocol.Serial{Epoch: "e"}); got != "" || j.Serial != (protocol.Serial{}) {
+			if got, j, _ := resume(t, b, "plain", protocol.Serial{Epoch: "e"}); got != "-" || j.Serial != (protocol.Serial{}) {
 				t.Errorf("a channel without a history: %q", got)
 			}
 		})
@@ -437,4 +437,43 @@ func TestNodesRecover(t *testing.T) {
 // eventsOnly leaves away what the protocol itself says.
 func eventsOnly(data []string) []string {
 	return slices.DeleteFunc(slices.Clone(data), func(s string) bool { return strings.HasPrefix(s, "{") })
+}
+
+// A node loads a channel once, whatever is published on it.
+func TestMessagesNeedNoLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &updates{Driver: local.NewHub().Node()}
+		broker := NewBroker(2, d)
+		defer broker.Close()
+		a := broker.NewApp("1", keeping(10, time.Hour, "h"), new(counts), nil)
+		for _, channel := range []string{"h", "presence-p", "cache-c", "plain"} {
+			var m *protocol.Member
+			if protocol.KindOf(channel).IsPresence() {
+				m = &protocol.Member{UserID: "u"}
+			}
+			if _, _, err := a.Subscribe(newRecorder(), channel, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		before := d.made.Load()
+		for _, channel := range []string{"h", "presence-p", "cache-c", "plain"} {
+			say(t, a, channel, "1", "2", "3")
+		}
+		time.Sleep(time.Second)
+		if n := d.made.Load() - before; n != 0 {
+			t.Errorf("%d updates", n)
+		}
+	})
+}
+
+// updates counts those of a driver.
+type updates struct {
+	cluster.Driver
+	made atomic.Int32
+}
+
+func (d *updates) Update(ctx context.Context, t cluster.Topic, s cluster.Share) (cluster.Outcome, error) {
+	d.made.Add(1)
+	return d.Driver.Update(ctx, t, s)
 }

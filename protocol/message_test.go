@@ -151,11 +151,44 @@ func TestStringData(t *testing.T) {
 	}
 }
 
+func TestParseRecover(t *testing.T) {
+	sockets := func(n int) string { return `["1.1"` + strings.Repeat(`,"2.3"`, n-1) + `]` }
+	for _, tt := range []struct {
+		name, in          string
+		channels, sockets int // -1: an error
+	}{
+		{"one", `{"channels":{"a":"e-41"}}`, 1, 0},
+		{"sockets", `{"channels":{"a":"e-41","b":""},"socket_ids":` + sockets(16) + `}`, 2, 16},
+		{"as a string", `"{\"channels\":{\"a\":\"e-41\"}}"`, 1, 0},
+		{"other keys", `{"channels":{"a":"x"},"Channels":1,"more":[]}`, 1, 0},
+		{"nothing", `{}`, 0, 0},
+		{"nulls", `{"channels":null,"socket_ids":null}`, 0, 0},
+		{"no object", `[]`, -1, 0},
+		{"no data", ``, -1, 0},
+		{"null", `null`, -1, 0},
+		{"list of channels", `{"channels":["a"]}`, -1, 0},
+		{"number", `{"channels":{"a":41}}`, -1, 0},
+		{"too many sockets", `{"socket_ids":` + sockets(17) + `}`, -1, 0},
+		{"no socket", `{"socket_ids":["x"]}`, -1, 0},
+		{"number as socket", `{"socket_ids":[1.1]}`, -1, 0},
+		{"truncated", `{"channels":{"a":"e-41"}`, -1, 0},
+	} {
+		r, err := ParseRecover([]byte(tt.in))
+		if (err != nil) != (tt.channels < 0) {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+		if err == nil && (len(r.Channels) != tt.channels || len(r.Sockets) != tt.sockets) {
+			t.Errorf("%s: %+v", tt.name, r)
+		}
+	}
+}
+
 func FuzzParseMessage(f *testing.F) {
 	for _, s := range []string{
 		`{"event":"pusher:subscribe","data":{"channel":"presence-a","channel_data":"{\"user_id\":1}"}}`,
 		`{"event":"pusher:subscribe"}`, `{"event":"client-x","channel":"private-a","data":"x"}`, `[]`, `{"event":1}`,
 		`{"event":"pusher:signin","data":{"auth":"k:s","user_data":"{\"id\":\"1\",\"watchlist\":[\"2\",3]}"}}`,
+		`{"event":"pusher:recover","data":{"channels":{"private-a":"e-41"},"socket_ids":["1.2"]}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -175,6 +208,9 @@ func FuzzParseMessage(f *testing.F) {
 			if i, err := ParseIdentity(s.UserData); err == nil && (i.UserID == "" || len(i.Watchlist) > MaxWatchlist) {
 				t.Fatalf("signed in as %+v", i)
 			}
+		}
+		if r, err := ParseRecover(m.Data); err == nil && len(r.Sockets) > MaxRecoverSockets {
+			t.Fatalf("%d connections before", len(r.Sockets))
 		}
 		text, length, err := StringData(m.Data)
 		if err != nil || !utf8.Valid(b) {

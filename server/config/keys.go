@@ -132,7 +132,7 @@ func (a *App) keys() section {
 		{name: "max_presence_members", about: "Users of one presence channel.", value: number(&a.MaxPresenceMembers, DefaultMaxPresenceMembers, 1)},
 		{name: "max_presence_user_bytes", about: "Largest user_info of a member.", value: number(&a.MaxPresenceUserBytes, DefaultMaxPresenceUserBytes, 1)},
 		{name: "cache_ttl", about: "How long a cache channel keeps its last event.", value: span(&a.CacheTTL, DefaultCacheTTL, time.Second, maxCacheTTL)},
-		{name: "history", about: "Channels that keep their last events for the HTTP API, at most 50 entries: see docs/history.md. The first that matches a channel decides.",
+		{name: "history", about: "Channels that keep their last events, for clients that come back and for the HTTP API, at most 50 entries: see docs/history.md. The first that matches a channel decides.",
 			value: list[History]{at: &a.History, item: func(h *History) value { return h.keys() }, whole: a.checkHistory}},
 
 		{name: "subscription_count", about: "Whether subscribers are told how many they are.", value: toggle(&a.SubscriptionCount, false)},

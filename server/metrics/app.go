@@ -24,6 +24,8 @@ type App struct {
 	EventsHTTP     prometheus.Counter
 	EventsClient   prometheus.Counter
 	SlowConsumers  prometheus.Counter
+	Recovered      prometheus.Counter // subscriptions that were given what they had missed
+	Missed         prometheus.Counter // those that could not be
 	deliveryDelays prometheus.Observer
 
 	Webhooks Webhooks
@@ -50,6 +52,8 @@ func (m *Metrics) App(id string) *App {
 		EventsHTTP:     m.events.WithLabelValues(id, "http"),
 		EventsClient:   m.events.WithLabelValues(id, "client"),
 		SlowConsumers:  m.slow.WithLabelValues(id),
+		Recovered:      m.recoveries.WithLabelValues(id, "recovered"),
+		Missed:         m.recoveries.WithLabelValues(id, "missed"),
 		deliveryDelays: m.delay.WithLabelValues(id),
 		Webhooks:       m.webhooksOf(id),
 	}

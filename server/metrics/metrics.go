@@ -30,6 +30,7 @@ type Metrics struct {
 	events       *prometheus.CounterVec
 	delay        *prometheus.HistogramVec
 	slow         *prometheus.CounterVec
+	recoveries   *prometheus.CounterVec
 	rejected     *prometheus.CounterVec
 	errors       *prometheus.CounterVec
 	requests     *prometheus.CounterVec
@@ -82,6 +83,7 @@ func New(version, revision, goVersion string) *Metrics {
 	m.delay = histogram("delivery_delay_seconds", "Time from a publish to the write to its last subscriber.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}, "app")
 	m.slow = counter("slow_consumers_total", "Connections dropped because they did not read.", "app")
+	m.recoveries = counter("recoveries_total", "Subscriptions that asked for what they had missed, by what came of it.", "app", "result")
 	m.rejected = counter("rejected_handshakes_total", "Connections refused, by code; app is empty for an unknown key.", "app", "code")
 	for _, code := range []int{protocol.CodeAppNotFound, protocol.CodePathNotFound, protocol.CodeNoProtocol, protocol.CodeOverCapacity, protocol.CodeReconnect} {
 		m.rejected.WithLabelValues("", codeLabel(code))

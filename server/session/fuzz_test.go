@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"belfry/channels"
@@ -61,11 +62,13 @@ var discard = slog.New(slog.DiscardHandler)
 func FuzzMessage(f *testing.F) {
 	broker := channels.NewBroker(1, nil)
 	f.Cleanup(broker.Close)
+	broker.LimitHistories(1 << 20)
 	counts := metrics.New("", "", "")
 	limits := servertest.App("1")
 	limits.ClientEventRate = 0
 	limits.MaxPresenceMembers = 2
 	limits.MaxChannelsPerConnection = 20
+	limits.History = []config.History{{Channels: "private-*", Events: 5, Age: time.Hour, Rewind: time.Hour}}
 	registry := apps.NewRegistry([]config.App{limits}, broker, servertest.Webhooks(f), counts)
 	app := registry.ByID("1")
 	admission := &session.Admission{Apps: registry, Metrics: counts, Log: discard, Refusals: refusals.New(discard)}

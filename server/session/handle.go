@@ -171,6 +171,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	if sub.Kind().Authorized() {
 		s.authorized.Store(true)
 	}
+	s.countRecovery(channel, resume, joined.Recovery)
 	answer := succeeded(sub, joined)
 	messages := 1
 	last := joined.Last

@@ -52,15 +52,19 @@ func (s *Session) recover(data []byte) {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:recover: " + err.Error()})
 		return
 	}
-	if n := s.resumes.len() + len(req.Channels); n > protocol.MaxRecover {
-		s.refuse(protocol.Errorf(protocol.CodeOverCapacity, "Connection asks to recover %d channels, more than %d: subscribe to some of them first", n, protocol.MaxRecover))
-		return
-	}
+	n := s.resumes.len()
 	for channel := range req.Channels {
+		if s.resumes.of(channel) == nil {
+			n++
+		}
 		if err := protocol.CheckChannel(channel, s.app.Settings().MaxChannelName); err != nil {
 			s.refuse(&protocol.Error{Message: "Invalid pusher:recover: " + err.Error()}, slog.String("channel", clipped(channel)))
 			return
 		}
+	}
+	if n > protocol.MaxRecover {
+		s.refuse(protocol.Errorf(protocol.CodeOverCapacity, "Connection asks to recover %d channels, more than %d: subscribe to some of them first", n, protocol.MaxRecover))
+		return
 	}
 	if len(req.Channels) == 0 {
 		return
@@ -88,10 +92,23 @@ func (s *Session) recoverLate(sub *channels.Subscription) {
 	if s.ended || sub.Left() {
 		return
 	}
+	s.countRecovery(sub.Channel(), resume, joined.Recovery)
 	joined.Serial = protocol.Serial{} // the client may have later events
 	answer := append(protocol.Frame(joined.Frames), succeeded(sub, joined)...)
 	s.app.Metrics.Delivered(joined.Events+1, len(answer))
 	s.conn.Send(answer)
+}
+
+// countRecovery counts what came of a client's wish, if it had one.
+func (s *Session) countRecovery(channel string, resume *channels.Resume, result protocol.Recovery) {
+	switch result {
+	case protocol.Recovered:
+		s.app.Metrics.Recovered.Inc()
+	case protocol.Missed:
+		s.app.Metrics.Missed.Inc()
+		s.admission.Log.Debug("not recovered: the history does not go back so far, or is another one",
+			"app", s.app.ID, "socket_id", s.id.String(), "channel", channel, "since", resume.Since.String())
+	}
 }
 
 // ExportedResumes are the channels of which a client wants to be given what it has missed:

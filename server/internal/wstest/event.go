@@ -13,6 +13,7 @@ type Event struct {
 	Channel string          `json:"channel"`
 	Data    json.RawMessage `json:"data"`
 	UserID  string          `json:"user_id"`
+	Serial  string          `json:"serial"`
 }
 
 // ParseEvent is strict: no other keys, and data of the right type.
