@@ -231,13 +231,15 @@ test('takes up a channel that gets a history', (t) => {
   assert.equal(place(page), 'e-1');
 });
 
-test('a history that was taken away is missed', (t) => {
-  const page = open(t, Pusher, { news: 'e-41' });
-  page.reconnect('1.2');
-  page.confirm('news');
-  assert.deepEqual(page.told, [confirmed, missed]);
-  assert.deepEqual(page.reconnect('1.3'), [subscription]);
-});
+for (const recovered of [undefined, false]) {
+  test(`a history that was taken away is missed, with recovered ${recovered}`, (t) => {
+    const page = open(t, Pusher, { news: 'e-41' });
+    page.reconnect('1.2');
+    page.confirm('news', undefined, recovered);
+    assert.deepEqual(page.told, [confirmed, missed]);
+    assert.deepEqual(page.reconnect('1.3'), [subscription]);
+  });
+}
 
 /** A page whose subscription has overtaken the question; there was an event since. */
 function overtaken(t) {
@@ -284,6 +286,8 @@ test('an answer that does not come for 10 seconds is that something was missed',
   assert.deepEqual(page.told, ['news 52']);
   t.mock.timers.tick(1_001);
   assert.deepEqual(page.told, ['news 52', missed]);
+  page.confirm('news', undefined, true); // it comes after all
+  assert.deepEqual(page.told, ['news 52', missed, confirmed]);
   assert.equal(place(page), 'e-52');
 });
 

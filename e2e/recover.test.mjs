@@ -70,7 +70,7 @@ const cut = (wire, client) => wire.cut(() => !client.connection.connection);
 function follow(channel) {
   const told = new Inbox(`what is told on ${channel.name}`);
   channel.bind_global((event, data) => {
-    if (!/^pusher:member/.test(event)) {
+    if (!/^pusher:(member_|cache_miss)/.test(event)) {
       told.add(data?.n ?? event);
     }
   });
@@ -385,15 +385,16 @@ test('a Redis that is started again with its data has lost nothing', async (t) =
 
 test('a Redis that is emptied has lost what it kept', async (t) => {
   const { client, wire, belfry, told, publish, port } = await onRedis(t);
+  const [watching] = await followAll(await open(t, belfry, newBackend(belfry)), ['private-chat.1']);
   await cut(wire, client);
   await run('redis-cli', ['-p', String(port), 'flushall']);
-  // The node finds out about the loss, and takes up its part in the cluster again.
-  await eventually('the node has a subscriber again', () => watcher.drain().includes(confirmed));
+  await gets(watching, [confirmed, missed]); // without having asked
   await publish(2);
   wire.mend(belfry);
   await gets(told, [confirmed, missed]);
   await publish(1);
   await gets(told, [4]);
+  await gets(watching, [2, 3, 4]);
 });
 
 test('a client that is connected is told when Redis has lost what it kept', async (t) => {
@@ -526,6 +527,23 @@ for (const [setup, start] of Object.entries(setups)) {
   }
 }
 
+const twice = { todo: 'it comes as the cached one, and once more among those that were missed' };
+test('xhr_streaming: a cached event comes once, though the subscription overtakes the question', twice, async (t) => {
+  const belfry = await startServer(t);
+  const backend = newBackend(belfry);
+  const way = await startSlowWay(t, belfry);
+  const client = await open(t, way, backend, { transport: 'xhr_streaming' });
+  const [told] = await followAll(client, ['cache-board']);
+  client.disconnect();
+  await publisher([backend], ['cache-board'])(3);
+  way.hold();
+  client.connect();
+  await way.held.next();
+  await gets(told, [confirmed]);
+  way.release();
+  assert.deepEqual((await told.until((event) => event === confirmed)).filter((event) => event !== confirmed).sort(), [0, 1, 2]);
+});
+
 /** A connection without pusher-js: {id, send, next, ping}. */
 async function connectRaw(t, belfry) {
   const socket = new WebSocket(`ws://${belfry.host}:${belfry.port}/app/${app.key}?protocol=7&client=js&version=8.6.0`);
@@ -574,8 +592,8 @@ for (const [setup, start] of Object.entries(setups)) {
         assert.deepEqual(
           (await stranger.rest()).map(({ event, data }) => [event, data.code ?? data.status]),
           [
-            ['pusher:error', 4009],
             ['pusher:subscription_error', 401],
+            ['pusher:error', 4009],
           ],
         );
       }

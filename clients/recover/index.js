@@ -19,7 +19,8 @@ export function recover(pusher) {
   // serial: what the page has handled last; '' if that is not certain; undefined without a history
   // waiting: the server has yet to say whether the page gets all that it missed
   // asked: it was asked that on this connection
-  // timer: it has confirmed the subscription, but not said that
+  // overtaken: it has confirmed the subscription on this connection, but not said that with it
+  // timer: runs until it does
   const places = new WeakMap();
 
   // pusher-js drops the serial of a message, and the text that has it is not yet handled
@@ -50,7 +51,7 @@ export function recover(pusher) {
     }
     const channels = pusher.allChannels().filter((channel) => places.get(channel)?.serial !== undefined);
     for (const [i, channel] of channels.entries()) {
-      Object.assign(places.get(channel), { waiting: true, asked: i < most.channels });
+      Object.assign(places.get(channel), { waiting: true, asked: i < most.channels, overtaken: false });
     }
     const asked = channels.slice(0, most.channels).map((channel) => [channel.name, places.get(channel).serial]);
     for (let i = 0; i < asked.length; i += most.channelsOfMessage) {
@@ -83,14 +84,15 @@ export function recover(pusher) {
     places.set(channel, place);
     if (place.waiting && place.asked && recovered === undefined && serial !== undefined) {
       // The subscription has overtaken the question, as it may over HTTP: the answer follows.
+      place.overtaken = true;
       place.serial = serial;
       place.timer ??= setTimeout(() => missed(channel, place), patience);
       place.timer.unref?.(); // Node need not wait for it
       return;
     }
-    if (recovered === undefined || serial !== undefined) {
+    if (serial !== undefined || !place.overtaken) {
       place.serial = serial; // all that is later follows
-    } // else this is the answer that was overtaken
+    }
     if (recovered === false || (place.waiting && !recovered)) {
       missed(channel, place);
     } else {
