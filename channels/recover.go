@@ -80,8 +80,10 @@ func (s *Subscription) replay(resume *Resume, newest uint64) (r Replay) {
 	}
 	retention := s.channel.app.retention(s.channel.name)
 	r.Serial = *s.start
+	var sockets []protocol.SocketID
 	if resume != nil {
 		since := resume.Since
+		sockets = resume.Sockets
 		switch {
 		case since.Epoch != s.start.Epoch || since.Number > s.start.Number || retention.Events == 0:
 		case newest <= since.Number:
@@ -89,7 +91,7 @@ func (s *Subscription) replay(resume *Resume, newest uint64) (r Replay) {
 			return r
 		default:
 			p, err := s.past(retention)
-			if err == nil && p.epoch == since.Epoch && p.after <= since.Number && r.add(s, p.since(since.Number), resume.Sockets) {
+			if err == nil && p.epoch == since.Epoch && p.after <= since.Number && r.add(s, p.since(since.Number), sockets) {
 				r.Recovery = protocol.Recovered
 				return r
 			}
@@ -99,7 +101,7 @@ func (s *Subscription) replay(resume *Resume, newest uint64) (r Replay) {
 		if p, err := s.past(retention); err == nil && p.epoch == s.start.Epoch {
 			young := func(e keptEvent) bool { return p.now.Sub(e.at) < retention.Rewind }
 			if i := slices.IndexFunc(p.events, young); i >= 0 {
-				r.add(s, p.events[i:], nil)
+				r.add(s, p.events[i:], sockets)
 			}
 		}
 	}

@@ -157,5 +157,9 @@ func (a *App) Unsubscribe(s *Subscription) {
 	if c.count == 0 && c.remote == nil {
 		c.happenedBy(s.subscriber.Source(), protocol.WebhookChannelVacated, "")
 	}
+	keeps := c.history != nil
 	c.unlock(idle)
+	if keeps { // it may be one more that nobody uses
+		a.broker.histories.trim()
+	}
 }
