@@ -279,6 +279,24 @@ test('a subscription that has overtaken the question has the place, though nothi
   assert.equal(place(page), 'f-7');
 });
 
+test('the server may say that something was missed ahead of an answer that was overtaken', (t) => {
+  const page = overtaken(t);
+  page.confirm('news', 'f-9', false);
+  assert.deepEqual(page.told.splice(0), [confirmed, missed]);
+  page.confirm('news', undefined, true);
+  t.mock.timers.tick(60_000);
+  assert.deepEqual(page.told, [confirmed]);
+  assert.equal(place(page), 'f-9');
+});
+
+test('that an answer was overtaken means nothing for the next connection', (t) => {
+  const page = overtaken(t);
+  page.confirm('news', undefined, true);
+  assert.equal(place(page), 'e-51');
+  page.confirm('news', undefined, false); // the channel has no history any more
+  assert.deepEqual(page.reconnect('1.4'), [subscription]);
+});
+
 test('an answer that does not come for 10 seconds is that something was missed', (t) => {
   const page = overtaken(t);
   t.mock.timers.tick(8_999); // and it has taken a second to come back

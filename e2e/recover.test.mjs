@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { describe, test } from 'node:test';
 
+import Pusher7 from 'pusher-js-7';
+import Pusher80 from 'pusher-js-8.0';
 import WebSocket from 'ws';
 
 import { recover } from '../clients/recover/index.js';
@@ -403,6 +405,59 @@ test('a client that is connected is told when Redis has lost what it kept', asyn
   await publish(1);
   assert.deepEqual((await told.until((event) => event === 2)).sort(), [2, missed, confirmed].sort());
 });
+
+test('a node that Redis was out of reach of delivers what was published, or says what it cannot', async (t) => {
+  const redis = await startRedis(await freePort());
+  t.after(() => redis.stop());
+  const way = await startWire(t, { host: '127.0.0.1', port: redis.port });
+  const cutOff = await startServer(t, config(0, withRedis({ url: `redis://127.0.0.1:${way.port}/0` })));
+  const other = await startServer(t, config(0, withRedis(redis)));
+  const names = ['private-chat.1', 'presence-room', 'private-short'];
+  const client = await open(t, cutOff, newBackend(other));
+  const told = await followAll(client, names);
+  const publish = publisher([newBackend(other)], names);
+  await publish(1);
+  for (const inbox of told) {
+    await gets(inbox, [0]);
+  }
+  await way.cut(async () => (await fetch(`${cutOff.url}/ready`)).status === 503);
+  await publish(5);
+  way.mend({ host: '127.0.0.1', port: redis.port });
+  const [chat, room, short] = told;
+  assert.deepEqual((await short.until((event) => event === missed)).at(-2), confirmed);
+  await publish(1);
+  await gets(chat, [1, 2, 3, 4, 5, 6]);
+  await gets(room, [1, 2, 3, 4, 5, 6]);
+  await gets(short, [6]);
+  // And it knows its place.
+  client.disconnect();
+  await publish(1);
+  client.connect();
+  for (const inbox of told) {
+    await gets(inbox, [7]);
+  }
+});
+
+for (const [version, Pusher] of Object.entries({ 7: Pusher7, '8.0': Pusher80 })) {
+  test(`pusher-js ${version}`, async (t) => {
+    const belfry = await startServer(t);
+    const wire = await startWire(t, belfry);
+    const options = { cluster: '', wsHost: wire.host, wsPort: wire.port, forceTLS: false, enabledTransports: ['ws'] };
+    const client = new Pusher(app.key, options);
+    t.after(() => client.disconnect());
+    recover(client);
+    const [told] = await followAll(client, ['news']);
+    const publish = publisher([newBackend(belfry)], ['news']);
+    await publish(2);
+    await gets(told, [0, 1]);
+    await cut(wire, client);
+    await publish(2);
+    wire.mend(belfry);
+    await gets(told, [confirmed, 2, 3]);
+    await publish(1);
+    await gets(told, [4]);
+  });
+}
 
 for (const [setup, more] of Object.entries({ 'a single server': () => '', 'a node': withRedis })) {
   test(`${setup} that is handed over between cut and return has lost nothing`, async (t) => {
