@@ -322,6 +322,15 @@ test('is not certain of anything when the connection breaks ahead of an answer t
   assert.equal(place(page), 'e-52');
 });
 
+test('an answer for a channel that was left and joined anew does not take its place away', (t) => {
+  const page = overtaken(t);
+  page.pusher.unsubscribe('news');
+  page.subscribe('news');
+  page.confirm('news', 'e-51');
+  page.confirm('news', undefined, true);
+  assert.equal(place(page), 'e-51');
+});
+
 test('says nothing on a channel that was left while the answer was due', (t) => {
   const page = overtaken(t);
   page.pusher.unsubscribe('news');

@@ -19,8 +19,7 @@ export function recover(pusher) {
   // serial: what the page has handled last; '' if that is not certain; undefined without a history
   // waiting: the server has yet to say whether the page gets all that it missed
   // asked: it was asked that on this connection
-  // overtaken: it has confirmed the subscription on this connection, but not said that with it
-  // timer: runs until it does
+  // timer: it has confirmed the subscription, but not said that
   const places = new WeakMap();
 
   // pusher-js drops the serial of a message, and the text that has it is not yet handled
@@ -51,7 +50,7 @@ export function recover(pusher) {
     }
     const channels = pusher.allChannels().filter((channel) => places.get(channel)?.serial !== undefined);
     for (const [i, channel] of channels.entries()) {
-      Object.assign(places.get(channel), { waiting: true, asked: i < most.channels, overtaken: false });
+      Object.assign(places.get(channel), { waiting: true, asked: i < most.channels });
     }
     const asked = channels.slice(0, most.channels).map((channel) => [channel.name, places.get(channel).serial]);
     for (let i = 0; i < asked.length; i += most.channelsOfMessage) {
@@ -84,13 +83,12 @@ export function recover(pusher) {
     places.set(channel, place);
     if (place.waiting && place.asked && recovered === undefined && serial !== undefined) {
       // The subscription has overtaken the question, as it may over HTTP: the answer follows.
-      place.overtaken = true;
       place.serial = serial;
       place.timer ??= setTimeout(() => missed(channel, place), patience);
       place.timer.unref?.(); // Node need not wait for it
       return;
     }
-    if (serial !== undefined || !place.overtaken) {
+    if (serial !== undefined || (place.waiting && !place.timer)) {
       place.serial = serial; // all that is later follows
     }
     if (recovered === false || (place.waiting && !recovered)) {
