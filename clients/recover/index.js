@@ -1,6 +1,6 @@
 // Has Belfry send a client what it missed while its connection was broken. See README.md.
 
-const patience = 10_000; // ms for the server's word on a channel that was subscribed ahead of the question
+const patience = 10_000; // ms that the server may take to answer when a subscription overtakes the question
 const most = { ids: 16, channels: 500, channelsOfMessage: 100 }; // the server takes no more
 
 const known = new WeakSet(); // pusher-js clients that are taken care of
@@ -16,14 +16,15 @@ export function recover(pusher) {
 
   // What is known of a channel, by the Channel object: when the page unsubscribes and
   // subscribes anew, there is a new one, and nothing is known of it.
-  // serial: what the page has handled last; '' if that is not certain; undefined without a history
+  // serial: what the page has handled last; '' if it may lack something before; undefined if
+  //   the channel has no history
   // waiting: the server has yet to say whether the page gets all that it missed
   // asked: it was asked that on this connection
   // timer: it has confirmed the subscription, but not said that
   const places = new WeakMap();
 
-  // pusher-js drops the serial of a message, and the text that has it is not yet handled
-  // if the connection is given up. So it takes both.
+  // The message that the page has handled last. pusher-js leaves out its serial, which only
+  // the text has; but a text may also come on a connection that pusher-js has given up.
   let handled;
   connection.bind('message', (message) => (handled = message));
 
@@ -108,7 +109,7 @@ export function recover(pusher) {
       place.serial = later(place.serial, serial);
     } else if (channel.subscribed) {
       places.set(channel, { serial });
-    } // else the page has subscribed anew, and this is from before
+    } // else the page has subscribed anew, and this is of the subscription before
   }
 
   function settled(place) {
@@ -124,7 +125,7 @@ export function recover(pusher) {
   }
 }
 
-/** The later of two serials, EPOCH-NUMBER: events of an answer that was overtaken follow later ones. */
+/** The later of two serials, EPOCH-NUMBER. Over HTTP, missed events may come behind newer ones. */
 function later(a, b) {
   const [epoch, number] = split(a);
   const [otherEpoch, otherNumber] = split(b);
