@@ -609,9 +609,8 @@ describe('over HTTP, without an order', { concurrency: 2 }, () => {
     }
   }
 
-  const todo = 'the server sends them with the subscription, and once more as missed';
   for (const [what, name] of [['the last event of a cache channel', 'cache-board'], ['rewound events', 'rewound']]) {
-    test(`xhr_streaming: ${what} once, though the subscription overtakes the question`, { todo }, async (t) => {
+    test(`xhr_streaming: ${what} once, though the subscription overtakes the question`, async (t) => {
       const belfry = await startServer(t);
       const backend = newBackend(belfry);
       const way = await startSlowWay(t, belfry);
