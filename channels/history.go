@@ -24,7 +24,7 @@ type HistoryRule struct {
 type Retention struct {
 	Events int // the last ones; 0: there is no history
 	Age    time.Duration
-	Rewind time.Duration // new subscribers are given the events that are younger
+	Rewind time.Duration // new subscribers are sent the events published within this time; 0: none
 }
 
 func (r HistoryRule) matches(name string) bool {
