@@ -148,7 +148,7 @@ func (c *channel) endHistory() {
 	c.app.broker.histories.changed(h, 0, 0)
 }
 
-// newest is the number of the last event, or a higher one if that is not known. mu is held.
+// newest is the number of the last event, or an upper bound if there is none. mu is held.
 func (h *history) newest() uint64 {
 	if n := len(h.events); n > 0 {
 		return h.events[n-1].number
