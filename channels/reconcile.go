@@ -243,7 +243,7 @@ func (c *channel) update() (idle []*shard, err error) {
 		u.confirmed, u.full = false, true
 	}
 	if share.Load {
-		idle = append(idle, c.load(o.Version, *o.Snapshot, members, came, now)...)
+		idle = append(idle, c.load(o.Version, *o.Snapshot, share.Since, members, came, now)...)
 	} else if r.loaded && r.version.Epoch != o.Version.Epoch {
 		r.loaded = false
 	}
@@ -266,7 +266,7 @@ func (c *channel) share() cluster.Share {
 		Grace:      Grace,
 	}
 	if c.wanted() && c.needsLoad() {
-		s.Load, s.Since = true, r.version
+		s.Load, s.Since = true, r.since()
 		if retention := limits.retention(c.name); retention.Events > 0 {
 			s.Remember = retention.Age
 			if c.kind.Authorized() { // strangers cannot make up any number of those

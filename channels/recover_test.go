@@ -439,6 +439,45 @@ func TestNodesRecover(t *testing.T) {
 	})
 }
 
+// A loss is told ahead of the events that follow it, with the serial behind which they begin:
+// a client whose connection ends in between asks for the rest from there, and knows.
+func TestLossIsToldFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, keeping(3, time.Hour, "h"))
+		r := &raw{recorder: newRecorder()}
+		if _, _, err := w.apps[1].Subscribe(r, "h", nil); err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		says := func(what string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			time.Sleep(5 * time.Second)
+			var said []string
+			texts := r.messages()
+			for _, text := range texts[told:] {
+				if strings.Contains(text, "subscription_succeeded") {
+					_, serial, _ := strings.Cut(text, `"serial":"`)
+					said = append(said, "lost, "+strings.TrimSuffix(serial, `"}`))
+				} else if m, err := protocol.ParseMessage([]byte(text)); err == nil {
+					said = append(said, strings.Trim(string(m.Data), `"`))
+				}
+			}
+			if !slices.Equal(said, want) {
+				t.Errorf("%s: %q, want %q", what, said, want)
+			}
+			told = len(texts)
+		}
+		w.hub.Cut(w.drivers[1])
+		say(t, w.apps[0], "h", "1", "2", "3", "4")
+		w.hub.Heal(w.drivers[1])
+		says("more than is kept", "lost, 1-1", "2", "3", "4")
+		w.hub.FlushUnnoticed()
+		say(t, w.apps[0], "h", "5", "6")
+		says("the ledger was empty", "lost, 2-0", "5", "6")
+	})
+}
+
 // eventsOnly leaves away what the protocol itself says.
 func eventsOnly(data []string) []string {
 	return slices.DeleteFunc(slices.Clone(data), func(s string) bool { return strings.HasPrefix(s, "{") })
