@@ -225,7 +225,8 @@ func (c *channel) update() (idle []*shard, err error) {
 	}
 	r.acked = &acked{true, o.Version.Epoch, int32(share.Count)}
 	if r.heard == heard { // else what was heard may be newer, or what is newer will be heard
-		missed := share.Whole && r.total != o.Count
+		// A message that told of r.total, too, may have been lost.
+		missed := share.Whole && (r.total != o.Count || c.notices != nil && c.notices.count != o.Count)
 		r.total = o.Count
 		if missed {
 			idle = c.countChanged(0)
