@@ -11,8 +11,8 @@ import (
 // Resume is what a reconnecting client says of one channel.
 type Resume struct {
 	Since protocol.Serial // of the last event that it has; zero if that is unknown, which recovers nothing
-	// Sockets are its earlier connections. Events that one of them was excepted from are not
-	// replayed.
+	// Sockets are its earlier connections. It is not sent events that one of them was excepted
+	// from.
 	Sockets []protocol.SocketID
 }
 
@@ -34,7 +34,14 @@ const maxReplay = 4 << 20
 // to there, it has been sent the one that is numbered cached, as the last of a cache channel.
 type start struct {
 	protocol.Serial
-	cached uint64 // 0: none
+	cached uint64  // 0: none
+	resume *Resume // what the client said with its subscription; constant
+}
+
+// excepts reports whether an event that a connection is excepted from is not for the
+// subscriber: that connection may be an earlier one of its client.
+func (s *Subscription) excepts(id protocol.SocketID) bool {
+	return id == s.id || s.start != nil && s.start.resume != nil && slices.Contains(s.start.resume.Sockets, id)
 }
 
 // position is where a subscription begins that is made now, zero if the channel has no history
@@ -50,13 +57,14 @@ func (c *channel) position() protocol.Serial {
 	}
 }
 
-// begin notes where a subscription begins. mu is held.
-func (c *channel) begin(s *Subscription) {
+// begin notes where a subscription begins. resume is nil if the client did not ask. mu is
+// held.
+func (c *channel) begin(s *Subscription, resume *Resume) {
 	at := c.position()
 	if at == (protocol.Serial{}) {
 		return
 	}
-	s.start = &start{Serial: at}
+	s.start = &start{Serial: at, resume: resume}
 	if c.remote == nil {
 		c.beginHistory()
 	}

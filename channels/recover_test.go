@@ -153,6 +153,16 @@ func TestResumeExcepts(t *testing.T) {
 					t.Errorf("it would be given the same once more: from %v, was at %v", j.Serial, start.Serial)
 				}
 			}
+			// A request of the client may name a connection that has broken meanwhile.
+			_, _, again := resume(t, b, "private-h", start.Serial, first.ID())
+			if err := a.Publish(Publication{Event: event("private-h", "3"), Except: first.ID()}); err != nil {
+				t.Fatal(err)
+			}
+			say(t, a, "private-h", "4")
+			again.wait(t, "4")
+			if got := again.data(); !slices.Equal(got, []string{"4"}) {
+				t.Errorf("then it gets %q", got)
+			}
 		})
 	}
 }

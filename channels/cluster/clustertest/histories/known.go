@@ -50,6 +50,7 @@ var known = []string{
 	// Recoveries.
 	"seed 0; subscribe 0 private-kept; wait 20ms; drop 0",
 	"recoveries 0; subscribe 0 kept; wait 20ms; drop 0; publish 0 kept 0",
+	"recoveries 0; subscribe 0 kept; wait 20ms; drop 0; publish 2 kept 0",
 	"recoveries 0; subscribe 8 kept; wait 20s; drop 0; flush; back 0 0",
 	"recoveries 0; subscribe 0 private-few; wait 300ms; publish 0 private-few 0; publish 0 private-few; drop 0; wait 20s",
 	"recoveries 0; subscribe 0 kept; subscribe 1 kept; wait 1s; slow 1; publish 0 kept; wait 20ms; hop 0 1",

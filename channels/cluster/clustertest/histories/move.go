@@ -109,6 +109,7 @@ func (w *world) moveOn(n *node, fails bool) (err error) {
 	w.mu.Lock()
 	for s, subscription := range restored {
 		s.s, s.client.app = subscription, to
+		s.resumed = false // the other process does not know which connections the page had before
 	}
 	for _, c := range slices.Concat(w.clients[:], n.crowd) {
 		if c != nil && c.node == n {

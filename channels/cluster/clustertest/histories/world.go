@@ -307,7 +307,7 @@ func (w *world) received(s *seat, r receipt) {
 	switch {
 	case e.channel != s.channel:
 		w.fault("deliveries", "event %d of %s reached %s", r.event, e.channel, s.channel)
-	case e.except == s.client && r.how == live, s.resumed && r.how == asHistory && s.client.page.had(e.except):
+	case e.except == s.client && r.how != asLast, s.resumed && r.how != asLast && s.client.page.had(e.except):
 		w.fault("deliveries", "event %d reached the excepted connection", r.event)
 	case r.how != live, late(s.channel) && !s.client.node.steady(e.begun, r.at):
 	case delivered && first.Before(s.asked):
