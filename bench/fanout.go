@@ -81,7 +81,7 @@ func fanout(ctx context.Context, r *run) error {
 		if err := s.crowd.Open(ctx, repeat(last, f.subscribers)); err != nil {
 			return err
 		}
-		if err := pacedFanout(ctx, s, f.pace, last, pacedCPU[f.subscribers], pacedP99[f.subscribers]); err != nil {
+		if err := pacedFanout(ctx, s, f.pace, last); err != nil {
 			return err
 		}
 		if f.subscribers == 1 {
@@ -97,14 +97,15 @@ func fanout(ctx context.Context, r *run) error {
 	return s.silence(ctx)
 }
 
-func pacedFanout(ctx context.Context, s *stage, pace int, a *load.Audience, cpu, p99 *report.Goal) error {
+func pacedFanout(ctx context.Context, s *stage, pace int, a *load.Audience) error {
+	members := len(a.Members)
 	for _, size := range []int{small, large} {
-		workload := fmt.Sprintf("paced fan-out, %s, %d B", subscribers(len(a.Members)), size)
+		workload := fmt.Sprintf("paced fan-out, %s, %d B", subscribers(members), size)
 		e := s.even(a, size, pace)
 		if err := e.publish(ctx, s.r.window/5); err != nil {
 			return err
 		}
-		if err := e.measure(ctx, workload, cpu, p99); err != nil {
+		if err := e.measure(ctx, workload, pacedCPU[members], pacedP99[members]); err != nil {
 			return err
 		}
 	}
