@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"belfry/bench/load"
@@ -30,43 +31,45 @@ var (
 
 // rules is Belfry with some configuration of histories.
 type rules struct {
-	server
-	title   string
-	serials bool // all channels have a history
+	title       string
+	binary, dir string
+	entries     string // of the app's history, in YAML; empty: it has none
 }
 
-// histories are the columns of the table of histories.
-func histories(binary, dir string) (all []server, err error) {
+// histories are the columns of the table of histories: none if Belfry is not measured.
+func histories(o *options, dir string) (all []server) {
+	if !slices.Contains(o.columns, belfryName) {
+		return nil
+	}
 	var others strings.Builder
 	for i := range mostRules {
 		fmt.Fprintf(&others, "      - {channels: \"h%02d*\"}\n", i)
 	}
-	for _, column := range []struct{ title, entries string }{
-		{noRules, ""},
-		{unmatched, others.String()},
-		{kept, "      - {channels: \"*\", events: 100, age: 2m}\n"},
-	} {
-		further := ""
-		if column.entries != "" {
-			further = "    history:\n" + column.entries
-		}
-		s, err := newBelfry(binary, dir, further)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, rules{s, column.title, column.title == kept})
+	return []server{
+		rules{noRules, o.belfry, dir, ""},
+		rules{unmatched, o.belfry, dir, others.String()},
+		rules{kept, o.belfry, dir, "      - {channels: \"*\", events: 100, age: 2m}\n"},
 	}
-	return all, nil
 }
 
 func (r rules) name() string { return r.title }
 
+func (r rules) can(workload) bool { return true }
+
 func (r rules) start(w workload) (*instance, error) {
-	i, err := r.server.start(w)
+	further := ""
+	if r.entries != "" {
+		further = "    history:\n" + r.entries
+	}
+	s, err := newBelfry(r.binary, r.dir, further)
 	if err != nil {
 		return nil, err
 	}
-	i.target.Serials = r.serials
+	i, err := s.start(w)
+	if err != nil {
+		return nil, err
+	}
+	i.target.Serials = r.title == kept
 	return i, nil
 }
 
@@ -81,7 +84,7 @@ func historyCost(ctx context.Context, r *run) error {
 	if err := s.burst(ctx, warmUpEvents, small); err != nil {
 		return err
 	}
-	a := s.audience("kept")
+	a := s.audience("fan-1000")
 	if err := s.crowd.Open(ctx, repeat(a, members)); err != nil {
 		return err
 	}

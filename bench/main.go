@@ -98,11 +98,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	histories, err := histories(o.belfry, dir)
-	if err != nil {
-		return err
-	}
-	tables := newTables(servers, histories, layouts(o.belfry, dir))
+	tables := newTables(servers, histories(o, dir), layouts(o.belfry, dir))
 	var others contention
 	failure := measureAll(ctx, o, tables, &others, min(o.connections, files-reservedFiles), stderr)
 	results := tables.results(append(notes(o, servers), others.note()))

@@ -20,7 +20,7 @@ func newTables(servers, histories, layouts []server) *tables {
 	t := &tables{
 		servers:    table{servers, &report.Report{Reference: bunName}},
 		transports: table{overTransports(servers[0]), &report.Report{Base: transportNames[protocol.WebSocket]}},
-		histories:  table{histories, &report.Report{Base: histories[0].name()}},
+		histories:  table{histories, &report.Report{Base: noRules}},
 		layouts:    table{layouts, &report.Report{Base: layouts[0].name()}},
 	}
 	for _, table := range t.all() {

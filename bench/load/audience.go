@@ -126,8 +126,8 @@ func (a *Audience) matches(message []byte) (serial uint64, ok bool) {
 }
 
 // Check returns an error unless every member has received each event of the
-// topic exactly once, and all in the same order with the same serials. Which order that is depends on
-// which of the publishers' requests the server reads first.
+// topic exactly once, and all in the same order with the same serials. Which order
+// that is depends on which of the publishers' requests the server reads first.
 func (a *Audience) Check(sent, sum uint64) error {
 	for _, s := range a.Members {
 		switch {
