@@ -27,7 +27,7 @@ type Retention struct {
 	Rewind time.Duration // new subscribers are sent the events published within this time; 0: none
 }
 
-func (r HistoryRule) matches(name string) bool {
+func (r *HistoryRule) matches(name string) bool {
 	if prefix, ok := strings.CutSuffix(r.Channels, "*"); ok {
 		return strings.HasPrefix(name, prefix)
 	}
@@ -36,8 +36,8 @@ func (r HistoryRule) matches(name string) bool {
 
 // retention is that of a channel: the first rule that matches decides.
 func (l *Limits) retention(name string) Retention {
-	for _, r := range l.Histories {
-		if r.matches(name) {
+	for i := range l.Histories {
+		if r := &l.Histories[i]; r.matches(name) {
 			return r.Retention
 		}
 	}
@@ -100,9 +100,13 @@ const (
 func (e *keptEvent) size() int64 { return int64(len(e.frame)) + keptOverhead }
 
 // encode makes the frame of an event if there is none yet, and keeps the event if the
-// channel has a history. mu is held.
-func (c *channel) encode(p *pending, e protocol.Event) {
-	if r := c.app.retention(c.name); r.Events > 0 {
+// channel has a history. r is the channel's retention by limits that may have changed
+// since. mu is held.
+func (c *channel) encode(p *pending, e protocol.Event, r Retention, limits *Limits) {
+	if now := c.app.limits.Load(); now != limits {
+		r = now.retention(c.name)
+	}
+	if r.Events > 0 {
 		p.frame = c.record(e, *p, r)
 	} else if p.frame == nil {
 		p.frame = e.Frame()
