@@ -101,6 +101,17 @@ func (m *mirror) since() cluster.Version {
 	return cluster.Version{Epoch: first.Version.Epoch, Number: first.After}
 }
 
+// reached is the number up to which a version and the early messages have all changes.
+func (m *mirror) reached(v cluster.Version) uint64 {
+	number := v.Number
+	for _, e := range m.early {
+		if e.Version.Epoch == v.Epoch && e.After <= number {
+			number = max(number, e.Version.Number)
+		}
+	}
+	return number
+}
+
 // load makes a snapshot the copy. Subscribers who knew another one are told the
 // differences. since is the version after which the snapshot has events, members has those
 // of the snapshot, and asked is how many early messages had come when it was asked for. mu
@@ -116,7 +127,7 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, since cluster.Vers
 		r.newest = s.Events[n-1].Number
 	}
 	if before.Epoch != "" && c.keeps() { // then it is known whether anything is missing
-		r.lost = before.Epoch != v.Epoch || s.After > before.Number
+		r.lost = before.Epoch != v.Epoch || s.After > r.reached(before)
 	}
 	events := c.missedEvents(since, v, s)
 	if r.lost {

@@ -36,6 +36,10 @@ type acked struct {
 	count   int32  // likewise
 }
 
+// rememberPublic is for how long the cluster remembers at most that a public channel had no
+// event.
+const rememberPublic = 10 * time.Minute
+
 // nothing is what the cluster knows of a channel that this node was never on.
 var nothing = &acked{certain: true}
 
@@ -269,9 +273,9 @@ func (c *channel) share() cluster.Share {
 	if c.wanted() && c.needsLoad() {
 		s.Load, s.Since = true, r.since()
 		if retention := limits.retention(c.name); retention.Events > 0 {
-			s.Remember = retention.Age
-			if c.kind.Authorized() { // strangers cannot make up any number of those
-				s.Remember = max(s.Remember, cluster.NumberFor)
+			s.Remember = cluster.NumberFor
+			if !c.kind.Authorized() { // strangers can make up any number of those
+				s.Remember = min(retention.Age, rememberPublic)
 			}
 		}
 	}

@@ -22,8 +22,18 @@ type Replay struct {
 	// begins. It is zero on a channel without a history.
 	Serial   protocol.Serial
 	Recovery protocol.Recovery
-	Frames   []byte // oldest event first
-	Events   int    // how many frames these are
+	Frames   []protocol.Frame // of the events, oldest first; shared with others
+	Bytes    int              // of all frames
+
+	begins protocol.Serial // where the subscription begins
+}
+
+// Withhold is for a client that cannot be sent the frames now: it has missed them.
+func (r *Replay) Withhold() {
+	r.Frames, r.Bytes, r.Serial = nil, 0, r.begins
+	if r.Recovery == protocol.Recovered {
+		r.Recovery = protocol.Missed
+	}
 }
 
 // maxReplay is how many bytes of frames one subscriber is sent at most. A client that has
@@ -81,7 +91,7 @@ func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if s.start == nil {
 		return r
 	}
-	r.Serial = s.start.Serial
+	r.Serial, r.begins = s.start.Serial, s.start.Serial
 	retention := s.channel.app.retention(s.channel.name)
 	var sockets []protocol.SocketID
 	if resume != nil {
@@ -107,6 +117,13 @@ func (s *Subscription) missed(since protocol.Serial, r Retention) (events []kept
 		return nil, true
 	}
 	p, err := s.past(r)
+	for end := time.Now().Add(enterTimeout); err != nil && time.Now().Before(end); p, err = s.past(r) {
+		select {
+		case <-time.After(retryInterval):
+		case <-s.channel.app.broker.ctx.Done():
+			return nil, false
+		}
+	}
 	if err != nil || p.epoch != since.Epoch || p.after > since.Number {
 		return nil, false
 	}
@@ -140,8 +157,8 @@ func (s *Subscription) rewound(r Retention) []keptEvent {
 // add adds the events up to where the subscription begins, but for those that are not for its
 // client. It adds none, and reports false, if they take more than maxReplay.
 func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.SocketID) bool {
-	var frames []byte
-	n := 0
+	var frames []protocol.Frame
+	bytes := 0
 	for _, e := range events {
 		if e.number > s.start.Number {
 			break
@@ -149,14 +166,13 @@ func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.Soc
 		if e.number == s.start.cached || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
 			continue
 		}
-		if len(frames)+len(e.frame) > maxReplay {
+		if bytes += len(e.frame); bytes > maxReplay {
 			return false
 		}
-		frames = append(frames, e.frame...)
-		n++
+		frames = append(frames, e.frame)
 	}
-	if n > 0 {
-		r.Frames, r.Events, r.Serial.Number = frames, n, events[0].number-1
+	if len(frames) > 0 {
+		r.Frames, r.Bytes, r.Serial.Number = frames, bytes, events[0].number-1
 	}
 	return true
 }
@@ -168,7 +184,7 @@ func (s *Subscription) withoutCached(last protocol.Frame, r Replay) protocol.Fra
 		return last
 	}
 	number := protocol.SerialOf(last).Number
-	if r.Recovery == protocol.Recovered || r.Events > 0 && number > r.Serial.Number {
+	if r.Recovery == protocol.Recovered || len(r.Frames) > 0 && number > r.Serial.Number {
 		return nil
 	}
 	s.start.cached = number
@@ -200,12 +216,15 @@ func (s *Subscription) past(r Retention) (past, error) {
 	return s.channel.app.past(s.channel.name, r)
 }
 
-// fetch is a question to the cluster that several subscribers wait for.
+// fetch is a question to the cluster. Its answer serves several subscribers.
 type fetch struct {
 	done chan struct{} // closed when it is answered
 	past past
 	err  error
 }
+
+// fetchedFor is for how long an answer serves those who come later and need nothing newer.
+const fetchedFor = time.Second
 
 // pastOnce asks the cluster, or waits for the answer that another subscriber has asked for, so
 // that the return of many clients costs a few questions. It asks again if that answer lacks
@@ -219,17 +238,28 @@ func (c *channel) pastOnce(r Retention, until protocol.Serial) (past, error) {
 			c.remote.fetch = f
 			c.mu.Unlock()
 			f.past, f.err = c.app.pastInCluster(c.name, r)
-			c.mu.Lock()
-			c.remote.fetch = nil
-			c.mu.Unlock()
 			close(f.done)
+			if f.err != nil {
+				c.forgetFetch(f)
+			} else {
+				c.app.broker.timers.after(fetchedFor, func() { c.forgetFetch(f) })
+			}
 			return f.past, f.err
 		}
 		c.mu.Unlock()
 		<-f.done
-		if f.err != nil || f.past.epoch != until.Epoch || f.past.number >= until.Number {
+		if f.err != nil || f.past.epoch == until.Epoch && f.past.number >= until.Number {
 			return f.past, f.err
 		}
+		c.forgetFetch(f)
+	}
+}
+
+func (c *channel) forgetFetch(f *fetch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.remote.fetch == f {
+		c.remote.fetch = nil
 	}
 }
 

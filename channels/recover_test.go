@@ -48,9 +48,9 @@ func resume(t *testing.T, a *App, channel string, since protocol.Serial, sockets
 }
 
 func replayed(r Replay) string {
-	text := dataOf(r.Frames)
-	if r.Events != len(strings.Fields(text)) {
-		text = fmt.Sprintf("%d events: %s", r.Events, text)
+	text := dataOf(slices.Concat(r.Frames...))
+	if r.Bytes != len(slices.Concat(r.Frames...)) {
+		text = fmt.Sprintf("not %d bytes: %s", r.Bytes, text)
 	}
 	return strings.TrimSpace(text + map[protocol.Recovery]string{protocol.NotAsked: "", protocol.Recovered: " +", protocol.Missed: " -"}[r.Recovery])
 }
@@ -221,18 +221,18 @@ func TestReplayIsBounded(t *testing.T) {
 	_, start, _ := resume(t, a, "h", protocol.Serial{})
 	large := strings.Repeat("x", maxReplay/4)
 	say(t, a, "h", large, large, large)
-	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Recovered || j.Events != 3 {
-		t.Errorf("%d events, recovery %d", j.Events, j.Recovery)
+	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Recovered || len(j.Frames) != 3 {
+		t.Errorf("%d events, recovery %d", len(j.Frames), j.Recovery)
 	}
 	say(t, a, "h", large)
-	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Missed || j.Events != 0 || j.Frames != nil {
-		t.Errorf("%d events, recovery %d", j.Events, j.Recovery)
+	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Missed || len(j.Frames) != 0 || j.Frames != nil {
+		t.Errorf("%d events, recovery %d", len(j.Frames), j.Recovery)
 	}
 	limits := *a.limits.Load()
 	limits.Histories[0].Rewind = time.Hour
 	a.SetLimits(limits)
-	if _, j, err := a.Subscribe(newRecorder(), "h", nil); err != nil || j.Events != 3 {
-		t.Errorf("rewound by %d events, error %v", j.Events, err)
+	if _, j, err := a.Subscribe(newRecorder(), "h", nil); err != nil || len(j.Frames) != 3 {
+		t.Errorf("rewound by %d events, error %v", len(j.Frames), err)
 	}
 }
 
@@ -375,11 +375,14 @@ func TestResumeOnANodeThatLagsBehind(t *testing.T) {
 		late.gate.Store(&gate)
 		say(t, apps[0], "h", "1", "2")
 		_, s := told(t, apps[0], "h", nil, 10)
+		time.AfterFunc(time.Second, func() { close(gate) })
 		got, j, r := resume(t, apps[1], "h", s[1])
 		if got != "+" || !channelKnows(j, s[1]) {
 			t.Errorf("%q from %v", got, j.Serial)
 		}
-		close(gate)
+		if got, _, _ := resume(t, apps[1], "h", protocol.Serial{Epoch: s[1].Epoch, Number: 1 << 60}); got != "-" {
+			t.Errorf("an event that does not exist: %q", got)
+		}
 		say(t, apps[0], "h", "3")
 		r.wait(t, "3")
 		there.wait(t, "3")
@@ -556,7 +559,7 @@ func TestResumeLate(t *testing.T) {
 				}
 				say(t, a, channel, "4")
 				back.wait(t, "4")
-				if got := strings.TrimSpace(dataOf(first.Last) + " " + dataOf(first.Frames)); got != want[0] {
+				if got := strings.TrimSpace(dataOf(first.Last) + " " + dataOf(slices.Concat(first.Frames...))); got != want[0] {
 					t.Errorf("%s: at first %q", channel, got)
 				}
 				for i, want := range []string{want[1], "+"} {
@@ -567,4 +570,43 @@ func TestResumeLate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Strangers who come and go cost nobody an event.
+func TestUnusedHistoriesGoFirst(t *testing.T) {
+	a := alone(t, keeping(5, time.Hour, "*"))
+	a.broker.LimitHistories(64 << 10)
+	say(t, a, "private-h", "1", "2", "3")
+	for i := range 1000 {
+		r := newRecorder()
+		s, _, err := a.Subscribe(r, fmt.Sprint("c", i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Unsubscribe(s)
+	}
+	expectTold(t, a, "private-h", nil, 10, "1 2 3 +")
+}
+
+// A client whose node cannot reach the ledger waits for it rather than being told that it has
+// missed something.
+func TestResumeDuringAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, keeping(5, time.Hour, "h"))
+		w.on(t, 1, "h")
+		_, start, _ := resume(t, w.apps[0], "h", protocol.Serial{})
+		say(t, w.apps[0], "h", "1")
+		synctest.Wait()
+		w.hub.Cut(w.drivers[1])
+		time.AfterFunc(3*time.Second, func() { w.hub.Heal(w.drivers[1]) })
+		if got, _, _ := resume(t, w.apps[1], "h", start.Serial); got != "1 +" {
+			t.Errorf("healed: %q", got)
+		}
+		w.hub.Cut(w.drivers[1])
+		time.Sleep(2 * time.Second)
+		if got, _, _ := resume(t, w.apps[1], "h", start.Serial); got != "-" {
+			t.Errorf("not healed: %q", got)
+		}
+		w.hub.Heal(w.drivers[1])
+	})
 }

@@ -212,7 +212,7 @@ func (c *client) answer(s *seat, joined channels.Joined, resume *channels.Resume
 		}
 		s.take(joined.Last.JSON(), asLast)
 	}
-	c.takeAll(s, joined.Frames, asHistory)
+	c.takeAll(s, slices.Concat(joined.Frames...), asHistory)
 	late := c.late
 	c.held, c.late = false, nil
 	for _, d := range late {
