@@ -41,9 +41,11 @@ func (r *Replay) Withhold() {
 const maxReplay = 4 << 20
 
 // start is where a subscription begins: its client is sent every later event. Of the events up
-// to there, it has been sent the one that is numbered cached, as the last of a cache channel.
+// to there, it has been sent those after sent, and the one that is numbered cached, as the last
+// of a cache channel.
 type start struct {
 	protocol.Serial
+	sent   uint64
 	cached uint64  // 0: none
 	resume *Resume // what the client said with its subscription; constant
 }
@@ -74,15 +76,14 @@ func (c *channel) begin(s *Subscription, resume *Resume) {
 	if at == (protocol.Serial{}) {
 		return
 	}
-	s.start = &start{Serial: at, resume: resume}
+	s.start = &start{Serial: at, sent: at.Number, resume: resume}
 	if c.remote == nil {
 		c.beginHistory()
 	}
 }
 
 // replay returns what the client is sent of the history, ahead of what the subscription brings.
-// resume is nil if the client did not ask. In a cluster, it may wait. It changes where the
-// subscription begins to what the replay begins with, so that nothing is sent twice if the
+// resume is nil if the client did not ask. In a cluster, it may wait. Nothing is sent twice if the
 // client asks later.
 func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if resume != nil {
@@ -92,6 +93,7 @@ func (s *Subscription) replay(resume *Resume) (r Replay) {
 		return r
 	}
 	r.Serial, r.begins = s.start.Serial, s.start.Serial
+	r.Serial.Number = s.start.sent
 	retention := s.channel.app.retention(s.channel.name)
 	var sockets []protocol.SocketID
 	if resume != nil {
@@ -103,7 +105,7 @@ func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if r.Recovery != protocol.Recovered && retention.Rewind > 0 {
 		r.add(s, s.rewound(retention), sockets)
 	}
-	s.start.Serial = r.Serial
+	s.start.sent = r.Serial.Number
 	return r
 }
 
@@ -113,7 +115,7 @@ func (s *Subscription) missed(since protocol.Serial, r Retention) (events []kept
 	switch {
 	case since.Epoch != s.start.Epoch || since.Number > s.start.Number || r.Events == 0:
 		return nil, false
-	case s.channel.upToDate(since.Number):
+	case since.Number >= s.start.sent || s.channel.upToDate(since.Number):
 		return nil, true
 	}
 	p, err := s.past(r)
@@ -160,7 +162,7 @@ func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.Soc
 	var frames []protocol.Frame
 	bytes := 0
 	for _, e := range events {
-		if e.number > s.start.Number {
+		if e.number > s.start.sent {
 			break
 		}
 		if e.number == s.start.cached || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {

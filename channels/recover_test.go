@@ -562,6 +562,12 @@ func TestResumeLate(t *testing.T) {
 				if got := strings.TrimSpace(dataOf(first.Last) + " " + dataOf(slices.Concat(first.Frames...))); got != want[0] {
 					t.Errorf("%s: at first %q", channel, got)
 				}
+				if channel == "rewound" {
+					_, s := told(t, a, channel, nil, 10)
+					if got := replayed(a.Rejoin(sub, &Resume{Since: s[1]}).Replay); got != "+" {
+						t.Errorf("rewound past what it had: %q", got)
+					}
+				}
 				for i, want := range []string{want[1], "+"} {
 					if got := replayed(a.Rejoin(sub, &Resume{Since: j.Serial}).Replay); got != want {
 						t.Errorf("%s: asked %d times %q, want %q", channel, i+1, got, want)
