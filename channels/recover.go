@@ -8,8 +8,8 @@ import (
 	"belfry/protocol"
 )
 
-// Resume is what a reconnecting client says of one channel.
-type Resume struct {
+// Recovery is what a reconnecting client says of one channel.
+type Recovery struct {
 	Since protocol.Serial // of the last event that it has; zero if that is unknown, which recovers nothing
 	// Sockets are its earlier connections. It is not sent events that one of them was excepted
 	// from.
@@ -21,7 +21,7 @@ type Replay struct {
 	// Serial is that of the event ahead of Frames or, without frames, where the subscription
 	// begins. It is zero on a channel without a history.
 	Serial   protocol.Serial
-	Recovery protocol.Recovery
+	Recovery protocol.RecoveryResult
 	Frames   []protocol.Frame // of the events, oldest first; shared with others
 	Bytes    int              // of all frames
 
@@ -45,15 +45,15 @@ const maxReplay = 4 << 20
 // of a cache channel.
 type start struct {
 	protocol.Serial
-	sent   uint64
-	cached uint64  // 0: none
-	resume *Resume // what the client said with its subscription; constant
+	sent     uint64
+	cached   uint64    // 0: none
+	recovery *Recovery // what the client said with its subscription; constant
 }
 
 // excepts reports whether an event that a connection is excepted from is not for the
 // subscriber: that connection may be an earlier one of its client.
 func (s *Subscription) excepts(id protocol.SocketID) bool {
-	return id == s.id || s.start != nil && s.start.resume != nil && slices.Contains(s.start.resume.Sockets, id)
+	return id == s.id || s.start != nil && s.start.recovery != nil && slices.Contains(s.start.recovery.Sockets, id)
 }
 
 // position is where a subscription begins that is made now, zero if the channel has no history
@@ -69,24 +69,24 @@ func (c *channel) position() protocol.Serial {
 	}
 }
 
-// begin notes where a subscription begins. resume is nil if the client did not ask. mu is
+// begin notes where a subscription begins. recovery is nil if the client did not ask. mu is
 // held.
-func (c *channel) begin(s *Subscription, resume *Resume) {
+func (c *channel) begin(s *Subscription, recovery *Recovery) {
 	at := c.position()
 	if at == (protocol.Serial{}) {
 		return
 	}
-	s.start = &start{Serial: at, sent: at.Number, resume: resume}
+	s.start = &start{Serial: at, sent: at.Number, recovery: recovery}
 	if c.remote == nil {
 		c.beginHistory()
 	}
 }
 
 // replay returns what the client is sent of the history, ahead of what the subscription brings.
-// resume is nil if the client did not ask. In a cluster, it may wait. Nothing is sent twice if the
+// recovery is nil if the client did not ask. In a cluster, it may wait. Nothing is sent twice if the
 // client asks later.
-func (s *Subscription) replay(resume *Resume) (r Replay) {
-	if resume != nil {
+func (s *Subscription) replay(recovery *Recovery) (r Replay) {
+	if recovery != nil {
 		r.Recovery = protocol.Missed
 	}
 	if s.start == nil {
@@ -96,9 +96,9 @@ func (s *Subscription) replay(resume *Resume) (r Replay) {
 	r.Serial.Number = s.start.sent
 	retention := s.channel.app.retention(s.channel.name)
 	var sockets []protocol.SocketID
-	if resume != nil {
-		sockets = resume.Sockets
-		if events, known := s.missed(resume.Since, retention); known && r.add(s, events, sockets) {
+	if recovery != nil {
+		sockets = recovery.Sockets
+		if events, known := s.missed(recovery.Since, retention); known && r.add(s, events, sockets) {
 			r.Recovery = protocol.Recovered
 		}
 	}

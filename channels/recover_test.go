@@ -39,7 +39,7 @@ func resume(t *testing.T, a *App, channel string, since protocol.Serial, sockets
 		m = &protocol.Member{UserID: "u"}
 	}
 	r = newRecorder()
-	s, j, err := a.Resume(r, channel, m, &Resume{since, sockets})
+	s, j, err := a.Recover(r, channel, m, &Recovery{since, sockets})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func replayed(r Replay) string {
 	if r.Bytes != len(slices.Concat(r.Frames...)) {
 		text = fmt.Sprintf("not %d bytes: %s", r.Bytes, text)
 	}
-	return strings.TrimSpace(text + map[protocol.Recovery]string{protocol.NotAsked: "", protocol.Recovered: " +", protocol.Missed: " -"}[r.Recovery])
+	return strings.TrimSpace(text + map[protocol.RecoveryResult]string{protocol.NotAsked: "", protocol.Recovered: " +", protocol.Missed: " -"}[r.Recovery])
 }
 
 // A client that comes back is given what it has missed, on a single node and on another node
@@ -302,7 +302,7 @@ func TestResumeTogether(t *testing.T) {
 		done := make(chan string)
 		for range 500 {
 			go func() {
-				_, j, err := a.Resume(newRecorder(), "h", nil, &Resume{Since: start.Serial})
+				_, j, err := a.Recover(newRecorder(), "h", nil, &Recovery{Since: start.Serial})
 				done <- fmt.Sprint(replayed(j.Replay), err)
 			}()
 		}
@@ -318,7 +318,7 @@ func TestResumeTogether(t *testing.T) {
 		synctest.Wait()
 		for range 500 {
 			go func() {
-				_, j, err := a.Resume(newRecorder(), "h", nil, &Resume{Since: start.Serial})
+				_, j, err := a.Recover(newRecorder(), "h", nil, &Recovery{Since: start.Serial})
 				done <- fmt.Sprint(replayed(j.Replay), err)
 			}()
 		}
@@ -564,12 +564,12 @@ func TestResumeLate(t *testing.T) {
 				}
 				if channel == "rewound" {
 					_, s := told(t, a, channel, nil, 10)
-					if got := replayed(a.Rejoin(sub, &Resume{Since: s[1]}).Replay); got != "+" {
+					if got := replayed(a.Rejoin(sub, &Recovery{Since: s[1]}).Replay); got != "+" {
 						t.Errorf("rewound past what it had: %q", got)
 					}
 				}
 				for i, want := range []string{want[1], "+"} {
-					if got := replayed(a.Rejoin(sub, &Resume{Since: j.Serial}).Replay); got != want {
+					if got := replayed(a.Rejoin(sub, &Recovery{Since: j.Serial}).Replay); got != want {
 						t.Errorf("%s: asked %d times %q, want %q", channel, i+1, got, want)
 					}
 				}

@@ -26,19 +26,19 @@ type Joined struct {
 // channel that has too much pending or, on a node of a cluster only, ErrUnavailable of
 // package cluster; there, Subscribe may wait.
 func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subscription, Joined, error) {
-	return a.Resume(sub, name, m, nil)
+	return a.Recover(sub, name, m, nil)
 }
 
-// Resume is Subscribe for a client that says what it has of the channel; resume is nil if it
+// Recover is Subscribe for a client that says what it has of the channel; recovery is nil if it
 // does not. If the history cannot be read, that is no error: the client is told that it may
 // have missed something.
-func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Resume) (*Subscription, Joined, error) {
+func (a *App) Recover(sub Subscriber, name string, m *protocol.Member, recovery *Recovery) (*Subscription, Joined, error) {
 	s := &Subscription{subscriber: sub, id: sub.ID()}
 	first := false // of the user
 	if a.broker.driver != nil {
 		var since protocol.Serial
-		if resume != nil {
-			since = resume.Since
+		if recovery != nil {
+			since = recovery.Since
 		}
 		c, err := a.enter(name, m, since)
 		if err != nil {
@@ -80,7 +80,7 @@ func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Re
 		idle = c.countChanged(s.subscriber.Source())
 	}
 	joined := c.joined()
-	c.begin(s, resume)
+	c.begin(s, recovery)
 	if joined.Miss {
 		c.missed(s.subscriber.Source(), time.Now())
 	}
@@ -88,7 +88,7 @@ func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Re
 		joined.Count = c.countMissed()
 	}
 	c.unlock(idle)
-	joined.Replay = s.replay(resume)
+	joined.Replay = s.replay(recovery)
 	joined.Last = s.withoutCached(joined.Last, joined.Replay)
 	return s, joined, nil
 }
@@ -104,14 +104,14 @@ func (c *channel) add(s *Subscription) {
 }
 
 // Rejoin is the answer to a client that subscribes once more, or says only now what it had
-// of the channel ahead of its subscription; resume is nil if it does not. In a cluster, it may
+// of the channel ahead of its subscription; recovery is nil if it does not. In a cluster, it may
 // wait. Only who has subscribed may call it, one call at a time.
-func (a *App) Rejoin(s *Subscription, resume *Resume) Joined {
+func (a *App) Rejoin(s *Subscription, recovery *Recovery) Joined {
 	s.channel.mu.Lock()
 	joined := s.channel.joined()
 	s.channel.mu.Unlock()
-	if resume != nil {
-		joined.Replay = s.replay(resume)
+	if recovery != nil {
+		joined.Replay = s.replay(recovery)
 		joined.Serial = protocol.Serial{} // the client may have been sent later events
 	}
 	return joined

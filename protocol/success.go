@@ -12,16 +12,16 @@ type Success struct {
 	// Serial says after which event of a channel with a history the subscription begins;
 	// it is zero on other channels.
 	Serial   Serial
-	Recovery Recovery
+	Recovery RecoveryResult
 }
 
-// Recovery is what became of a client's wish to be given what it has missed: see [Recover].
-type Recovery byte
+// RecoveryResult is what became of a client's request to be sent what it missed: see [Recover].
+type RecoveryResult byte
 
 const (
-	NotAsked  Recovery = iota
-	Recovered          // all events that were missed follow
-	Missed             // some of them may be lost, or the channel has no history
+	NotAsked  RecoveryResult = iota
+	Recovered                // all events that were missed follow
+	Missed                   // some of them may be lost, or the channel has no history
 )
 
 // Frame encodes the answer. Without a serial and a recovery, it is what Pusher sends.

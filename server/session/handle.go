@@ -151,8 +151,8 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	var sub *channels.Subscription
 	var joined channels.Joined
 	var err error
-	resume := s.recovery(channel)
-	s.unlocked(func() { sub, joined, err = s.app.Channels.Resume(s, channel, member, resume) })
+	recovery := s.recovery(channel)
+	s.unlocked(func() { sub, joined, err = s.app.Channels.Recover(s, channel, member, recovery) })
 	switch {
 	case errors.Is(err, channels.ErrFull):
 		s.app.Metrics.LimitMet(metrics.MaxPresenceMembers)
@@ -173,7 +173,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 		s.authorized.Store(true)
 	}
 	defer s.makeRoom(&joined.Replay)()
-	s.countRecovery(channel, resume, joined.Recovery)
+	s.countRecovery(channel, recovery, joined.Recovery)
 	frames := []protocol.Frame{succeeded(sub, joined)}
 	switch {
 	case joined.Miss:

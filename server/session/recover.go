@@ -54,15 +54,15 @@ func (s *Session) recover(data []byte) {
 
 // recoverLate is for a channel that the client is subscribed to already.
 func (s *Session) recoverLate(sub *channels.Subscription) {
-	resume := s.recovery(sub.Channel())
+	recovery := s.recovery(sub.Channel())
 	s.forgetRecovery(sub.Channel())
 	var joined channels.Joined
-	s.unlocked(func() { joined = s.app.Channels.Rejoin(sub, resume) })
+	s.unlocked(func() { joined = s.app.Channels.Rejoin(sub, recovery) })
 	if s.ended || sub.Left() {
 		return
 	}
 	defer s.makeRoom(&joined.Replay)()
-	s.countRecovery(sub.Channel(), resume, joined.Recovery)
+	s.countRecovery(sub.Channel(), recovery, joined.Recovery)
 	answer := slices.Concat(append(joined.Frames, succeeded(sub, joined))...)
 	s.app.Metrics.Delivered(len(joined.Frames)+1, len(answer))
 	s.conn.Send(answer)
@@ -83,7 +83,7 @@ func (s *Session) makeRoom(r *channels.Replay) (done func()) {
 }
 
 // recovery is what the client has said of a channel, nil for nothing. mu is held.
-func (s *Session) recovery(channel string) *channels.Resume {
+func (s *Session) recovery(channel string) *channels.Recovery {
 	if s.recoveries == nil {
 		return nil
 	}
@@ -91,7 +91,7 @@ func (s *Session) recovery(channel string) *channels.Resume {
 	if !asked {
 		return nil
 	}
-	r := new(channels.Resume)
+	r := new(channels.Recovery)
 	r.Since, _ = protocol.ParseSerial(text)
 	for _, text := range s.recoveries.Sockets {
 		if id, ok := protocol.ParseSocketID(text); ok {
@@ -113,13 +113,13 @@ func (s *Session) forgetRecovery(channel string) {
 }
 
 // countRecovery counts what came of a client's request, if there was one.
-func (s *Session) countRecovery(channel string, resume *channels.Resume, result protocol.Recovery) {
+func (s *Session) countRecovery(channel string, recovery *channels.Recovery, result protocol.RecoveryResult) {
 	switch result {
 	case protocol.Recovered:
 		s.app.Metrics.Recovered.Inc()
 	case protocol.Missed:
 		s.app.Metrics.Missed.Inc()
 		s.admission.Log.Debug("not recovered: the history does not go back so far, or is another one",
-			"app", s.app.ID, "socket_id", s.id.String(), "channel", channel, "since", resume.Since.String())
+			"app", s.app.ID, "socket_id", s.id.String(), "channel", channel, "since", recovery.Since.String())
 	}
 }

@@ -159,14 +159,14 @@ func (c *client) subscribe(channel, user string) {
 	s := &seat{client: c, channel: channel, user: user, asked: time.Now()}
 	c.seats[channel] = s
 	c.page.wants[channel] = user
-	resume := c.resume(channel)
+	recovery := c.recovery(channel)
 	w.seats = append(w.seats, s)
 	var m *protocol.Member
 	if user != "" {
 		m = &protocol.Member{UserID: user, UserInfo: []byte(`{"name":"` + user + `"}`)}
 	}
 	w.mu.Unlock()
-	subscription, joined, err := c.app.Resume(c, channel, m, resume)
+	subscription, joined, err := c.app.Recover(c, channel, m, recovery)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c.node.state == dead {
@@ -181,7 +181,7 @@ func (c *client) subscribe(channel, user string) {
 		w.departed(s)
 		switch {
 		case c.gone:
-		case resume != nil:
+		case recovery != nil:
 			w.breakOff(c) // as the server does
 		default:
 			c.page.close(channel)
@@ -189,12 +189,12 @@ func (c *client) subscribe(channel, user string) {
 		return
 	}
 	s.s, s.answered = subscription, time.Now()
-	c.answer(s, joined, resume)
+	c.answer(s, joined, recovery)
 }
 
 // answer takes what a new subscriber is answered with, then what was held back.
 // The world's lock is held.
-func (c *client) answer(s *seat, joined channels.Joined, resume *channels.Resume) {
+func (c *client) answer(s *seat, joined channels.Joined, recovery *channels.Recovery) {
 	s.count = joined.Count
 	if s.user != "" {
 		s.roster, s.removed = make(map[string]bool), make(map[string]int)
@@ -205,7 +205,7 @@ func (c *client) answer(s *seat, joined channels.Joined, resume *channels.Resume
 			c.world.fault("rosters", "%s is not among the members that it is told of %s", s.user, s.channel)
 		}
 	}
-	s.begin(joined.Replay, resume)
+	s.begin(joined.Replay, recovery)
 	if joined.Last != nil {
 		if s.recovered {
 			c.world.fault("recovery", "a page that is given what it has missed of %s is given the last event once more", s.channel)
@@ -314,21 +314,21 @@ func (c *client) takeAll(s *seat, frames []byte, how how) {
 }
 
 // begin takes what an answer says of a channel's history. The world's lock is held.
-func (s *seat) begin(r channels.Replay, resume *channels.Resume) {
+func (s *seat) begin(r channels.Replay, recovery *channels.Recovery) {
 	w := s.client.world
 	e := entry{what: answered, asked: s.asked, serial: r.Serial}
 	switch {
-	case (r.Serial == protocol.Serial{}) == keeps(s.channel) || (r.Recovery == protocol.NotAsked) != (resume == nil):
+	case (r.Serial == protocol.Serial{}) == keeps(s.channel) || (r.Recovery == protocol.NotAsked) != (recovery == nil):
 		w.fault("recovery", "the answer to a subscription of %s has the serial %v and the recovery %d", s.channel, r.Serial, r.Recovery)
 	case r.Recovery == protocol.Recovered:
 		e.what = recovered
-		if r.Serial.Epoch != resume.Since.Epoch || r.Serial.Number < resume.Since.Number {
-			w.fault("recovery", "a page that has %v of %s is recovered from %v", resume.Since, s.channel, r.Serial)
+		if r.Serial.Epoch != recovery.Since.Epoch || r.Serial.Number < recovery.Since.Number {
+			w.fault("recovery", "a page that has %v of %s is recovered from %v", recovery.Since, s.channel, r.Serial)
 		}
 	case r.Recovery == protocol.Missed:
 		e.what = missed
 	}
-	s.resumed, s.recovered = resume != nil, e.what == recovered
+	s.resumed, s.recovered = recovery != nil, e.what == recovered
 	w.heard(s.channel, r.Serial, s.asked) // a client that asked earlier may not have been answered
 	s.note(e)
 }

@@ -44,7 +44,7 @@ type page struct {
 type bookmark struct {
 	page    *page
 	channel string
-	serial  protocol.Serial // from which the page would resume: of the last event that it has handled
+	serial  protocol.Serial // from which the page would recovery: of the last event that it has handled
 	log     []entry
 	closed  bool // the page has left
 }
@@ -93,14 +93,14 @@ func (p *page) closeAll() {
 	}
 }
 
-// resume is what the page says of a channel when it subscribes to it on another connection:
+// recovery is what the page says of a channel when it subscribes to it on another connection:
 // nil if it has no bookmark. The world's lock is held.
-func (c *client) resume(channel string) *channels.Resume {
+func (c *client) recovery(channel string) *channels.Recovery {
 	b := c.page.bookmarks[channel]
 	if b == nil {
 		return nil
 	}
-	r := &channels.Resume{Since: b.serial}
+	r := &channels.Recovery{Since: b.serial}
 	for _, before := range c.page.clients {
 		if before != c {
 			r.Sockets = append(r.Sockets, before.id)
