@@ -1,0 +1,41 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLaravel(t *testing.T) {
+	pusher := Env{"PUSHER_APP_ID": "1", "PUSHER_APP_KEY": "k", "PUSHER_APP_SECRET": "s"}
+	with := func(more ...string) Env {
+		env := make(Env)
+		for name, value := range pusher {
+			env[name] = value
+		}
+		for i := 0; i < len(more); i += 2 {
+			env[more[i]] = more[i+1]
+		}
+		return env
+	}
+	for name, tt := range map[string]struct {
+		env  Env
+		want Laravel
+	}{
+		"nothing":   {nil, Laravel{}},
+		"no host":   {pusher, Laravel{Variables: "PUSHER_APP_", Key: "k", Side: "PUSHER_"}},
+		"one place": {with("PUSHER_HOST", "127.0.0.1", "PUSHER_PORT", "8080", "PUSHER_SCHEME", "http"), Laravel{"PUSHER_APP_", "k", "PUSHER_", "http://127.0.0.1:8080", "http://127.0.0.1:8080"}},
+		"defaults":  {with("PUSHER_HOST", "ws.example.com"), Laravel{"PUSHER_APP_", "k", "PUSHER_", "https://ws.example.com:443", "https://ws.example.com:443"}},
+		"pages elsewhere": {with("PUSHER_HOST", "::1", "PUSHER_PORT", "80", "PUSHER_SCHEME", "http", "VITE_PUSHER_HOST", "ws.example.com"),
+			Laravel{"PUSHER_APP_", "k", "PUSHER_", "http://[::1]:80", "https://ws.example.com:443"}},
+		"ours, the same app": {with("BELFRY_APP_ID", "1", "BELFRY_APP_KEY", "k", "BELFRY_APP_SECRET", "s", "PUSHER_HOST", "h", "PUSHER_SCHEME", "http"),
+			Laravel{"BELFRY_APP_", "k", "PUSHER_", "http://h:443", "http://h:443"}},
+		"ours, another app": {with("BELFRY_APP_KEY", "other", "PUSHER_HOST", "h"), Laravel{Variables: "BELFRY_APP_", Key: "other"}},
+		"the connection's": {with("REVERB_APP_KEY", "r", "REVERB_HOST", "r", "BROADCAST_CONNECTION", "pusher", "PUSHER_HOST", "p"),
+			Laravel{"PUSHER_APP_", "k", "PUSHER_", "https://p:443", "https://p:443"}},
+	} {
+		if diff := cmp.Diff(tt.want, tt.env.Laravel()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
