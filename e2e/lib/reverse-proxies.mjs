@@ -40,13 +40,13 @@ const accepts = (port) =>
     socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
   });
 
-/** A certificate for 127.0.0.1 and its key, made by the program that comes with Go. */
-async function makeCertificate() {
+/** A certificate for a host and its key, made by the program that comes with Go. */
+export async function makeCertificate(host = '127.0.0.1') {
   const made = await mkdtemp(path.join(tmpdir(), 'belfry-certificate-'));
   try {
     const { stdout: root } = await run('go', ['env', 'GOROOT']);
     const generator = path.join(root.trim(), 'src', 'crypto', 'tls', 'generate_cert.go');
-    const args = ['run', generator, '--host', '127.0.0.1', '--ecdsa-curve', 'P256'];
+    const args = ['run', generator, '--host', host, '--ecdsa-curve', 'P256'];
     const { code, stderr } = await run('go', args, { cwd: made, timeout: 120_000 });
     if (code !== 0) {
       throw new Error(`no certificate: ${stderr}`);
