@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"belfry/commands/manual"
+	"belfry/commands/target"
 )
 
 func main() {
@@ -54,12 +55,13 @@ func run(args []string, s streams) int {
 		err = call(p, c, args[1:], s.out)
 	}
 	var wrong *usageError
+	var flags *target.FlagError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errTold):
 		return exitFailed
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong), errors.As(err, &flags):
 		fmt.Fprintf(s.err, "belfry: %v; see belfry help%s\n", err, hint)
 		return exitUsage
 	default:

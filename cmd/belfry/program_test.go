@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"belfry/commands/doctor"
 )
 
 // Help, completion, manual page and docs/commands.md know each command and each flag.
@@ -30,6 +32,11 @@ func TestProgramIsDocumented(t *testing.T) {
 	all := new(bytes.Buffer)
 	if err := p.Help(all); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range doctor.Checks() {
+		if !strings.Contains(string(docs), "| `"+name+"` |") {
+			t.Errorf("the check %s is not in docs/commands.md", name)
+		}
 	}
 	for _, c := range p.Commands {
 		if !strings.Contains(all.String(), "belfry "+c.Name) || !strings.Contains(string(docs), "belfry "+c.Name) {

@@ -63,6 +63,12 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("closed with %d: %s", e.Code, e.Reason)
 }
 
+// GreetingError is a WebSocket that opened, and on which the server did not greet the
+// client as the protocol has it.
+type GreetingError struct{ error }
+
+func (e *GreetingError) Unwrap() error { return e.error }
+
 // ErrSilent says that the server did not answer a pusher:ping.
 var ErrSilent = errors.New("the server has not answered pusher:ping")
 
@@ -96,12 +102,16 @@ type Conn struct {
 // url is where a page connects.
 func (c *Client) url() string {
 	at := c.WebSocket.JoinPath("app", c.Credentials.Key)
-	at.RawQuery = "protocol=7&client=belfry&version=1"
+	at.RawQuery = query
 	return at.String()
 }
 
-// Dial connects and waits for the greeting. The error is a *[HandshakeError] if no
-// WebSocket comes about, and a *[CloseError] if the server refuses the client.
+// query is what clients tell of themselves.
+const query = "protocol=7&client=belfry&version=1"
+
+// Dial connects and waits for the greeting. The error is a *[HandshakeError] if the server
+// answers the handshake with another status, a *[CloseError] if it refuses the client
+// behind it, and a *[GreetingError] if what follows is not the protocol.
 func (c *Client) Dial(ctx context.Context, h Handshake) (*Conn, error) {
 	conn := &Conn{client: c, messages: make(chan Message), heard: make(chan struct{}, 1)}
 	options := &websocket.DialOptions{HTTPClient: c.http(), HTTPHeader: make(http.Header)}
@@ -129,6 +139,9 @@ func (c *Client) Dial(ctx context.Context, h Handshake) (*Conn, error) {
 	socket.SetReadLimit(maxMessage)
 	if err := conn.greeted(ctx); err != nil {
 		socket.CloseNow()
+		if closed := (*CloseError)(nil); !errors.As(err, &closed) {
+			err = &GreetingError{err}
+		}
 		return nil, err
 	}
 	conn.closing, conn.close = context.WithCancel(context.Background())
@@ -146,6 +159,11 @@ func (c *Conn) greeted(ctx context.Context) error {
 		}
 		return err
 	}
+	return greeting(m, c)
+}
+
+// greeting reads the first message into c.
+func greeting(m Message, c *Conn) error {
 	switch m.Event {
 	case protocol.EventError:
 		code, text := ParseError(m)
@@ -154,18 +172,18 @@ func (c *Conn) greeted(ctx context.Context) error {
 	default:
 		return fmt.Errorf("the first message is %q, not %s", clip(m.Event), protocol.EventConnectionEstablished)
 	}
-	var greeting struct {
+	var data struct {
 		SocketID        string  `json:"socket_id"`
 		ActivityTimeout float64 `json:"activity_timeout"`
 	}
-	if err := protocol.ReadJSON([]byte(m.Data), &greeting); err != nil || !protocol.WellFormedSocketID(greeting.SocketID) {
+	if err := protocol.ReadJSON([]byte(m.Data), &data); err != nil || !protocol.WellFormedSocketID(data.SocketID) {
 		return fmt.Errorf("the greeting has no socket_id of two numbers and a dot: %s", clip(m.Data))
 	}
-	if greeting.ActivityTimeout <= 0 {
+	if data.ActivityTimeout <= 0 {
 		return fmt.Errorf("the greeting has no activity_timeout, without which pusher-js gives up: %s", clip(m.Data))
 	}
-	c.SocketID = greeting.SocketID
-	c.ActivityTimeout = time.Duration(greeting.ActivityTimeout * float64(time.Second))
+	c.SocketID = data.SocketID
+	c.ActivityTimeout = time.Duration(data.ActivityTimeout * float64(time.Second))
 	return nil
 }
 
@@ -193,6 +211,10 @@ func (c *Conn) next(ctx context.Context) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("the connection broke: %w", cause(err))
 	}
+	return parse(text)
+}
+
+func parse(text []byte) (Message, error) {
 	var m struct {
 		Event   string         `json:"event"`
 		Channel string         `json:"channel"`

@@ -6,7 +6,6 @@ package target
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,8 +42,8 @@ type Target struct {
 	From struct{ URL, API, ID, Key, Secret string }
 }
 
-// Find finds a server and, if there is one, an app of it. Errors are of the files and of
-// the flags; none holds a secret.
+// Find finds a server and, if there is one, an app of it. The error is a *[FlagError], or
+// that of a file; none holds a secret.
 func Find(f Flags, env config.Env) (*Target, error) {
 	if f.EnvFile != "" {
 		var err error
@@ -118,7 +117,14 @@ func Server(f Flags, env config.Env) (*Target, error) {
 	return t, nil
 }
 
-var errPort = errors.New("server.listen has port 0, so the address is known to the server alone: give --url")
+// FlagError is a mistake in the flags, or one that a flag would mend.
+type FlagError struct{ message string }
+
+func (e *FlagError) Error() string { return e.message }
+
+func flagError(format string, args ...any) error { return &FlagError{fmt.Sprintf(format, args...)} }
+
+var errPort = flagError("server.listen has port 0, so the address is known to the server alone: give --url")
 
 // listening takes the address that the server listens on.
 func (t *Target) listening(cfg *config.Config) {
@@ -154,7 +160,8 @@ func (t *Target) load(f Flags, env config.Env) error {
 	if t.WebSocket, err = parse("VITE_"+laravel.Side+"HOST", laravel.PageURL); err != nil {
 		return err
 	}
-	t.API, t.WebSocket = t.API.JoinPath(cfg.Server.Path), t.WebSocket.JoinPath(cfg.Server.Path)
+	t.API.Path += cfg.Server.Path
+	t.WebSocket.Path += cfg.Server.Path
 	t.Own, t.TLS = false, nil
 	t.From.API = laravel.Side + "HOST" + in(f.EnvFile)
 	t.From.URL = "VITE_" + laravel.Side + "HOST" + in(f.EnvFile)
@@ -178,9 +185,9 @@ func (t *Target) choose(cfg *config.Config, f Flags, laravel config.Laravel) err
 	}
 	switch {
 	case app == nil && f.App != "":
-		return fmt.Errorf("--app: there is no app with id %q", f.App)
+		return flagError("--app: there is no app with id %q", f.App)
 	case app == nil && f.AppID+f.Key+f.Secret == "":
-		return fmt.Errorf("%s has %d apps: choose one by --app ID", f.ConfigFile, len(cfg.Apps))
+		return flagError("%s has %d apps: choose one by --app ID", f.ConfigFile, len(cfg.Apps))
 	case app == nil:
 		return nil
 	}
@@ -225,7 +232,7 @@ func parse(name, text string) (*url.URL, error) {
 	const example = ": give one such as https://ws.example.com or http://127.0.0.1:8080"
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no URL%s", name, example) // the error would repeat it
+		return nil, flagError("%s is no URL%s", name, example) // the error would repeat it
 	}
 	switch u.Scheme {
 	case "ws":
@@ -234,22 +241,22 @@ func parse(name, text string) (*url.URL, error) {
 		u.Scheme = "https"
 	case "http", "https":
 	default:
-		return nil, fmt.Errorf("%s has no scheme http or https%s", name, example)
+		return nil, flagError("%s has no scheme http or https%s", name, example)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	switch {
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%s has no host%s", name, example)
+		return nil, flagError("%s has no host%s", name, example)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("%s has more than scheme, host, port and path prefix%s", name, example)
+		return nil, flagError("%s has more than scheme, host, port and path prefix%s", name, example)
 	case strings.Contains(u.Path+"/", "/app/") || strings.Contains(u.Path+"/", "/apps/"):
-		return nil, fmt.Errorf("%s goes too far: leave out what begins with /app or /apps", name)
+		return nil, flagError("%s goes too far: leave out what begins with /app or /apps", name)
 	}
 	return u, nil
 }
 
-// Need returns an error that says what is missing to sign as the app, or to connect to
-// it if signing is false.
+// Need returns a *[FlagError] that says what is missing to sign as the app, or to connect
+// to it if signing is false.
 func (t *Target) Need(signing bool) error {
 	var missing []string
 	if t.Credentials.Key == "" {
@@ -266,6 +273,6 @@ func (t *Target) Need(signing bool) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("no app is known: give --config, --env-file or %s, or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET",
+	return flagError("no app is known: give --config, --env-file or %s, or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET",
 		strings.Join(missing, ", "))
 }

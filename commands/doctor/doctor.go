@@ -1,0 +1,222 @@
+// Package doctor tests a set-up from outside, as pages and backends see it, and says
+// which check fails and what to change. It works with any server that speaks the Pusher
+// Channels protocol, behind any proxy.
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"belfry/commands/client"
+	"belfry/commands/target"
+)
+
+// State is how a check came out.
+type State string
+
+// The states of a check.
+const (
+	OK      State = "ok"
+	Failed  State = "fail"
+	Skipped State = "skipped"
+)
+
+// Result is what came of a check. Its texts are one line each and hold no secret.
+type Result struct {
+	Check string `json:"check"`
+	State State  `json:"result"`
+	// Found is what there is or, of a check that is skipped, why.
+	Found string `json:"found"`
+	// Change is what to change, of a check that failed.
+	Change string `json:"change,omitempty"`
+}
+
+// Doctor has the settings of a run. What is empty has its checks skipped.
+type Doctor struct {
+	Target *target.Target
+	// Origin is that of a page, such as https://shop.example.com.
+	Origin string
+	// Idle is how long a connection is left alone.
+	Idle time.Duration
+	// AuthURL is where the application authorizes channels, AuthChannel the channel that
+	// it is asked for, and AuthHeader what the request has in addition.
+	AuthURL     string
+	AuthChannel string
+	AuthHeader  http.Header
+	// Webhook is the address, host:port, at which a webhook of the server is received.
+	Webhook string
+	// Skip are names of checks that are left out.
+	Skip []string
+	// Within is how long each step may take.
+	Within time.Duration
+	// Roots are the certificate authorities; nil: the system's.
+	Roots *x509.CertPool
+	// Report is called with each result, in order.
+	Report func(Result)
+
+	client    client.Client // of Target, without verifying once a certificate has failed
+	known     map[string]bool
+	conn      *client.Conn // greeted, for the checks behind
+	dialed    error        // why there is none
+	channel   string       // subscribed to
+	published error        // what came of publishing
+	delivered delivery     // of what was published
+}
+
+// check is a row of the table.
+type check struct {
+	name  string
+	needs []string // checks that have to have come out well
+	run   func(*Doctor, context.Context) Result
+}
+
+// checks are all, in the order in which they run.
+var checks = []check{
+	{"name", nil, (*Doctor).resolve},
+	{"tcp", []string{"name"}, (*Doctor).connect},
+	{"tls", []string{"tcp"}, (*Doctor).secure},
+	{"upgrade", []string{"tcp", "tls"}, (*Doctor).upgrade},
+	{"path", []string{"tcp", "tls"}, (*Doctor).path},
+	{"key", []string{"upgrade"}, (*Doctor).greet},
+	{"subscribe", []string{"key"}, (*Doctor).subscribe},
+	{"publish", nil, (*Doctor).publish},
+	{"receive", []string{"key", "subscribe", "publish"}, (*Doctor).receive},
+	{"clock", nil, (*Doctor).clock},
+	{"origin", []string{"key"}, (*Doctor).origin},
+	{"fallback", []string{"tcp", "tls"}, (*Doctor).fallback},
+	{"auth", []string{"key"}, (*Doctor).authorize},
+	{"webhook", []string{"key"}, (*Doctor).webhook},
+	{"idle", []string{"key"}, (*Doctor).idle},
+}
+
+// Checks are the names of all checks, in the order in which they run.
+func Checks() (names []string) {
+	for _, c := range checks {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// Run runs the checks and reports whether none has failed. The end of the context skips
+// those that are left.
+func (d *Doctor) Run(ctx context.Context) bool {
+	d.client, d.known = d.Target.Client, make(map[string]bool)
+	if d.client.TLS == nil {
+		d.client.TLS = &tls.Config{RootCAs: d.Roots}
+	}
+	if d.Target.Credentials.Secret != "" {
+		// Not as long as a channel's name may be, and in Pusher's set.
+		d.channel = "private-belfry-doctor-" + strings.ToLower(rand.Text())[:12]
+	}
+	defer func() {
+		if d.conn != nil {
+			d.conn.Close()
+		}
+	}()
+	well := true
+	for _, c := range checks {
+		r := d.one(ctx, c)
+		r.Check, r.Found, r.Change = c.name, d.clean(r.Found), d.clean(r.Change)
+		if r.State == OK {
+			d.known[c.name] = true
+		}
+		well = well && r.State != Failed
+		d.Report(r)
+	}
+	return well
+}
+
+func (d *Doctor) one(ctx context.Context, c check) Result {
+	if slices.Contains(d.Skip, c.name) {
+		return skip("left out by --skip")
+	}
+	if ctx.Err() != nil {
+		return skip("interrupted")
+	}
+	for _, need := range c.needs {
+		if !d.known[need] {
+			return skip("it needs %s, which is not ok", need)
+		}
+	}
+	return c.run(d, ctx)
+}
+
+// clean makes one line of a text, and hides the secret, should a server have repeated it.
+func (d *Doctor) clean(text string) string {
+	for _, secret := range append([]string{d.Target.Credentials.Secret}, d.Target.Credentials.OldSecrets...) {
+		if len(secret) >= 8 { // a shorter one would be found in words
+			text = strings.ReplaceAll(text, secret, "[secret]")
+		}
+	}
+	return client.Printable(text)
+}
+
+func ok(format string, args ...any) Result {
+	return Result{State: OK, Found: fmt.Sprintf(format, args...)}
+}
+
+func skip(format string, args ...any) Result {
+	return Result{State: Skipped, Found: fmt.Sprintf(format, args...)}
+}
+
+// fail is of what was found and what to change.
+func fail(found, format string, args ...any) Result {
+	return Result{State: Failed, Found: found, Change: fmt.Sprintf(format, args...)}
+}
+
+// step bounds a step of a check.
+func (d *Doctor) step(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d.Within, fmt.Errorf("nothing came within %v", d.Within))
+}
+
+// await returns the first message that matches, or why there is none.
+func await(ctx context.Context, conn *client.Conn, matches func(client.Message) bool) (client.Message, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return client.Message{}, context.Cause(ctx)
+		case m, open := <-conn.Messages():
+			if !open {
+				return client.Message{}, conn.Err()
+			}
+			if matches(m) {
+				return m, nil
+			}
+		}
+	}
+}
+
+// round is a duration as people read it.
+func round(d time.Duration) time.Duration {
+	if d < 10*time.Millisecond {
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Millisecond)
+}
+
+func took(since time.Time) time.Duration { return round(time.Since(since)) }
+
+// PrintJSON writes a result as a line of JSON.
+func PrintJSON(w io.Writer, r Result) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+// Print writes a result as text.
+func Print(w io.Writer, r Result) error {
+	_, err := fmt.Fprintf(w, "%-7s  %-9s  %s\n", r.State, r.Check, r.Found)
+	if err == nil && r.Change != "" {
+		_, err = fmt.Fprintf(w, "%20schange: %s\n", "", r.Change)
+	}
+	return err
+}
