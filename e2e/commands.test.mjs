@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { app, binary, configuration, directory, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
 import { environment, run, start } from './lib/process.mjs';
-import { makeCertificate } from './lib/reverse-proxies.mjs';
+import { makeCertificate, names, startReverseProxy } from './lib/reverse-proxies.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const credentials = { BELFRY_APP_ID: app.id, BELFRY_APP_KEY: app.key, BELFRY_APP_SECRET: app.secret };
@@ -127,4 +127,59 @@ test('a server with TLS is reached by its configuration, and by URL only with a 
   const refused = await belfryRun(['health', '--url', `https://127.0.0.1:${belfry.port}`]);
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /certificate/);
+});
+
+/** What `belfry doctor --json` finds: {code, checks} with each check by its name. */
+async function doctor(...args) {
+  const { code, stdout, stderr } = await belfryRun(['doctor', '--json', ...args]);
+  assert.equal(stderr, '');
+  assert.ok(!stdout.includes(app.secret), stdout);
+  const results = stdout.trim().split('\n').map((line) => JSON.parse(line));
+  return { code, checks: Object.fromEntries(results.map((each) => [each.check, each])) };
+}
+
+const failures = (checks) => Object.values(checks).filter(({ result }) => result === 'fail').map(({ check }) => check);
+
+for (const name of names) {
+  test(`doctor finds nothing wrong behind ${name} but its certificate`, async (t) => {
+    const belfry = await startFor(t);
+    const proxy = await startReverseProxy(t, name, belfry);
+    const { code, checks } = await doctor('--url', proxy.url);
+    assert.equal(code, 1);
+    assert.deepEqual(failures(checks), ['tls'], JSON.stringify(checks));
+    assert.match(checks.tls.found, /signed by itself/);
+    assert.equal(checks.receive.result, 'ok');
+    assert.equal(checks.fallback.result, 'ok');
+  });
+}
+
+test('doctor says which lines nginx and Apache lack', async (t) => {
+  const belfry = await startFor(t);
+  const nginx = await startReverseProxy(t, 'nginx', belfry, {
+    edit: (block) => block.replace(/ *proxy_set_header (Upgrade|Connection).*\n/g, '').replace(/location \/pusher[^}]*}/, ''),
+  });
+  let { checks } = await doctor('--url', nginx.url);
+  assert.deepEqual(failures(checks), ['tls', 'upgrade', 'fallback']);
+  assert.match(checks.upgrade.found, /426 .*answered by nginx/);
+  assert.match(checks.upgrade.change, /location \/app\/.*proxy_set_header Upgrade \$http_upgrade;/);
+  assert.match(checks.fallback.change, /location \/pusher\/app\/ \{ proxy_pass/);
+
+  const apache = await startReverseProxy(t, 'apache', belfry, { edit: (block) => block.replace('upgrade=websocket', '') });
+  ({ checks } = await doctor('--url', apache.url));
+  assert.deepEqual(failures(checks), ['tls', 'upgrade']);
+  assert.match(checks.upgrade.change, /ProxyPass \/app\/ .* upgrade=websocket/);
+});
+
+test('doctor says where the server is below a prefix, and that the proxy cannot reach it', async (t) => {
+  const belfry = await startFor(t, { config: configuration({ server: 'path: /ws' }) });
+  const nginx = await startReverseProxy(t, 'nginx', belfry, { prefix: 'keep' });
+  let { checks } = await doctor('--url', nginx.url);
+  assert.match(checks.upgrade.found, /404 .*answered by nginx/);
+  assert.match(checks.path.change, /write https:\/\/127\.0\.0\.1:\d+\/ws in --url, and wsPath: '\/ws' in Echo/);
+  ({ checks } = await doctor('--url', `${nginx.url}/ws`));
+  assert.deepEqual(failures(checks), ['tls']);
+  await belfry.stop();
+  ({ checks } = await doctor('--url', `${nginx.url}/ws`));
+  assert.match(checks.upgrade.found, /502 Bad Gateway/);
+  assert.match(checks.upgrade.change, /proxy_pass/);
 });

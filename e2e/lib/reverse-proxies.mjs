@@ -141,9 +141,10 @@ export const names = Object.keys(proxies);
 /**
  * Starts a proxy in front of Belfry, with its block of docs/proxies.md, until the
  * test ends: {host, port, url}. prefix says what it does with /ws before a
- * path, keep or strip; timeout takes the place of the page's 120 seconds.
+ * path, keep or strip; timeout takes the place of the page's 120 seconds; edit changes
+ * the block.
  */
-export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {}) {
+export async function startReverseProxy(t, name, belfry, { prefix, timeout, edit = (block) => block } = {}) {
   const proxy = proxies[name];
   const program = await installed(proxy.program);
   const made = await directory(t);
@@ -159,7 +160,7 @@ export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {
   if (timeout) {
     block = block.replaceAll(/(?<=timeout.*)120/gi, timeout);
   }
-  block = block
+  block = edit(block)
     .replaceAll('127.0.0.1:8080', `127.0.0.1:${belfry.port}`)
     .replaceAll('10.0.0.5', '127.0.0.1')
     .replaceAll('/etc/ssl/', `${made}/`);
