@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"belfry/commands/client"
@@ -22,7 +23,8 @@ type Listen struct {
 	User string
 	// JSON prints a JSON object a line: see [Received].
 	JSON bool
-	// Count ends it after so many events; 0: never.
+	// Count ends it after so many events, those of the protocol itself not counted; 0:
+	// never.
 	Count int
 	// Timeout ends it after that time: with an error if Count events have not come; 0:
 	// never.
@@ -289,6 +291,9 @@ func (l *Listen) message(m client.Message, a *answers) error {
 	l.keep(m)
 	if err := l.print(m); err != nil {
 		return err
+	}
+	if strings.HasPrefix(m.Event, protocol.PrefixReserved) || strings.HasPrefix(m.Event, protocol.PrefixInternal) {
+		return nil // such as member_added
 	}
 	if l.got++; l.got == l.Count {
 		return errEnough

@@ -291,6 +291,27 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// A server that says nothing is asked for a sign of life.
+func TestListenPings(t *testing.T) {
+	c := serve(t, func(p *peer) {
+		p.send(`{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":0.001}"}`)
+		p.expect("pusher:subscribe")
+		p.expect("pusher:ping")
+		p.send(`{"event":"pusher:pong","data":"{}"}`)
+		p.expect("pusher:ping")
+		p.succeed("news")
+		p.send(`{"event":"pusher_internal:subscription_count","channel":"news","data":"{\"subscription_count\":1}"}`)
+		p.send(`{"event":"a","channel":"news","data":"{}"}`)
+		for err := error(nil); err == nil; {
+			_, _, err = p.Read(p.ctx)
+		}
+	})
+	out, _, _, err := listen(t, c, &Listen{Channels: []string{"news"}, Count: 1})
+	if err != nil || !strings.Contains(out, "subscription_count") || !strings.Contains(out, " a {}") {
+		t.Errorf("printed\n%s\nerror %v", out, err)
+	}
+}
+
 // What is wrong from the start is not tried again.
 func TestListenFirstConnection(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())

@@ -60,7 +60,7 @@ that it has missed where the server keeps a history. Ctrl-C ends it.
 	l := &commands.Listen{Out: s.out, Err: s.err}
 	c.Flags.StringVar(&l.User, "user", "", "user `id` of the member on presence channels")
 	c.Flags.BoolVar(&l.JSON, "json", false, "print a JSON object a line: channel, event, data, user_id, serial, received")
-	c.Flags.IntVar(&l.Count, "count", 0, "end after `N` events")
+	c.Flags.IntVar(&l.Count, "count", 0, "end after `N` events, those of the protocol itself not counted")
 	c.Flags.DurationVar(&l.Timeout, "timeout", 0, "end after this `time`, such as 10s; an error if --count events have not come")
 	c.Run = func(args []string) error {
 		if len(args) == 0 {

@@ -86,7 +86,7 @@ func (d *Doctor) authorized(ctx context.Context, conn *client.Conn, resp *http.R
 		}
 		return fail(found+", not JSON with \"auth\"", "let the endpoint answer {\"auth\": \"KEY:SIGNATURE\"}, and nothing before it, such as a warning of PHP")
 	}
-	if d.channel != "" {
+	if d.signs() {
 		err := d.client.Credentials.VerifyChannel(answer.Auth, conn.SocketID, d.AuthChannel, answer.ChannelData)
 		if err != nil {
 			return fail(found+": "+err.Error(), "the application signs with %s: compare its PUSHER_APP_KEY and PUSHER_APP_SECRET (or REVERB_) with %s and %s, then php artisan config:clear",
@@ -204,7 +204,7 @@ func (d *Doctor) told(r *http.Request, body []byte, channel string) (told receiv
 	if !mine {
 		return told, false
 	}
-	if d.channel == "" {
+	if !d.signs() {
 		return told, true // nothing to verify it with
 	}
 	if key := r.Header.Get("X-Pusher-Key"); key != d.client.Credentials.Key {

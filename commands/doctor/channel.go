@@ -62,7 +62,7 @@ func subscribed(ctx context.Context, conn *client.Conn, channel string) error {
 
 // subscribe checks a private channel, signed here.
 func (d *Doctor) subscribe(ctx context.Context) Result {
-	if d.channel == "" {
+	if !d.signs() {
 		return skip(noSecret)
 	}
 	ctx, cancel := d.step(ctx)
@@ -87,7 +87,7 @@ func (d *Doctor) subscribe(ctx context.Context) Result {
 // publish checks that the server takes an event of the backend.
 func (d *Doctor) publish(ctx context.Context) Result {
 	switch {
-	case d.channel == "":
+	case !d.signs():
 		return skip(noSecret)
 	case d.client.AppID == "":
 		return skip("no id of the app is known: give --app-id or set BELFRY_APP_ID")

@@ -67,7 +67,7 @@ type Doctor struct {
 	known     map[string]bool
 	conn      *client.Conn // greeted, for the checks behind
 	dialed    error        // why there is none
-	channel   string       // subscribed to
+	channel   string       // that is subscribed to and published on
 	published error        // what came of publishing
 	delivered delivery     // of what was published
 }
@@ -113,10 +113,7 @@ func (d *Doctor) Run(ctx context.Context) bool {
 	if d.client.TLS == nil {
 		d.client.TLS = &tls.Config{RootCAs: d.Roots}
 	}
-	if d.Target.Credentials.Secret != "" {
-		// Not as long as a channel's name may be, and in Pusher's set.
-		d.channel = "private-belfry-doctor-" + strings.ToLower(rand.Text())[:12]
-	}
+	d.channel = "private-belfry-doctor-" + strings.ToLower(rand.Text())[:12]
 	defer func() {
 		if d.conn != nil {
 			d.conn.Close()
@@ -172,6 +169,9 @@ func skip(format string, args ...any) Result {
 func fail(found, format string, args ...any) Result {
 	return Result{State: Failed, Found: found, Change: fmt.Sprintf(format, args...)}
 }
+
+// signs says whether the app's secret is known.
+func (d *Doctor) signs() bool { return d.client.Credentials.Secret != "" }
 
 // step bounds a step of a check.
 func (d *Doctor) step(ctx context.Context) (context.Context, context.CancelFunc) {

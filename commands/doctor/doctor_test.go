@@ -98,6 +98,7 @@ func TestNetwork(t *testing.T) {
 }
 
 func TestCertificates(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	root := newAuthority(t)
 	host := func() *x509.Certificate { return &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}} }
@@ -144,6 +145,7 @@ func TestCertificates(t *testing.T) {
 
 // What proxies answer to the handshake.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	for _, tt := range []struct {
 		answer func(w http.ResponseWriter, r *http.Request) bool
@@ -206,6 +208,7 @@ func TestPath(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	d := newDoctor(belfry)
 	d.Target.Credentials.Key = "other"
@@ -251,6 +254,7 @@ func speaking(t *testing.T, greeting string) *url.URL {
 }
 
 func TestSecret(t *testing.T) {
+	t.Parallel()
 	d := newDoctor(startBelfry(t))
 	d.Target.Credentials.Secret = "other-secret"
 	d.expect(t, map[string]string{"subscribe": "fail 401 & compare PUSHER_APP_SECRET & config:clear", "publish": "fail 401 & compare PUSHER_APP_SECRET", "receive": "skipped", "clock": "ok"})
@@ -263,6 +267,7 @@ func TestSecret(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	api := func(answer func(http.ResponseWriter)) func(w http.ResponseWriter, r *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {
@@ -320,6 +325,7 @@ func TestOrigin(t *testing.T) {
 }
 
 func TestFallback(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	fallback := func(answer http.HandlerFunc) *Doctor {
 		return newDoctor(behind(t, belfry, func(w http.ResponseWriter, r *http.Request) bool {
@@ -373,6 +379,7 @@ func application(t *testing.T, c auth.Credentials) *url.URL {
 }
 
 func TestAuth(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	ask := func(at *url.URL, want string) {
 		t.Helper()
@@ -417,6 +424,7 @@ func TestAuth(t *testing.T) {
 }
 
 func TestWebhook(t *testing.T) {
+	t.Parallel()
 	belfry := startBelfry(t)
 	d := newDoctor(belfry).only("webhook")
 	d.Webhook, d.Within = "127.0.0.1:0", soon
@@ -426,7 +434,7 @@ func TestWebhook(t *testing.T) {
 	d.expect(t, map[string]string{"webhook": "fail address already in use & --webhook"})
 
 	d = newDoctor(belfry)
-	d.client, d.channel = d.Target.Client, "private-x"
+	d.client = d.Target.Client
 	body := `{"time_ms":1,"events":[{"name":"channel_occupied","channel":"c"}]}`
 	for _, tt := range []struct {
 		body, key, signature string
