@@ -59,10 +59,12 @@ func TestTrigger(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for answer, want := range map[string]string{
-		`{"error":"no\u001b[0m \n such"}`:      ": 403 Forbidden: no\ufffd[0m   such",
-		`{"message":"no"}`:                     ": 403 Forbidden: no",
-		"<html>\n" + strings.Repeat("x", 3000): ": 403 Forbidden: <html> " + strings.Repeat("x", 493) + "…",
-		"":                                     ": 403 Forbidden",
+		`{"error":"no\u001b[0m \n such"}`:   ": 403 Forbidden: no\ufffd[0m   such",
+		`{"message":"no"}`:                  ": 403 Forbidden: no",
+		"no\n" + strings.Repeat("x", 3000):  ": 403 Forbidden: no " + strings.Repeat("x", 497) + "…",
+		"\n<html><title>\nNot here</title>": `: 403 Forbidden: a page, "Not here"`,
+		"<html>":                            ": 403 Forbidden: a page",
+		"":                                  ": 403 Forbidden",
 	} {
 		c := backend(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
 			w.WriteHeader(http.StatusForbidden)
@@ -77,6 +79,10 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	c := backend(t, func(w http.ResponseWriter, _ *http.Request, _ string) { fmt.Fprint(w, "<html>") })
+	if err := (&Trigger{Client: c, Out: io.Discard}).Run(t.Context()); err == nil || !strings.HasSuffix(err.Error(), "200 OK: a page") {
+		t.Error(err)
+	}
+	c = backend(t, func(w http.ResponseWriter, _ *http.Request, _ string) { fmt.Fprint(w, "[]") })
 	if err := (&Channels{Client: c, Out: io.Discard}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot be read") {
 		t.Error(err)
 	}

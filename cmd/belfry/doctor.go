@@ -17,10 +17,13 @@ func doctorCommand(s streams) *manual.Command {
 	c := command("doctor", "[FLAG…]", "test a set-up from outside and say what to change", `
 It connects, subscribes, publishes and receives as pages and backends do, through every
 proxy on the way, and prints a line for each check: ok, fail or skipped, what it found,
-and, if it failed, what to change. The checks are:
-`+strings.Join(doctor.Checks(), ", ")+`.
+and, if it failed, what to change. The exit code is 0 if no check failed, and 1 if one
+did. The checks are:
 
-The exit code is 0 if no check failed, and 1 if one did. It subscribes to channels that
+  `+strings.Join(doctor.Checks()[:8], " ")+`
+  `+strings.Join(doctor.Checks()[8:], " ")+`
+
+It subscribes to channels that
 begin with private-belfry-doctor- and belfry-doctor-, and publishes one event.
 
   belfry doctor --env-file .env

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"time"
 
 	"belfry/protocol"
@@ -18,7 +20,8 @@ import (
 // maxAnswer bounds an answer of the HTTP API, in bytes.
 const maxAnswer = 64 << 20
 
-// StatusError is an answer other than 200.
+// StatusError is an answer other than 200, or one with 200 that is not JSON and so comes
+// from something else than the server.
 type StatusError struct {
 	Method, URL string // without the query
 	Status      int
@@ -40,8 +43,7 @@ func (e *StatusError) Error() string {
 var ErrNoSecret = errors.New("no secret of the app is known")
 
 // Get sends a signed GET to route, what follows /apps/{id}/ as in a URL. It returns the
-// JSON of the answer. The error is a *[StatusError] if the server answers anything but
-// 200.
+// JSON of the answer. The error is a *[StatusError] if the answer is none.
 func (c *Client) Get(ctx context.Context, route string, query url.Values) ([]byte, error) {
 	return c.signed(ctx, http.MethodGet, route, query, nil)
 }
@@ -69,12 +71,16 @@ func (c *Client) signed(ctx context.Context, method, route string, query url.Val
 	}
 	path := "/apps/" + url.PathEscape(c.AppID) + "/" + route
 	query = c.Credentials.SignRequest(method, path, query, body, time.Now())
-	answer, _, err := c.send(ctx, method, path, query, body)
+	answer, header, err := c.send(ctx, method, path, query, body)
+	if err == nil && !json.Valid(answer) {
+		err = &StatusError{method, c.API.JoinPath(path).String(), http.StatusOK, header, errorText(answer)}
+	}
 	return answer, err
 }
 
 // GetPlain sends a GET that is not signed to path, behind the prefix of API. It returns
-// as [Client.Get] does, and the answer's header.
+// the body and the header of the answer. The error is a *[StatusError] if that has another
+// status than 200.
 func (c *Client) GetPlain(ctx context.Context, path string) ([]byte, http.Header, error) {
 	return c.send(ctx, http.MethodGet, path, nil, nil)
 }
@@ -113,9 +119,17 @@ func plain(err error) error {
 	return err
 }
 
+var title = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
+
 // errorText is what an answer says: the text of the JSON that Belfry, and Reverb and
-// others of their kinds, answer with, or the text itself.
+// others of their kinds, answer with, the title of a page, or the text itself.
 func errorText(body []byte) string {
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+		if m := title.FindSubmatch(body); m != nil {
+			return "a page, " + strconv.Quote(clip(string(m[1])))
+		}
+		return "a page"
+	}
 	var said struct {
 		Error   string `json:"error"`
 		Message string `json:"message"`

@@ -23,6 +23,28 @@ const (
 	maxWebhook = 1 << 20
 )
 
+// laravel checks that Laravel publishes at all: with the wrong connection it publishes
+// nothing and reports no error.
+func (d *Doctor) laravel(context.Context) Result {
+	const advice = "set BROADCAST_CONNECTION=pusher or reverb in %s (Laravel 10 and earlier: BROADCAST_DRIVER), then php artisan config:clear, and restart queue workers"
+	l := d.Target.Laravel
+	name := "BROADCAST_CONNECTION"
+	if l.Driver {
+		name = "BROADCAST_DRIVER"
+	}
+	switch {
+	case d.Target.EnvFile == "":
+		return skip("give --env-file")
+	case l.Connection == "":
+		return fail("BROADCAST_CONNECTION is not set: Laravel publishes nothing", advice, d.Target.EnvFile)
+	case l.Connection == "log":
+		return fail(name+" is log: Laravel publishes nothing", advice, d.Target.EnvFile)
+	case l.Driver:
+		return ok("BROADCAST_DRIVER is %s; Laravel 11 and later read BROADCAST_CONNECTION instead", l.Connection)
+	}
+	return ok("BROADCAST_CONNECTION is %s", l.Connection)
+}
+
 // authorize asks the application for a channel, as a page does, and subscribes with what
 // it answers.
 func (d *Doctor) authorize(ctx context.Context) Result {

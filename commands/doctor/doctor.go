@@ -88,6 +88,7 @@ var checks = []check{
 	{"path", []string{"tcp", "tls"}, (*Doctor).path},
 	{"key", []string{"upgrade"}, (*Doctor).greet},
 	{"subscribe", []string{"key"}, (*Doctor).subscribe},
+	{"laravel", nil, (*Doctor).laravel},
 	{"publish", nil, (*Doctor).publish},
 	{"receive", []string{"key", "subscribe", "publish"}, (*Doctor).receive},
 	{"clock", nil, (*Doctor).clock},

@@ -51,6 +51,7 @@ func TestAllIsWell(t *testing.T) {
 	d := newDoctor(belfry)
 	d.Origin, d.Idle, d.Webhook = "https://shop.example.com", time.Millisecond, hook
 	d.AuthURL = application(t, credentials).String()
+	d.Target.EnvFile, d.Target.Laravel.Connection = ".env", "pusher"
 	d.AuthHeader = http.Header{"Cookie": {"session=1"}}
 	want := make(map[string]string)
 	for _, name := range Checks() {
@@ -279,13 +280,14 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	for want, answer := range map[string]func(http.ResponseWriter){
-		"fail 403 & nginx: allow & --api-url":                          func(w http.ResponseWriter) { w.WriteHeader(403) },
-		"fail 404 & location /apps/ { proxy_pass":                      func(w http.ResponseWriter) { w.Header().Set("Server", "nginx"); w.WriteHeader(404) },
-		"fail 302 & leads & does not lead to the server":               func(w http.ResponseWriter) { w.Header().Set("Location", "/"); http.Error(w, "leads", http.StatusFound) },
-		"fail 413 & client_max_body_size":                              func(w http.ResponseWriter) { w.WriteHeader(413) },
-		"fail 429 & api_request_rate":                                  func(w http.ResponseWriter) { w.WriteHeader(429) },
-		"fail 502 & server.listen":                                     func(w http.ResponseWriter) { w.WriteHeader(502) },
-		"fail 401 Unauthorized: [secret] is wrong & PUSHER_APP_SECRET": func(w http.ResponseWriter) { http.Error(w, "app-secret is wrong", http.StatusUnauthorized) },
+		"fail 403 & nginx: allow & --api-url":                             func(w http.ResponseWriter) { w.WriteHeader(403) },
+		"fail 404 & location /apps/ { proxy_pass":                         func(w http.ResponseWriter) { w.Header().Set("Server", "nginx"); w.WriteHeader(404) },
+		"fail 302 & leads & does not lead to the server":                  func(w http.ResponseWriter) { w.Header().Set("Location", "/"); http.Error(w, "leads", http.StatusFound) },
+		"fail 200 OK: a page & does not lead to the server & PUSHER_HOST": func(w http.ResponseWriter) { fmt.Fprint(w, "<html>") },
+		"fail 413 & client_max_body_size":                                 func(w http.ResponseWriter) { w.WriteHeader(413) },
+		"fail 429 & api_request_rate":                                     func(w http.ResponseWriter) { w.WriteHeader(429) },
+		"fail 502 & server.listen":                                        func(w http.ResponseWriter) { w.WriteHeader(502) },
+		"fail 401 Unauthorized: [secret] is wrong & PUSHER_APP_SECRET":    func(w http.ResponseWriter) { http.Error(w, "app-secret is wrong", http.StatusUnauthorized) },
 	} {
 		newDoctor(behind(t, belfry, api(answer))).expect(t, map[string]string{"subscribe": "ok", "publish": want, "receive": "skipped"})
 	}
@@ -316,6 +318,19 @@ func TestClock(t *testing.T) {
 	dated("").expect(t, map[string]string{"clock": "skipped does not tell"})
 	d := newDoctor(behind(t, belfry, func(w http.ResponseWriter, _ *http.Request) bool { w.Header()["Date"] = []string{""}; return false }))
 	d.expect(t, map[string]string{"publish": "ok"})
+}
+
+func TestLaravel(t *testing.T) {
+	for _, tt := range []struct{ variable, value, want string }{
+		{"BROADCAST_CONNECTION", "pusher", "ok BROADCAST_CONNECTION is pusher"},
+		{"BROADCAST_DRIVER", "reverb", "ok Laravel 11 and later read BROADCAST_CONNECTION"},
+		{"BROADCAST_CONNECTION", "log", "fail BROADCAST_CONNECTION is log & BROADCAST_CONNECTION=pusher & config:clear"},
+		{"BROADCAST_CONNECTION", "null", "fail is not set & BROADCAST_DRIVER"},
+	} {
+		d := newDoctor(startBelfry(t)).only("laravel")
+		d.Target.EnvFile, d.Target.Laravel = ".env", config.Env{tt.variable: tt.value, "PUSHER_APP_KEY": "k"}.Laravel()
+		d.expect(t, map[string]string{"laravel": tt.want})
+	}
 }
 
 func TestOrigin(t *testing.T) {

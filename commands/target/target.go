@@ -34,6 +34,10 @@ type Target struct {
 
 	// Path is the server's path prefix, if it is known beside the URL.
 	Path string
+	// EnvFile is Laravel's .env, if there is one, and Laravel what it and the environment
+	// say.
+	EnvFile string
+	Laravel config.Laravel
 	// Own says that the address is where the server of the configuration listens. Its
 	// certificate is not verified there: it is for the name that pages know.
 	Own bool
@@ -52,7 +56,7 @@ func Find(f Flags, env config.Env) (*Target, error) {
 		}
 	}
 	t := new(Target)
-	if f.URL == "" || f.ConfigFile != "" || f.AppID == "" || f.Key == "" || f.Secret == "" {
+	if f.URL == "" || f.ConfigFile != "" || f.EnvFile != "" || f.AppID == "" || f.Key == "" || f.Secret == "" {
 		if err := t.load(f, env); err != nil {
 			return nil, err
 		}
@@ -147,6 +151,7 @@ func (t *Target) load(f Flags, env config.Env) error {
 	}
 	t.Path = cfg.Server.Path
 	laravel := env.Laravel()
+	t.EnvFile, t.Laravel = f.EnvFile, laravel
 	if err := t.choose(cfg, f, laravel); err != nil {
 		return err
 	}

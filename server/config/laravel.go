@@ -16,6 +16,10 @@ type Laravel struct {
 	// Side begins the names of the variables that the addresses are from, REVERB_ or
 	// PUSHER_. It is empty if the app is not one of theirs.
 	Side string
+	// Connection is what BROADCAST_CONNECTION says, or else BROADCAST_DRIVER, as the
+	// variable was called up to Laravel 10; then Driver is true.
+	Connection string
+	Driver     bool
 	// PublishURL is where Laravel publishes to, such as http://127.0.0.1:8080: the
 	// variables HOST, PORT and SCHEME. It is empty without HOST.
 	PublishURL string
@@ -26,6 +30,10 @@ type Laravel struct {
 
 // Laravel reads what the variables say about the app that [Load] takes from them.
 func (e Env) Laravel() (l Laravel) {
+	l.Connection = e.get("BROADCAST_CONNECTION")
+	if driver := e.get("BROADCAST_DRIVER"); l.Connection == "" && driver != "" {
+		l.Connection, l.Driver = driver, true
+	}
 	order, _ := e.families()
 	if len(order) == 0 {
 		return l
