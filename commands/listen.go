@@ -91,11 +91,11 @@ func (l *Listen) Run(ctx context.Context) error {
 		if !errors.As(err, &end) {
 			return err
 		}
-		if end.greeted {
+		if end.worked {
 			failures = 0
 		}
 		wait, again := end.reconnect(failures)
-		if !again || !end.greeted && len(l.socketIDs) == 0 && !closed(err) {
+		if !again || len(l.socketIDs) == 0 && !closed(err) {
 			return err
 		}
 		failures++
@@ -122,15 +122,15 @@ const maxWait = 30 * time.Second
 // lost is why a connection ended, or did not come about.
 type lost struct {
 	error
-	greeted bool // it had come about
+	worked bool // a channel was subscribed to on it
 }
 
 func (l *lost) Unwrap() error { return l.error }
 
 // reconnect says how long to wait, and whether to connect again at all, after that many
 // failures in a row. It is what pusher-js does by the code of the close (see
-// [protocol.Error]); all else backs off. A server that refuses every client at once is not
-// asked again at once.
+// [protocol.Error]); all else backs off. A server that sends every client away at once is
+// not asked again at once.
 func (l *lost) reconnect(failures int) (wait time.Duration, again bool) {
 	wait = min(time.Second<<min(failures, 10), maxWait)
 	var e *client.CloseError
@@ -140,7 +140,7 @@ func (l *lost) reconnect(failures int) (wait time.Duration, again bool) {
 	switch {
 	case e.Code >= 4000 && e.Code < 4100 || e.Code >= 4300:
 		return 0, false
-	case e.Code >= 4200 && l.greeted:
+	case e.Code >= 4200 && l.worked:
 		return 0, true
 	case e.Code >= 4100 && e.Code < 4200:
 		return time.Second, true
@@ -187,7 +187,7 @@ func (l *Listen) connection(ctx context.Context) error {
 			a.pending = nil
 		case m, open := <-conn.Messages():
 			if !open {
-				return &lost{conn.Err(), true}
+				return &lost{conn.Err(), a.succeeded}
 			}
 			if err := l.message(m, a); err != nil {
 				return err
@@ -231,7 +231,8 @@ type answers struct {
 	pending []string // not answered yet, in the order in which they were asked for
 	// doubled counts the refusals whose pusher:error is still to come: Belfry sends it
 	// behind pusher:subscription_error, Pusher and Reverb send it alone.
-	doubled int
+	doubled   int
+	succeeded bool // one of them
 }
 
 func (a *answers) answered(channel string) bool {
@@ -249,7 +250,7 @@ func (l *Listen) message(m client.Message, a *answers) error {
 		if a.answered(m.Channel) {
 			fmt.Fprintf(l.Err, "belfry: subscribed to %s\n", client.Printable(m.Channel))
 		}
-		l.subscribed = true
+		l.subscribed, a.succeeded = true, true
 		var data struct {
 			Recovered *bool `json:"recovered"`
 		}

@@ -103,7 +103,7 @@ func TestReconnect(t *testing.T) {
 	broken := errors.New("broken")
 	for _, tt := range []struct {
 		err      error
-		greeted  bool
+		worked   bool
 		failures int
 		wait     time.Duration
 		again    bool
@@ -121,9 +121,9 @@ func TestReconnect(t *testing.T) {
 		{broken, false, 3, 8 * time.Second, true},
 		{broken, false, 1000, maxWait, true},
 	} {
-		wait, again := (&lost{tt.err, tt.greeted}).reconnect(tt.failures)
+		wait, again := (&lost{tt.err, tt.worked}).reconnect(tt.failures)
 		if wait != tt.wait && tt.again || again != tt.again {
-			t.Errorf("%v, greeted %v, %d failures: again %v after %v", tt.err, tt.greeted, tt.failures, again, wait)
+			t.Errorf("%v, worked %v, %d failures: again %v after %v", tt.err, tt.worked, tt.failures, again, wait)
 		}
 	}
 }
@@ -138,11 +138,12 @@ func TestListenComesBack(t *testing.T) {
 			p.send(`{"event":"a","channel":"news","data":"{\"n\":1}","serial":"e-1"}`)
 			p.Close(4200, "restart")
 		},
+		func(p *peer) { p.greet(); p.expect("recover"); p.expect("subscribe"); p.Close(4200, "at once") },
 		func(p *peer) { p.Close(4100, "full") },
 		func(p *peer) { p.send(`{"event":"pusher:error","data":{"code":4200,"message":"not now"}}`) },
 		func(p *peer) {
 			p.greet()
-			p.expect(`"event":"pusher:recover"`, `"news":"e-1"`, `"socket_ids":["1.2"]`)
+			p.expect(`"event":"pusher:recover"`, `"news":"e-1"`, `"socket_ids":["1.2","1.2"]`)
 			p.expect(`"event":"pusher:subscribe"`)
 			p.send(`{"event":"pusher_internal:subscription_succeeded","channel":"news","data":"{\"recovered\":false}","serial":"e-7"}`)
 			p.send(`{"event":"client-b","channel":"news","data":"text\u001b[31m","user_id":"7"}`)
@@ -162,7 +163,7 @@ func TestListenComesBack(t *testing.T) {
 	if len(lines) != 3 || lines[0][12:] != ` news a {"n":1}` || lines[1][12:] != " news client-b text\ufffd[31m user_id=7" {
 		t.Errorf("printed\n%q", out)
 	}
-	if want := []time.Duration{0, time.Second, 4 * time.Second, time.Second}; !slices.Equal(waits, want) {
+	if want := []time.Duration{0, 2 * time.Second, time.Second, 8 * time.Second, time.Second}; !slices.Equal(waits, want) {
 		t.Errorf("waited for %v, not %v", waits, want)
 	}
 	for _, want := range []string{
