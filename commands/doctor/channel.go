@@ -127,8 +127,8 @@ func (d *Doctor) publish(ctx context.Context) Result {
 // html says whether an answer is a page: then it is not the server's.
 func html(h http.Header) bool { return strings.HasPrefix(h.Get("Content-Type"), "text/html") }
 
-// unknownApp matches what Belfry, Reverb and Pusher say of an id that no app has.
-var unknownApp = regexp.MustCompile(`no app with id|no matching application|unknown app|app not found`)
+// unknownApp matches what Belfry, Reverb, Soketi and Pusher say of an id that no app has.
+var unknownApp = regexp.MustCompile(`no app with id|no matching application|the app .* could not be found|unknown app|app not found`)
 
 // publishAdvice says what to change when a request of the backend is refused.
 func (d *Doctor) publishAdvice(e *client.StatusError) string {

@@ -163,7 +163,7 @@ func TestUpgrade(t *testing.T) {
 		{status(426, "Server", "Apache"), "fail 426 & upgrade=websocket"},
 		{status(426), "fail 426 & docs/proxies.md"},
 		{status(429), "fail 429 & limit_req"},
-		{status(500), "fail 500 & log"},
+		{status(500, "Server", "nginx"), "fail 500 & log & Reverb & $http_upgrade"},
 		{status(502, "Server", "nginx"), "fail 502 & server.listen & proxy_pass"},
 		{status(503), "fail 503 & server.listen"},
 		{status(504), "fail 504 & server.listen"},

@@ -124,6 +124,8 @@ func (d *Doctor) upgradeAdvice(e *client.HandshakeError) string {
 		return "a limit of the proxy refuses: take it off for " + prefix + "/app/ (nginx: limit_req, limit_conn)"
 	case s == http.StatusBadGateway, s == http.StatusServiceUnavailable, s == http.StatusGatewayTimeout:
 		return "the proxy does not reach the server: start it, and let the proxy's address of it (nginx: proxy_pass; Apache: ProxyPass; Caddy: reverse_proxy) be that of server.listen; in a container, 127.0.0.1 is the container itself"
+	case s == http.StatusInternalServerError:
+		return "look into the log of the server; Reverb fails so if the Upgrade header does not reach it: " + passOn(e.Header, prefix)
 	case s >= 520 && s < 530:
 		return "Cloudflare does not reach the machine behind it, or its TLS: look at the record's address and at SSL/TLS, Overview"
 	}
