@@ -77,7 +77,7 @@ examples/chat/node_modules: examples/chat/package-lock.json
 	cd examples/chat && npm ci --no-audit --no-fund
 	@touch $@
 
-examples/chat/dist: examples/chat/node_modules $(wildcard examples/chat/web/*)
+examples/chat/dist: examples/chat/node_modules $(wildcard examples/chat/web/*) clients/recover/index.js
 	cd examples/chat && npm run build
 	@touch $@
 

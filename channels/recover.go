@@ -57,10 +57,17 @@ func (c *channel) newest() uint64 {
 	}
 }
 
+// start is where a subscription begins: it gets all events after the serial. Of the events up
+// to it, its client was given the one that is numbered given as the last of a cache channel.
+type start struct {
+	protocol.Serial
+	given uint64 // 0: none
+}
+
 // begin notes where a subscription begins. newest is as of channel.newest. mu is held.
 func (c *channel) begin(s *Subscription) (newest uint64) {
 	if at := c.position(); at != (protocol.Serial{}) {
-		s.start = &at
+		s.start = &start{Serial: at}
 		if c.remote == nil {
 			c.beginHistory()
 		}
@@ -79,7 +86,7 @@ func (s *Subscription) replay(resume *Resume, newest uint64) (r Replay) {
 		return r
 	}
 	retention := s.channel.app.retention(s.channel.name)
-	r.Serial = *s.start
+	r.Serial = s.start.Serial
 	var sockets []protocol.SocketID
 	if resume != nil {
 		since := resume.Since
@@ -114,7 +121,7 @@ func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.Soc
 		if e.number > s.start.Number {
 			break
 		}
-		if e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
+		if e.number == s.start.given || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
 			continue
 		}
 		if len(r.Frames)+len(e.frame) > maxReplay {
@@ -130,8 +137,20 @@ func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.Soc
 	return true
 }
 
-// has reports whether a frame is among those that are replayed.
-func (r *Replay) has(f protocol.Frame) bool { return bytes.Contains(r.Frames, f) }
+// give returns the last event of a cache channel if the client is neither given it by the
+// replay nor has it already. Should the client say later what it has, it is not given twice
+// what it is given now.
+func (s *Subscription) give(last protocol.Frame, r Replay) protocol.Frame {
+	if s.start == nil {
+		return last
+	}
+	s.start.Serial = r.Serial
+	if last == nil || r.Recovery == protocol.Recovered || bytes.Contains(r.Frames, last) {
+		return nil
+	}
+	s.start.given = protocol.SerialOf(last).Number
+	return last
+}
 
 // past is what there is of a channel's history. No event has a number above number; after
 // is as in history. now is by the clock of the events.
@@ -154,7 +173,7 @@ func (p past) since(number uint64) []keptEvent {
 // past returns the history with all events up to where the subscription begins.
 func (s *Subscription) past(r Retention) (past, error) {
 	if s.channel.remote != nil {
-		return s.channel.pastOnce(r, *s.start)
+		return s.channel.pastOnce(r, s.start.Serial)
 	}
 	return s.channel.app.past(s.channel.name, r)
 }

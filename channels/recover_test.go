@@ -476,3 +476,40 @@ func (d *updates) Update(ctx context.Context, t cluster.Topic, s cluster.Share) 
 	d.made.Add(1)
 	return d.Driver.Update(ctx, t, s)
 }
+
+// What a subscription has brought already does not come again when its client says too late
+// what it had.
+func TestResumeLate(t *testing.T) {
+	limits := keeping(10, time.Hour, "h", "private-cache-h", "rewound")
+	limits.Histories[2].Rewind = time.Hour
+	w := newWorld(t, 1, limits)
+	for name, a := range map[string]*App{"single": alone(t, limits), "cluster": w.apps[0]} {
+		t.Run(name, func(t *testing.T) {
+			for channel, want := range map[string][2]string{"h": {"", "1 2 3 +"}, "private-cache-h": {"2", "1 3 +"}, "rewound": {"1 2 3", "+"}} {
+				_, j, r := resume(t, a, channel, protocol.Serial{})
+				mine, s := subscribe(t, a, channel)
+				say(t, a, channel, "1", "2")
+				mine.wait(t, "2")
+				if err := a.PublishFrom(s, event(channel, "3")); err != nil {
+					t.Fatal(err)
+				}
+				r.wait(t, "3")
+				back := newRecorder()
+				sub, first, err := a.Subscribe(back, channel, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				say(t, a, channel, "4")
+				back.wait(t, "4")
+				if got := strings.TrimSpace(dataOf(first.Last) + " " + dataOf(first.Frames)); got != want[0] {
+					t.Errorf("%s: at first %q", channel, got)
+				}
+				for range 2 {
+					if got := replayed(a.Rejoin(sub, &Resume{Since: j.Serial}).Replay); got != want[1] {
+						t.Errorf("%s: then %q, want %q", channel, got, want[1])
+					}
+				}
+			}
+		})
+	}
+}

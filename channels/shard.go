@@ -60,10 +60,10 @@ type Subscription struct {
 	left       atomic.Bool
 
 	// Guarded by channel.mu.
-	pos    int32            // in shard.subs
-	from   uint64           // first sequence number it receives
-	member *member          // on presence channels
-	start  *protocol.Serial // on a channel with a history: the subscription gets all events after it
+	pos    int32   // in shard.subs
+	from   uint64  // first sequence number it receives
+	member *member // on presence channels
+	start  *start  // on a channel with a history
 }
 
 // Channel is the name of the channel.

@@ -87,9 +87,7 @@ func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Re
 	}
 	c.unlock(idle)
 	joined.Replay = s.replay(resume, newest)
-	if joined.Recovery == protocol.Recovered || joined.Replay.has(joined.Last) {
-		joined.Last = nil // the client has it, or is about to
-	}
+	joined.Last = s.give(joined.Last, joined.Replay)
 	return s, joined, nil
 }
 

@@ -17,6 +17,7 @@ function newFeed(t) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   t.mock.method(Math, 'random', () => 0.5); // no jitter
   const page = Object.assign(new EventTarget(), { hidden: false });
+  const network = Object.assign(new EventTarget(), { navigator: { onLine: true } });
   const questions = [];
   const polling = [];
   const problems = [];
@@ -25,9 +26,14 @@ function newFeed(t) {
     onPolling: (is) => polling.push(is),
     onProblem: (error) => problems.push(error?.message ?? null),
     page,
+    network,
   });
   return {
     feed,
+    connect: (onLine) => {
+      network.navigator.onLine = onLine;
+      network.dispatchEvent(new Event(onLine ? 'online' : 'offline'));
+    },
     page,
     questions,
     polling,
@@ -200,4 +206,44 @@ test('asks nothing while nobody looks, and at once when somebody does', async (t
   look(false);
   pass(3_600_000);
   assert.equal(questions.length, 0);
+});
+
+test('does not ask for what Belfry has recovered, but for what it has missed', async (t) => {
+  const { feed, pass, questions, answer, polling } = await liveFeed(t);
+  feed.down();
+  pass(1000);
+  feed.up(true);
+  pass(60_000);
+  assert.equal(questions.length, 0);
+  assert.deepEqual(polling, []);
+  feed.down();
+  pass(2000);
+  await answer(true);
+  feed.up(true); // between two questions
+  pass(60_000);
+  assert.equal(questions.length, 0);
+  assert.deepEqual(polling, [true, false]);
+  feed.down();
+  pass(2000);
+  feed.up(true); // during one
+  await answer();
+  pass(60_000);
+  assert.equal(questions.length, 0);
+  feed.up(true);
+  feed.catchUp();
+  pass(0);
+  assert.equal(questions.length, 1);
+});
+
+test('leaves it to the connection while there is no network, and right after', async (t) => {
+  const { feed, pass, questions, connect } = await liveFeed(t);
+  feed.down();
+  connect(false);
+  pass(60_000);
+  assert.equal(questions.length, 0);
+  connect(true);
+  pass(1999);
+  assert.equal(questions.length, 0);
+  pass(1);
+  assert.equal(questions.length, 1);
 });

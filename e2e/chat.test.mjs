@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { configuration, startBelfry } from './lib/belfry.mjs';
@@ -182,6 +183,45 @@ test('the conversation goes on without WebSockets, and without the realtime serv
   await visitor.locator('.message[data-status="stored"]').filter({ hasText: 'too large' }).waitFor();
   await exchange('after the large one');
   assert.deepEqual(errors, []);
+});
+
+test('a window without a network for 20 s shows all messages once, without asking the app', async (t) => {
+  const belfry = await startBelfry({
+    config: configuration({ settings: 'history: [{channels: "private-chat.*"}]' }),
+  });
+  t.after(() => belfry.stop());
+  const backend = await startChat(belfry);
+  t.after(() => backend.stop());
+  const network = await startProxy({ tunnels: true });
+  t.after(() => network.stop());
+  const { page: support } = await open('support', backend);
+  const { page: visitor } = await open('visitor', backend, { proxy: { server: network.server } });
+  await carriedBy(visitor, 'WebSocket');
+
+  const said = [];
+  let asked = 0; // since the cut
+  visitor.on('response', (response) => (asked += response.url().includes('/messages?after=') ? 1 : 0));
+  for (let second = 0; second < 25; second++) {
+    if (second === 3) {
+      network.cut();
+      asked = 0;
+      await visitor.context().setOffline(true);
+      await visitor.locator('#state:not([data-state="connected"])').waitFor();
+    } else if (second === 23) {
+      network.heal();
+      await visitor.context().setOffline(false);
+    }
+    said.push(`message ${second}`);
+    await say(support, said.at(-1));
+    await shows(support, said);
+    if (second < 3) {
+      await shows(visitor, said);
+    }
+    await setTimeout(1000);
+  }
+  await shows(visitor, said);
+  await carriedBy(visitor, 'WebSocket');
+  assert.equal(asked, 0);
 });
 
 test('the demo ends with an error when its server cannot start', async (t) => {

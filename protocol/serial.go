@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 )
@@ -44,6 +45,17 @@ func SerialFrame(message []byte, s Serial) Frame {
 	return textFrame(len(message)+len(serialKey)+len(s.Epoch)+maxNumber+3, func(b []byte) []byte {
 		return appendSerial(append(b, message[:len(message)-1]...), s)
 	})
+}
+
+// SerialOf is the serial at the end of an event's message, zero if it has none.
+func SerialOf(f Frame) Serial {
+	text := bytes.TrimSuffix(f.JSON(), []byte(`"}`))
+	at := bytes.LastIndex(text, []byte(serialKey))
+	if at < 0 {
+		return Serial{}
+	}
+	s, _ := ParseSerial(string(text[at+len(serialKey):]))
+	return s
 }
 
 const serialKey = `,"serial":"`

@@ -11,6 +11,14 @@ func TestSerial(t *testing.T) {
 			t.Errorf("%v became %v, %t", want, got, ok)
 		}
 	}
+	for _, want := range []Serial{{"e", 0}, {"a-b", 1<<64 - 1}} {
+		if got := SerialOf(Event{Name: "e", Channel: "c", Data: []byte(`"{\"serial\":\"x-1\"}"`), Serial: want}.Frame()); got != want {
+			t.Errorf("of a frame: %v, want %v", got, want)
+		}
+	}
+	if got := SerialOf(Event{Name: "e", Channel: "c", Data: []byte(`",\"serial\":\"x-1"`)}.Frame()); got != (Serial{}) {
+		t.Errorf("of a frame without one: %v", got)
+	}
 	for _, text := range []string{"", "-", "e", "e-", "-41", "41", "e-x", "e--", "e-+1", "e-1 ", "e-18446744073709551616"} {
 		if got, ok := ParseSerial(text); ok {
 			t.Errorf("%q is %v", text, got)

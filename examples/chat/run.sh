@@ -19,7 +19,7 @@ upgrade_on_enter() {
   sleep infinity & wait # until TERM
 }
 
-start bin/belfry serve --config config.example.yaml
+start bin/belfry serve --config examples/chat/belfry.yaml
 upgrade_on_enter "${pids[0]}" <&0 & pids+=($!)
 start bin/chat --dist examples/chat/dist
 echo "Press Enter to replace Belfry by a new process while both windows chat."

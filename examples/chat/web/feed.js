@@ -1,5 +1,6 @@
 // Keeps the messages complete. While the channel is subscribed they come by
-// themselves; while it is not, the feed asks the backend for them again and again.
+// themselves, and Belfry sends what came while the connection was broken; while it is not
+// subscribed, the feed asks the backend for them again and again.
 
 // In milliseconds.
 const patience = 2000; // without the channel before it asks: a connection that is just slow needs none
@@ -17,13 +18,15 @@ export class Feed {
   #onPolling;
   #onProblem;
   #page;
+  #network;
   #live = false; // the channel is subscribed
   #polling = false; // it was not for so long that the feed asks
   #calls = 0; // of catchUp
+  #answered = 0; // of those calls
   #wait = quick;
   #timer; // of the next question
   #asking = false; // one is under way, and there is no timer
-  #paused = false; // nobody looks, and there is no timer either
+  #paused = false; // nobody looks or there is no network, and there is no timer either
   #failed = false;
 
   /**
@@ -31,11 +34,18 @@ export class Feed {
    * onPolling is told when asking takes the place of the channel and when that is
    * over, onProblem the error of a question, and null when one went well again.
    */
-  constructor({ ask, onPolling, onProblem, page = document }) {
+  constructor({ ask, onPolling, onProblem, page = document, network = window }) {
     this.#ask = ask;
     this.#onPolling = onPolling;
     this.#onProblem = onProblem;
     this.#page = page;
+    this.#network = network;
+    network.addEventListener('online', () => {
+      if (this.#paused) {
+        this.#wait = quick;
+        this.#askIn(patience); // pusher-js connects at once
+      }
+    });
     page.addEventListener('visibilitychange', () => {
       if (this.#paused && !page.hidden) {
         this.#wait = quick;
@@ -59,10 +69,19 @@ export class Feed {
     }
   }
 
-  /** The channel is subscribed: what comes from now on needs no question. */
-  up() {
+  /**
+   * The channel is subscribed: what comes from now on needs no question, nor does what came
+   * before if Belfry has recovered it.
+   */
+  up(recovered = false) {
     this.#live = true;
-    this.catchUp();
+    if (recovered) {
+      this.#answered = this.#calls;
+      clearTimeout(this.#timer);
+      this.#reportPolling(false);
+    } else {
+      this.catchUp();
+    }
   }
 
   /** Asks at least once from now on, and again if that fails. */
@@ -80,7 +99,7 @@ export class Feed {
   }
 
   async #poll() {
-    this.#paused = this.#page.hidden && !this.#live;
+    this.#paused = !this.#live && (this.#page.hidden || !this.#network.navigator.onLine);
     if (this.#paused) {
       return;
     }
@@ -88,9 +107,9 @@ export class Feed {
       this.#reportPolling(true);
     }
     const { calls, news } = await this.#answer();
-    if (calls < this.#calls) {
+    if (calls < this.#calls && this.#answered < this.#calls) {
       this.#askIn(0); // this answer may be older than the last call
-    } else if (this.#live && !this.#failed) {
+    } else if (this.#live && this.#answered === this.#calls) {
       this.#reportPolling(false);
     } else {
       const most = this.#failed ? slower : slow;
@@ -104,6 +123,7 @@ export class Feed {
     this.#asking = true;
     try {
       const news = await this.#ask();
+      this.#answered = Math.max(this.#answered, calls);
       if (this.#failed) {
         this.#failed = false;
         this.#onProblem(null);

@@ -1,10 +1,11 @@
 // A support chat over Laravel Echo: /?role=visitor and /?role=support.
 // ?transports=xhr_streaming,xhr_polling limits what may carry the connection.
 
+import { recover } from '../../../clients/recover/index.js';
 import { config, messagesAfter, send } from './api.js';
 import { appPolling, connect, webSocket } from './connection.js';
 import { Feed } from './feed.js';
-import { Recovery } from './recovery.js';
+import { Reconnect } from './reconnect.js';
 import { View } from './view.js';
 
 const conversation = 1;
@@ -32,9 +33,9 @@ async function start() {
       const { messages, realtime } = await messagesAfter(conversation, view.complete);
       view.list(messages);
       if (!realtime) {
-        recovery.outage();
+        reconnect.outage();
       } else if (!feed.live) {
-        recovery.ready();
+        reconnect.ready();
       }
       return messages.length > 0;
     },
@@ -53,7 +54,8 @@ async function start() {
       feed.down();
     }
   });
-  const recovery = new Recovery(echo.connector.pusher);
+  const reconnect = new Reconnect(echo.connector.pusher);
+  recover(echo.connector.pusher); // Belfry sends what came while the connection was broken
 
   const channel = echo
     .private(`chat.conversation.${conversation}`)
@@ -62,16 +64,17 @@ async function start() {
       mindGap(message);
     })
     .listenForWhisper('typing', () => view.typing(true))
-    .subscribed(() => {
+    .listen('.belfry:missed', () => feed.catchUp())
+    .on('pusher:subscription_succeeded', ({ recovered }) => {
       view.problem(null);
-      feed.up();
-      recovery.subscribed(provider === webSocket);
+      feed.up(recovered);
+      reconnect.subscribed(provider === webSocket);
     })
     .error(({ status }) => {
       if (status === 401 || status === 403) {
         view.problem(`The chat refused this conversation (${status}).`);
       } else {
-        recovery.outage(); // of the backend: subscribe again when it answers
+        reconnect.outage(); // of the backend: subscribe again when it answers
       }
     });
 

@@ -3,15 +3,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Recovery } from '../examples/chat/web/recovery.js';
+import { Reconnect } from '../examples/chat/web/reconnect.js';
 
-function newRecovery(t) {
+function newReconnect(t) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const calls = [];
   const clock = { now: 1_000_000 };
   const pusher = { disconnect: () => calls.push('disconnect'), connect: () => calls.push('connect') };
   return {
-    recovery: new Recovery(pusher, () => clock.now),
+    reconnect: new Reconnect(pusher, () => clock.now),
     clock,
     /** How often it reconnected since last asked. */
     reconnects: () => {
@@ -24,54 +24,54 @@ function newRecovery(t) {
 }
 
 test('reconnects once when the server is back', (t) => {
-  const { recovery, reconnects } = newRecovery(t);
-  recovery.ready(); // it was never away: pusher-js is about to connect
+  const { reconnect, reconnects } = newReconnect(t);
+  reconnect.ready(); // it was never away: pusher-js is about to connect
   assert.equal(reconnects(), 0);
-  recovery.outage();
-  recovery.outage();
+  reconnect.outage();
+  reconnect.outage();
   assert.equal(reconnects(), 0);
-  recovery.ready();
-  recovery.ready();
+  reconnect.ready();
+  reconnect.ready();
   assert.equal(reconnects(), 1);
 });
 
 test('leaves pusher-js the time to try all transports', (t) => {
-  const { recovery, clock, reconnects } = newRecovery(t);
-  recovery.outage();
-  recovery.ready();
+  const { reconnect, clock, reconnects } = newReconnect(t);
+  reconnect.outage();
+  reconnect.ready();
   assert.equal(reconnects(), 1);
   for (let second = 1; second < 12; second++) {
     clock.now += 1000;
-    recovery.outage(); // a server that comes and goes
-    recovery.ready();
+    reconnect.outage(); // a server that comes and goes
+    reconnect.ready();
     assert.equal(reconnects(), 0, `after ${second} s`);
   }
   clock.now += 1000;
-  recovery.ready();
+  reconnect.ready();
   assert.equal(reconnects(), 1);
 });
 
 test('helps at once with the next outage', (t) => {
-  const { recovery, reconnects } = newRecovery(t);
+  const { reconnect, reconnects } = newReconnect(t);
   for (let i = 0; i < 3; i++) {
-    recovery.outage();
-    recovery.ready();
+    reconnect.outage();
+    reconnect.ready();
     assert.equal(reconnects(), 1);
-    recovery.subscribed(true);
-    recovery.ready();
+    reconnect.subscribed(true);
+    reconnect.ready();
     assert.equal(reconnects(), 0);
   }
 });
 
 test('goes back from HTTP to a WebSocket that was there before, in one try', (t) => {
-  const { recovery, reconnects } = newRecovery(t);
-  recovery.subscribed(false);
+  const { reconnect, reconnects } = newReconnect(t);
+  reconnect.subscribed(false);
   assert.equal(reconnects(), 0, 'there was none before');
-  recovery.subscribed(true);
-  recovery.subscribed(true);
+  reconnect.subscribed(true);
+  reconnect.subscribed(true);
   assert.equal(reconnects(), 0);
-  recovery.subscribed(false);
+  reconnect.subscribed(false);
   assert.equal(reconnects(), 1);
-  recovery.subscribed(false);
+  reconnect.subscribed(false);
   assert.equal(reconnects(), 0, 'WebSockets are blocked now');
 });

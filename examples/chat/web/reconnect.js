@@ -10,7 +10,7 @@ const pause = 12_000;
  * it goes from one transport to the next, a server that comes back while it is
  * at HTTP keeps it there, where a WebSocket would get through again.
  */
-export class Recovery {
+export class Reconnect {
   #pusher;
   #now;
   #outage = false;
