@@ -72,7 +72,7 @@ func TestRecover(t *testing.T) {
 	}
 	back.Send(back.SubscribeText("plain", ""))
 	back.Expect(answered("plain", `{"recovered":false}`, "")) // it has no history
-	back.Send(back.SubscribeText("private-other", "")) // it was quiet: nothing is missing
+	back.Send(back.SubscribeText("private-other", ""))        // it was quiet: nothing is missing
 	back.ExpectStart(strings.TrimSuffix(answered("private-other", `{"recovered":true}`, "e"), `e"}`))
 	back.Send(back.SubscribeText("private-a", "")) // once more: it was asked for once
 	back.Expect(answered("private-a", "{}", ""))
