@@ -254,7 +254,10 @@ func (l *Listen) message(m client.Message, a *answers) error {
 		var data struct {
 			Recovered *bool `json:"recovered"`
 		}
-		if protocol.ReadJSON([]byte(m.Data), &data) == nil && data.Recovered != nil && !*data.Recovered {
+		if protocol.ReadJSON([]byte(m.Data), &data) == nil && data.Recovered != nil {
+			if *data.Recovered {
+				return nil // what was missed follows, up to the serial of the answer
+			}
 			fmt.Fprintf(l.Err, "belfry: %s: events are missing that the server does not have any more\n", client.Printable(m.Channel))
 		}
 		l.keep(m)
