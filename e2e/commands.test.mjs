@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
+import net from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
 
@@ -101,6 +102,53 @@ test('listen comes back after a restart', async (t) => {
   await newBackend(second).trigger('kept-a', 'posted', { id: 2 });
   const [, after] = await listener.events(2);
   assert.deepEqual(after.data, { id: 2 });
+});
+
+/** A way to the server that can be cut: {url, cut, heal}. */
+async function startWay(t, belfry) {
+  let sockets = [];
+  let down = false;
+  const way = net.createServer((near) => {
+    if (down) {
+      near.destroy();
+      return;
+    }
+    const far = net.connect(belfry.port, belfry.host);
+    for (const [socket, other] of [[near, far], [far, near]]) {
+      socket.pipe(other);
+      socket.on('error', () => {}).on('close', () => other.destroy());
+      sockets.push(socket);
+    }
+  });
+  const cut = () => {
+    down = true;
+    sockets.forEach((socket) => socket.destroy());
+    sockets = [];
+  };
+  await new Promise((resolve) => way.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    cut();
+    way.close();
+  });
+  return { url: `http://127.0.0.1:${way.address().port}`, cut, heal: () => (down = false) };
+}
+
+test('listen prints what was published while it was cut off, once', async (t) => {
+  const belfry = await startFor(t, { config: configuration({ settings: 'history: [{channels: "kept-*"}]' }) });
+  const way = await startWay(t, belfry);
+  const listener = await listen(t, way, ['kept-a', 'kept-b'], 2);
+  const backend = newBackend(belfry);
+  await backend.trigger('kept-a', 'posted', { id: 1 });
+  await listener.events(1);
+  way.cut();
+  await eventually('it notices', () => listener.output().includes('connecting again'));
+  await backend.trigger('kept-a', 'posted', { id: 2 });
+  await backend.trigger('kept-b', 'posted', { id: 3 });
+  way.heal();
+  await listener.events(3);
+  await backend.trigger('kept-a', 'posted', { id: 4 });
+  const ids = (await listener.events(4)).map(({ data }) => data.id);
+  assert.deepEqual(ids.toSorted(), [1, 2, 3, 4]);
 });
 
 test('health finds the server by its configuration, until it stops', async (t) => {
