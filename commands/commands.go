@@ -1,7 +1,6 @@
 // Package commands is what the command line does beside running a server: it listens to
 // channels, publishes, and asks a server about itself. Each command is a struct with its
-// settings and a Run method, which writes its results to Out and what is to be told
-// beside them to Err.
+// settings and a Run method, which writes results to Out and messages to Err.
 package commands
 
 import (

@@ -11,7 +11,7 @@ import (
 	"belfry/protocol"
 )
 
-// Health asks whether a server serves.
+// Health asks a server whether it is ready.
 type Health struct {
 	Client *client.Client
 	Up     bool          // only whether it lives: /up instead of /ready

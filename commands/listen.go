@@ -63,9 +63,10 @@ const (
 	maxSocketIDs = 16
 )
 
-// Run listens until the context ends, which is no error, or for good. It connects again
-// as pusher-js does, and asks for what it has missed where the server keeps a history.
-// The first connection has to come about.
+// Run listens until the context ends, which is no error. It connects again as pusher-js
+// does, and asks for the events that it missed where the server keeps a history. Run returns
+// an error if the first connection fails, if no channel can be subscribed to, and when the
+// server closes with a code after which clients stay away.
 func (l *Listen) Run(ctx context.Context) error {
 	outer := ctx
 	if l.Timeout > 0 {
@@ -119,7 +120,7 @@ func closed(err error) bool {
 // maxWait is the longest wait between two attempts to connect.
 const maxWait = 30 * time.Second
 
-// lost is why a connection ended, or did not come about.
+// lost says why a connection ended or could not be made.
 type lost struct {
 	error
 	worked bool // a channel was subscribed to on it

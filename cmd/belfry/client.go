@@ -15,13 +15,13 @@ import (
 
 // connectionText explains the flags of [connectionFlags].
 const connectionText = `
-The server and the app are those of --config or --env-file, else those of the variables
-that serve reads, else those of --url, --app-id, --key and --secret, which win over the
-files. A secret on the command line can be seen by all users of the machine: better set
-BELFRY_APP_SECRET. With --config, the command connects to server.listen, where it does
-not verify the certificate. With --env-file, it sends requests where Laravel does, to
-PUSHER_HOST or REVERB_HOST, and connects WebSockets where pages do, to VITE_PUSHER_HOST
-or VITE_REVERB_HOST.`
+--url, --app-id, --key and --secret say which server and which app are meant. What they
+leave open comes from --config or --env-file, and otherwise from the variables that serve
+reads. Other users of the machine can see a secret on the command line: set
+BELFRY_APP_SECRET instead. With --config, the command connects to server.listen and does
+not verify the certificate there. With --env-file, it sends requests to PUSHER_HOST or
+REVERB_HOST, as Laravel does, and connects WebSockets to VITE_PUSHER_HOST or
+VITE_REVERB_HOST, as pages do.`
 
 // connectionFlags are those by which commands find a server and an app.
 func connectionFlags(flags *flag.FlagSet) *target.Flags {
@@ -32,7 +32,7 @@ func connectionFlags(flags *flag.FlagSet) *target.Flags {
 	flags.StringVar(&f.URL, "url", "", "`URL` of a server, with its path prefix, such as https://ws.example.com")
 	flags.StringVar(&f.AppID, "app-id", "", "`id` of the app")
 	flags.StringVar(&f.Key, "key", "", "`key` of the app")
-	flags.StringVar(&f.Secret, "secret", "", "`secret` of the app: better in BELFRY_APP_SECRET")
+	flags.StringVar(&f.Secret, "secret", "", "`secret` of the app; other users can see it: set BELFRY_APP_SECRET instead")
 	return f
 }
 

@@ -20,8 +20,8 @@ import (
 // maxAnswer bounds an answer of the HTTP API, in bytes.
 const maxAnswer = 64 << 20
 
-// StatusError is an answer other than 200, or one with 200 that is not JSON and so comes
-// from something else than the server.
+// StatusError is an answer with another status than 200, or one with 200 that is not JSON:
+// something else than the server sent it.
 type StatusError struct {
 	Method, URL string // without the query
 	Status      int
@@ -43,7 +43,7 @@ func (e *StatusError) Error() string {
 var ErrNoSecret = errors.New("no secret of the app is known")
 
 // Get sends a signed GET to route, what follows /apps/{id}/ as in a URL. It returns the
-// JSON of the answer. The error is a *[StatusError] if the answer is none.
+// JSON of the answer. The error is a *[StatusError] if the server refuses the request.
 func (c *Client) Get(ctx context.Context, route string, query url.Values) ([]byte, error) {
 	return c.signed(ctx, http.MethodGet, route, query, nil)
 }
@@ -111,7 +111,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	return answer, resp.Header, nil
 }
 
-// plain takes away what net/http adds: the URL, whose query is signed.
+// plain removes what net/http adds to an error: the URL, whose query has a signature.
 func plain(err error) error {
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		return wrapped.Err
@@ -121,8 +121,8 @@ func plain(err error) error {
 
 var title = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
 
-// errorText is what an answer says: the text of the JSON that Belfry, and Reverb and
-// others of their kinds, answer with, the title of a page, or the text itself.
+// errorText returns what an answer says: the text in the JSON of Belfry and other servers,
+// the title of a page, or the body itself.
 func errorText(body []byte) string {
 	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
 		if m := title.FindSubmatch(body); m != nil {

@@ -1,6 +1,6 @@
 // Package client is a client of servers that speak the Pusher Channels protocol, for
-// the commands: [Client.Dial] connects as a page does, [Client.Get] and [Client.Post]
-// send requests as a backend does.
+// the commands: [Client.Dial] connects as a page does, [Client.Get] and
+// [Client.Publish] send requests as a backend does.
 //
 // No error holds a secret or a signature.
 package client
@@ -28,8 +28,8 @@ type Client struct {
 	TLS *tls.Config
 }
 
-// http connects anew for each request, to no proxy of the environment, and follows no
-// redirect, as no WebSocket does either.
+// http returns a client that opens a connection for each request, ignores proxies of the
+// environment and follows no redirect: no WebSocket would.
 func (c *Client) http() *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: c.TLS.Clone(), DisableKeepAlives: true},
@@ -37,10 +37,11 @@ func (c *Client) http() *http.Client {
 	}
 }
 
-// maxText bounds what is repeated of a server's text, in bytes.
+// maxText is how much of a server's text an error repeats, in bytes.
 const maxText = 500
 
-// Printable makes one line of s without anything that a terminal obeys.
+// Printable returns s as one line without control characters, so that what a server sends
+// cannot drive a terminal.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -53,7 +54,7 @@ func Printable(s string) string {
 	}, s)
 }
 
-// clip is what an error repeats of a server's text.
+// clip returns what an error repeats of a server's text.
 func clip(s string) string {
 	s = strings.TrimSpace(Printable(s))
 	if len(s) > maxText {

@@ -49,8 +49,8 @@ func (e *HandshakeError) Error() string {
 	return text
 }
 
-// CloseError is the end of a connection that the server has closed, with the code that
-// says what a client has to do; see [protocol.Error].
+// CloseError says that the server closed the connection. The code tells the client what to
+// do; see [protocol.Error].
 type CloseError struct {
 	Code   int
 	Reason string
@@ -63,8 +63,7 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("closed with %d: %s", e.Code, e.Reason)
 }
 
-// GreetingError is a WebSocket that opened, and on which the server did not greet the
-// client as the protocol has it.
+// GreetingError says that a WebSocket opened and that no greeting of the protocol followed.
 type GreetingError struct{ error }
 
 func (e *GreetingError) Unwrap() error { return e.error }
@@ -72,7 +71,7 @@ func (e *GreetingError) Unwrap() error { return e.error }
 // ErrSilent says that the server did not answer a pusher:ping.
 var ErrSilent = errors.New("the server has not answered pusher:ping")
 
-// Handshake is what may differ between connections.
+// Handshake has the settings of one connection.
 type Handshake struct {
 	Origin string // of the page; empty: none
 	// Pinged is called when a ping of WebSocket comes; nil: nobody is told.
@@ -106,7 +105,7 @@ func (c *Client) url() string {
 	return at.String()
 }
 
-// query is what clients tell of themselves.
+// query tells the server which protocol and which client connects.
 const query = "protocol=7&client=belfry&version=1"
 
 // Dial connects and waits for the greeting. The error is a *[HandshakeError] if the server
@@ -234,7 +233,7 @@ func parse(text []byte) (Message, error) {
 	return message, nil
 }
 
-// cause is the innermost error: what the library adds says nothing to a user.
+// cause returns the innermost error: what the library adds says nothing to a user.
 func cause(err error) error {
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
@@ -329,7 +328,7 @@ func (c *Conn) Close() {
 // sendTimeout is how long the network may take to take a message.
 const sendTimeout = 10 * time.Second
 
-// send sends an event. An error ends the connection, so that nobody has to look at it.
+// send sends an event. It returns no error: one ends the connection, which the reader sees.
 func (c *Conn) send(event string, data any) {
 	message, err := json.Marshal(map[string]any{"event": event, "data": data})
 	if err != nil {

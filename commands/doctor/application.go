@@ -145,7 +145,7 @@ func authAdvice(status int) string {
 	return "look into the application's log"
 }
 
-// received is a webhook that has come, or what is wrong with it.
+// received says what is wrong with a webhook; empty texts: nothing.
 type received struct {
 	wrong, change string
 }
@@ -209,7 +209,7 @@ func (d *Doctor) webhook(ctx context.Context) Result {
 	}
 }
 
-// told looks at a webhook; mine says whether it is about the channel.
+// told checks a webhook. mine reports whether it is about the channel.
 func (d *Doctor) told(r *http.Request, body []byte, channel string) (told received, mine bool) {
 	var webhook struct {
 		Events []struct {

@@ -15,13 +15,13 @@ import (
 	"belfry/protocol"
 )
 
-// delivery is an event that has come, or why it has not.
+// delivery says how long an event took, or why it has not come.
 type delivery struct {
 	after time.Duration // since it was sent
 	err   error
 }
 
-// eventName is that of the event that is published.
+// eventName is the name of the event that doctor publishes.
 const eventName = "belfry-doctor"
 
 const noSecret = "no secret is known: set BELFRY_APP_SECRET, or give --config or --env-file"
@@ -60,7 +60,7 @@ func subscribed(ctx context.Context, conn *client.Conn, channel string) error {
 	return nil
 }
 
-// subscribe checks a private channel, signed here.
+// subscribe checks a private channel, which it signs itself.
 func (d *Doctor) subscribe(ctx context.Context) Result {
 	if !d.signs() {
 		return skip(noSecret)
@@ -124,7 +124,7 @@ func (d *Doctor) publish(ctx context.Context) Result {
 	return fail(status.Error()+by(status.Header), "%s", d.publishAdvice(status))
 }
 
-// html says whether an answer is a page: then it is not the server's.
+// html reports whether an answer is a page, which no server of this protocol sends.
 func html(h http.Header) bool { return strings.HasPrefix(h.Get("Content-Type"), "text/html") }
 
 // unknownApp matches what Belfry, Reverb, Soketi and Pusher say of an id that no app has.
@@ -164,7 +164,7 @@ func (d *Doctor) publishAdvice(e *client.StatusError) string {
 	return "look into the server's log"
 }
 
-// receive checks that the event comes, and tells its time.
+// receive checks that the event has come, and says how long it took.
 func (d *Doctor) receive(context.Context) Result {
 	if got := d.delivered; got.err != nil {
 		return fail("the server took the event, and then: "+got.err.Error(),
@@ -173,8 +173,8 @@ func (d *Doctor) receive(context.Context) Result {
 	return ok("the event came %s after it was sent", round(d.delivered.after))
 }
 
-// serverTime finds the server's time in the answer to a request whose time is refused, as
-// Pusher has it.
+// serverTime matches the server's time in Pusher's text for a request whose timestamp is
+// refused.
 var serverTime = regexp.MustCompile(`server time \(([^)]+)\)`)
 
 // clock compares this machine's clock, by which requests are signed, with the server's.
@@ -208,7 +208,7 @@ func (d *Doctor) clock(ctx context.Context) Result {
 	return ok("the clocks agree")
 }
 
-// date asks for the header of any answer.
+// date returns the header of an answer, whatever its status.
 func (d *Doctor) date(ctx context.Context) http.Header {
 	_, header, _ := d.client.GetPlain(ctx, "/apps/"+url.PathEscape(d.client.AppID)+"/channels") // refused, but with a header
 	return header

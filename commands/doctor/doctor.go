@@ -20,45 +20,45 @@ import (
 	"belfry/commands/target"
 )
 
-// State is how a check came out.
+// State is the outcome of a check.
 type State string
 
-// The states of a check.
+// The outcomes of a check.
 const (
 	OK      State = "ok"
 	Failed  State = "fail"
 	Skipped State = "skipped"
 )
 
-// Result is what came of a check. Its texts are one line each and hold no secret.
+// Result describes the outcome of a check. Each text is one line and holds no secret.
 type Result struct {
 	Check string `json:"check"`
 	State State  `json:"result"`
-	// Found is what there is or, of a check that is skipped, why.
+	// Found says what the check found or, if it was skipped, why.
 	Found string `json:"found"`
-	// Change is what to change, of a check that failed.
+	// Change says what to change. Only checks that failed have it.
 	Change string `json:"change,omitempty"`
 }
 
-// Doctor has the settings of a run. What is empty has its checks skipped.
+// Doctor has the settings of a run. A check whose setting is empty is skipped.
 type Doctor struct {
 	Target *target.Target
-	// Origin is that of a page, such as https://shop.example.com.
+	// Origin is the origin of a page, such as https://shop.example.com.
 	Origin string
-	// Idle is how long a connection is left alone.
+	// Idle is how long a connection has to survive silence.
 	Idle time.Duration
-	// AuthURL is where the application authorizes channels, AuthChannel the channel that
-	// it is asked for, and AuthHeader what the request has in addition.
+	// AuthURL is where the application authorizes channels, AuthChannel the channel to ask
+	// for, and AuthHeader a further header of that request.
 	AuthURL     string
 	AuthChannel string
 	AuthHeader  http.Header
-	// Webhook is the address, host:port, at which a webhook of the server is received.
+	// Webhook is an address of this machine, host:port, at which to receive a webhook.
 	Webhook string
-	// Skip are names of checks that are left out.
+	// Skip has the names of checks to leave out; see [Checks].
 	Skip []string
 	// Within is how long each step may take.
 	Within time.Duration
-	// Roots are the certificate authorities; nil: the system's.
+	// Roots are the certificate authorities to trust; nil: the system's.
 	Roots *x509.CertPool
 	// Report is called with each result, in order.
 	Report func(Result)
@@ -75,7 +75,7 @@ type Doctor struct {
 // check is a row of the table.
 type check struct {
 	name  string
-	needs []string // checks that have to have come out well
+	needs []string // checks that have to be ok
 	run   func(*Doctor, context.Context) Result
 }
 
@@ -99,7 +99,7 @@ var checks = []check{
 	{"idle", []string{"key"}, (*Doctor).idle},
 }
 
-// Checks are the names of all checks, in the order in which they run.
+// Checks returns the names of all checks, in the order in which they run.
 func Checks() (names []string) {
 	for _, c := range checks {
 		names = append(names, c.name)
@@ -107,8 +107,8 @@ func Checks() (names []string) {
 	return names
 }
 
-// Run runs the checks and reports whether none has failed. The end of the context skips
-// those that are left.
+// Run runs the checks and reports whether none has failed. When the context ends, it skips
+// the remaining ones.
 func (d *Doctor) Run(ctx context.Context) bool {
 	d.client, d.known = d.Target.Client, make(map[string]bool)
 	if d.client.TLS == nil {
@@ -148,7 +148,7 @@ func (d *Doctor) one(ctx context.Context, c check) Result {
 	return c.run(d, ctx)
 }
 
-// clean makes one line of a text, and hides the secret, should a server have repeated it.
+// clean returns the text as one line, without the secret, which a server may have repeated.
 func (d *Doctor) clean(text string) string {
 	for _, secret := range append([]string{d.Target.Credentials.Secret}, d.Target.Credentials.OldSecrets...) {
 		if len(secret) >= 8 { // a shorter one would be found in words
@@ -166,7 +166,7 @@ func skip(format string, args ...any) Result {
 	return Result{State: Skipped, Found: fmt.Sprintf(format, args...)}
 }
 
-// fail is of what was found and what to change.
+// fail returns the result of a check that failed: what it found, and what to change.
 func fail(found, format string, args ...any) Result {
 	return Result{State: Failed, Found: found, Change: fmt.Sprintf(format, args...)}
 }
@@ -196,7 +196,7 @@ func await(ctx context.Context, conn *client.Conn, matches func(client.Message) 
 	}
 }
 
-// round is a duration as people read it.
+// round shortens a duration for people.
 func round(d time.Duration) time.Duration {
 	if d < 10*time.Millisecond {
 		return d.Round(10 * time.Microsecond)

@@ -30,7 +30,7 @@ func (d *Doctor) resolve(ctx context.Context) Result {
 	return ok("%s is %s", host, strings.Join(found, ", "))
 }
 
-// reason is an error as people read it.
+// reason returns the text of an error, or why the context has ended.
 func reason(ctx context.Context, err error) string {
 	if ctx.Err() != nil {
 		return context.Cause(ctx).Error()
@@ -46,8 +46,8 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// connect checks that one of the addresses takes connections, and tells of those that do
-// not: clients with IPv6 try that first.
+// connect checks that at least one of the addresses takes connections. It names those that
+// do not, as clients with IPv6 try that first.
 func (d *Doctor) connect(ctx context.Context) Result {
 	host, port, _ := net.SplitHostPort(hostPort(d.client.WebSocket))
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
@@ -87,8 +87,8 @@ func (d *Doctor) dial(ctx context.Context, at string) error {
 	return conn.Close()
 }
 
-// networkAdvice says what to change when a request did not get through; from is where
-// the address is from.
+// networkAdvice says what to change when a request did not get through. from names the
+// setting that the address is from.
 func networkAdvice(err error, from string) string {
 	var dns *net.DNSError
 	var record tls.RecordHeaderError
@@ -107,7 +107,8 @@ func networkAdvice(err error, from string) string {
 	return "let firewalls and security groups on the way pass the port, or correct host and port in " + from
 }
 
-// secure checks the certificate: names, times and chain. What follows goes on without it.
+// secure checks the certificate: names, times and chain. After a failure of these, the
+// other checks do without verification.
 func (d *Doctor) secure(ctx context.Context) Result {
 	if d.client.WebSocket.Scheme != "https" {
 		d.known["tls"] = true // it is in nobody's way
@@ -159,7 +160,8 @@ func (d *Doctor) verify(chain []*x509.Certificate, host string) (found, change [
 	for _, c := range chain[1:] {
 		intermediates.AddCert(c)
 	}
-	// At a time when the certificate itself was valid: that is told above.
+	// The chain is judged at a time when the certificate was valid: its own times are told
+	// above.
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: d.Roots, Intermediates: intermediates, CurrentTime: leaf.NotAfter.Add(-time.Second)})
 	switch {
 	case err == nil:

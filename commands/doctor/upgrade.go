@@ -38,14 +38,14 @@ func (d *Doctor) connection(ctx context.Context, h client.Handshake) (*client.Co
 	return d.client.Dial(ctx, h)
 }
 
-// opened says whether a WebSocket had opened when err came.
+// opened reports whether the WebSocket had opened before err.
 func opened(err error) bool {
 	var closed *client.CloseError
 	var greeting *client.GreetingError
 	return err == nil || errors.As(err, &closed) || errors.As(err, &greeting)
 }
 
-// by names what has answered, if it says so.
+// by names the program that answered, if its header does.
 func by(h http.Header) string {
 	var who []string
 	for _, name := range []string{"Server", "Via", "X-Powered-By"} {
@@ -59,7 +59,7 @@ func by(h http.Header) string {
 	return "; answered by " + strings.Join(who, ", ")
 }
 
-// proxy is the kind of program that answered, "" if it does not say.
+// proxy returns the kind of proxy that answered, or "" if its header does not say.
 func proxy(h http.Header) string {
 	server := strings.ToLower(h.Get("Server"))
 	for _, name := range []string{"nginx", "openresty", "apache", "caddy", "cloudflare", "haproxy", "awselb"} {
@@ -70,7 +70,7 @@ func proxy(h http.Header) string {
 	return ""
 }
 
-// passOn is how each proxy passes on a WebSocket.
+// passOn says how the proxy that answered is made to pass on WebSockets.
 func passOn(h http.Header, prefix string) string {
 	switch proxy(h) {
 	case "nginx":
@@ -85,7 +85,7 @@ func passOn(h http.Header, prefix string) string {
 	return "let every proxy on the way pass on the headers Upgrade and Connection with HTTP/1.1: docs/proxies.md has nginx, Caddy, HAProxy and Apache"
 }
 
-// route is how each proxy sends a path to the server.
+// route says how the proxy that answered is made to send a path to the server.
 func route(h http.Header, path string) string {
 	switch proxy(h) {
 	case "nginx":

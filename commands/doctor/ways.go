@@ -38,8 +38,8 @@ func (d *Doctor) fallback(ctx context.Context) Result {
 	return fail(err.Error(), "let the proxy send %s to the server: %s%s", path, route(nil, path), leave)
 }
 
-// idle leaves a connection alone as a page does on which nothing happens, and looks
-// whether it is still there.
+// idle leaves a connection alone, as a page does on which nothing happens, and then checks
+// that it is still there.
 func (d *Doctor) idle(ctx context.Context) Result {
 	if d.Idle <= 0 {
 		return skip("give --idle with a time, such as 2m")

@@ -29,7 +29,7 @@ type Command struct {
 	// Text says more, as paragraphs. A line that begins with two spaces is an example.
 	Text  string
 	Flags *flag.FlagSet
-	// Words are what the first argument may be, for shells; nil if that is not known.
+	// Words are the values that shells offer for the first argument; nil: none.
 	Words []string
 	// Run runs the command with the arguments that are no flags.
 	Run func(args []string) error

@@ -48,7 +48,7 @@ func paragraphs(b *strings.Builder, text string) {
 	}
 }
 
-// roff is a line of text that roff does not take for anything else.
+// roff escapes a line of text, so that roff takes none of it for a command.
 func roff(line string) string {
 	line = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(line)
 	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {

@@ -1,6 +1,5 @@
-// Package target finds the server and the app that a command is about: by the
-// configuration of the server, by Laravel's .env, by the environment, or by an address
-// and credentials.
+// Package target finds the server and the app that a command is about: in the server's
+// configuration, in Laravel's .env, in the environment, or by an address and credentials.
 package target
 
 import (
@@ -28,26 +27,26 @@ type Flags struct {
 	Secret     string
 }
 
-// Target is what was found.
+// Target is a server and, if one is known, an app of it.
 type Target struct {
 	client.Client
 
-	// Path is the server's path prefix, if it is known beside the URL.
+	// Path is the path prefix in the server's configuration, which the URL may lack.
 	Path string
 	// EnvFile is Laravel's .env, if there is one, and Laravel what it and the environment
 	// say.
 	EnvFile string
 	Laravel config.Laravel
-	// Own says that the address is where the server of the configuration listens. Its
-	// certificate is not verified there: it is for the name that pages know.
+	// Own says that the address is the one at which the configured server listens. Its
+	// certificate, which is for the name that pages know, is not verified there.
 	Own bool
-	// Where the values are from, for those who are told to change one: a flag, a key or
-	// a variable, and its file.
+	// From names the flag, or the key or variable and its file, that each value is from,
+	// for advice on what to change.
 	From struct{ URL, API, ID, Key, Secret string }
 }
 
-// Find finds a server and, if there is one, an app of it. The error is a *[FlagError], or
-// that of a file; none holds a secret.
+// Find finds a server and, if one is known, an app of it. Errors are a *[FlagError] or those
+// of reading a file. No error holds a secret.
 func Find(f Flags, env config.Env) (*Target, error) {
 	if f.EnvFile != "" {
 		var err error
@@ -121,7 +120,7 @@ func Server(f Flags, env config.Env) (*Target, error) {
 	return t, nil
 }
 
-// FlagError is a mistake in the flags, or one that a flag would mend.
+// FlagError is a mistake in the flags, or something missing that a flag can give.
 type FlagError struct{ message string }
 
 func (e *FlagError) Error() string { return e.message }
@@ -215,8 +214,8 @@ func in(file string) string {
 	return " in " + file
 }
 
-// listenURL is where the server of a configuration can be reached on its own machine,
-// or nil if its port is known to it alone.
+// listenURL returns where the server of a configuration can be reached on its own machine,
+// or nil if the configuration leaves the port to the system.
 func listenURL(cfg *config.Config) *url.URL {
 	host, port, err := net.SplitHostPort(cfg.Server.Listen)
 	if err != nil || port == "0" {
