@@ -86,7 +86,7 @@ begin with private-belfry-doctor- and belfry-doctor-, and publishes one event.
 				broken = err
 			}
 		}
-		if !d.Run(ctx) {
+		if !d.Run(ctx) || ctx.Err() != nil {
 			return errTold
 		}
 		return broken

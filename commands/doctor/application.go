@@ -23,8 +23,8 @@ const (
 	maxWebhook = 1 << 20
 )
 
-// laravel checks that Laravel publishes at all: with the wrong connection it publishes
-// nothing and reports no error.
+// laravel checks that Laravel publishes to the server: with the wrong connection it
+// publishes nothing and reports no error, and without a host it publishes to Pusher.
 func (d *Doctor) laravel(context.Context) Result {
 	const advice = "set BROADCAST_CONNECTION=pusher or reverb in %s (Laravel 10 and earlier: BROADCAST_DRIVER), then php artisan config:clear, and restart queue workers"
 	l := d.Target.Laravel
@@ -39,6 +39,8 @@ func (d *Doctor) laravel(context.Context) Result {
 		return fail("BROADCAST_CONNECTION is not set: Laravel publishes nothing", advice, d.Target.EnvFile)
 	case l.Connection == "log":
 		return fail(name+" is log: Laravel publishes nothing", advice, d.Target.EnvFile)
+	case l.Side != "" && l.PublishURL == "" && d.Target.Own:
+		return fail(l.Side+"HOST is not set: Laravel publishes to another server", "set %[1]sHOST, %[1]sPORT and %[1]sSCHEME in %[2]s", l.Side, d.Target.EnvFile)
 	case l.Driver:
 		return ok("BROADCAST_DRIVER is %s; Laravel 11 and later read BROADCAST_CONNECTION instead", l.Connection)
 	}

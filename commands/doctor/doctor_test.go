@@ -331,6 +331,9 @@ func TestLaravel(t *testing.T) {
 		d.Target.EnvFile, d.Target.Laravel = ".env", config.Env{tt.variable: tt.value, "PUSHER_APP_KEY": "k"}.Laravel()
 		d.expect(t, map[string]string{"laravel": tt.want})
 	}
+	d := newDoctor(startBelfry(t)).only("laravel")
+	d.Target.EnvFile, d.Target.Laravel, d.Target.Own = ".env", config.Env{"BROADCAST_CONNECTION": "pusher", "PUSHER_APP_KEY": "k"}.Laravel(), true
+	d.expect(t, map[string]string{"laravel": "fail PUSHER_HOST is not set & PUSHER_PORT and PUSHER_SCHEME in .env"})
 }
 
 func TestOrigin(t *testing.T) {
