@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"belfry/commands"
+	"belfry/commands/client"
 	"belfry/commands/manual"
 	"belfry/commands/target"
 	"belfry/protocol"
@@ -36,7 +37,7 @@ func connectionFlags(flags *flag.FlagSet) *target.Flags {
 	return f
 }
 
-// find finds the app, which needs a secret to sign.
+// find finds the app, and its secret if signing needs one.
 func find(f *target.Flags, signing bool) (*target.Target, error) {
 	t, err := target.Find(*f, config.ProcessEnv())
 	if err != nil {
@@ -114,12 +115,8 @@ CHANNEL.
 		if len(args) != 3 {
 			return &usageError{"trigger needs CHANNEL, EVENT and DATA, or --user, EVENT and DATA"}
 		}
-		found, err := find(f, true)
-		if err != nil {
-			return err
-		}
-		t.Client, t.Channel, t.Event, t.Data = &found.Client, args[0], args[1], args[2]
-		return request(t.Run)
+		t.Channel, t.Event, t.Data = args[0], args[1], args[2]
+		return ask(f, &t.Client, t.Run)
 	}
 	return c
 }
@@ -135,12 +132,7 @@ func channelsCommand(s streams) *manual.Command {
 		if err := none(args); err != nil {
 			return err
 		}
-		t, err := find(f, true)
-		if err != nil {
-			return err
-		}
-		l.Client = &t.Client
-		return request(l.Run)
+		return ask(f, &l.Client, l.Run)
 	}
 	return c
 }
@@ -156,12 +148,7 @@ Belfry and Reverb answer it; hosted Pusher and Soketi do not.
 		if err := none(args); err != nil {
 			return err
 		}
-		t, err := find(f, true)
-		if err != nil {
-			return err
-		}
-		l.Client = &t.Client
-		return request(l.Run)
+		return ask(f, &l.Client, l.Run)
 	}
 	return c
 }
@@ -201,6 +188,16 @@ count.
 		return request(h.Run)
 	}
 	return c
+}
+
+// ask finds the app, with its secret, and runs what sends requests to it.
+func ask(f *target.Flags, to **client.Client, run func(context.Context) error) error {
+	t, err := find(f, true)
+	if err != nil {
+		return err
+	}
+	*to = &t.Client
+	return request(run)
 }
 
 // request runs what sends requests, until a signal or requestTimeout.
