@@ -24,7 +24,7 @@ type HistoryRule struct {
 type Retention struct {
 	Events int // the last ones; 0: there is no history
 	Age    time.Duration
-	Rewind time.Duration // new subscribers are given the events that are younger
+	Rewind time.Duration // new subscribers are sent the events published within this time; 0: none
 }
 
 func (r HistoryRule) matches(name string) bool {
@@ -148,7 +148,7 @@ func (c *channel) endHistory() {
 	c.app.broker.histories.changed(h, 0, 0)
 }
 
-// newest is the number of the last event, or a higher one if that is not known. mu is held.
+// newest is the number of the last event, or an upper bound if there is none. mu is held.
 func (h *history) newest() uint64 {
 	if n := len(h.events); n > 0 {
 		return h.events[n-1].number

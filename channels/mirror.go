@@ -16,7 +16,7 @@ import (
 type mirror struct {
 	loaded  bool            // the copy is one of the ledger's; else it has to be loaded
 	version cluster.Version // of the copy; zero if nothing was ever loaded
-	newest  uint64          // number of the last event in the history, or a higher one if that is not known
+	newest  uint64          // upper bound of the numbers of the events in the history; exact while they come
 	total   int             // the subscription count that was heard last
 	heard   uint64          // how often one was heard in a message
 	lost    bool            // messages were lost since the last load

@@ -229,6 +229,9 @@ func (c *channel) restoreShare(e *ExportedShare) error {
 		r.users[u.UserID] = &localUser{member: u.member(), confirmed: u.Confirmed, since: u.Since, full: u.Full}
 	}
 	r.loaded, r.version, r.newest, r.total, r.lost = e.Loaded && c.mirrored(), e.Version, e.Newest, e.Total, e.Lost
+	if r.newest == 0 { // the process before may not have known it
+		r.newest = r.version.Number
+	}
 	for _, m := range e.Early {
 		one := cluster.Message{Topic: c.topic(), Kind: m.Kind, Version: m.Version, After: m.After, Payload: m.Payload, Left: m.Left}
 		for _, j := range m.Joined {

@@ -1,7 +1,6 @@
 package channels
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -9,33 +8,40 @@ import (
 	"belfry/protocol"
 )
 
-// Resume is what a client that has connected again says of a channel.
+// Resume is what a reconnecting client says of one channel.
 type Resume struct {
-	Since protocol.Serial // of the last event it has; zero if that is not known
-	// Sockets are its connections before: what these had been excepted from, it is not given.
+	Since protocol.Serial // of the last event that it has; zero if that is unknown, which recovers nothing
+	// Sockets are its earlier connections. Events that one of them was excepted from are not
+	// replayed.
 	Sockets []protocol.SocketID
 }
 
-// Replay is what a new subscriber of a channel with a history is given of it. On other
-// channels, it only says that what was asked for is not to be had.
+// Replay is the part of a channel's history that a new subscriber is sent, up to 4 MiB.
 type Replay struct {
-	// Serial is that of the event behind which the frames begin or, without frames, the
-	// subscription.
+	// Serial is that of the event ahead of Frames or, without frames, where the subscription
+	// begins. It is zero on a channel without a history.
 	Serial   protocol.Serial
 	Recovery protocol.Recovery
-	Frames   []byte // of the events that go ahead of those of the subscription, oldest first
+	Frames   []byte // oldest event first
 	Events   int    // how many frames these are
 }
 
-// maxReplay is how many bytes one subscriber is replayed at most. A client that has missed
-// more is better off with what its backend has to say.
+// maxReplay is how many bytes of frames one subscriber is sent at most. A client that has
+// missed more is better off with what its backend has to say.
 const maxReplay = 4 << 20
 
-// position is the serial after which a subscription that begins now gets all events. It is
-// zero if the channel has no history. mu is held.
+// start is where a subscription begins: its client is sent every later event. Of the events up
+// to there, it has been sent the one that is numbered cached, as the last of a cache channel.
+type start struct {
+	protocol.Serial
+	cached uint64 // 0: none
+}
+
+// position is where a subscription begins that is made now, zero if the channel has no history
+// or is a user's, which clients cannot recover. mu is held.
 func (c *channel) position() protocol.Serial {
 	switch {
-	case c.kind == protocol.User || c.app.retention(c.name).Events == 0:
+	case c.kind == protocol.User || !c.keeps():
 		return protocol.Serial{}
 	case c.remote != nil:
 		return protocol.Serial(c.remote.version)
@@ -44,111 +50,120 @@ func (c *channel) position() protocol.Serial {
 	}
 }
 
-// newest is the number of the last event in the history, or a higher one if that is not
-// known. mu is held.
-func (c *channel) newest() uint64 {
-	switch {
-	case c.remote != nil:
-		return c.remote.newest
-	case c.history != nil:
-		return c.history.newest()
-	default:
-		return c.app.numbers.forgotten.Load()
+// begin notes where a subscription begins. mu is held.
+func (c *channel) begin(s *Subscription) {
+	at := c.position()
+	if at == (protocol.Serial{}) {
+		return
+	}
+	s.start = &start{Serial: at}
+	if c.remote == nil {
+		c.beginHistory()
 	}
 }
 
-// start is where a subscription begins: it gets all events after the serial. Of the events up
-// to it, its client was given the one that is numbered given as the last of a cache channel.
-type start struct {
-	protocol.Serial
-	given uint64 // 0: none
-}
-
-// begin notes where a subscription begins. newest is as of channel.newest. mu is held.
-func (c *channel) begin(s *Subscription) (newest uint64) {
-	if at := c.position(); at != (protocol.Serial{}) {
-		s.start = &start{Serial: at}
-		if c.remote == nil {
-			c.beginHistory()
-		}
-	}
-	return c.newest()
-}
-
-// replay returns what a subscription is given of the history. resume is nil if the client did
-// not ask. newest is as of channel.newest when the subscription began. In a cluster, it may
-// wait.
-func (s *Subscription) replay(resume *Resume, newest uint64) (r Replay) {
+// replay returns what the client is sent of the history, ahead of what the subscription brings.
+// resume is nil if the client did not ask. In a cluster, it may wait. It changes where the
+// subscription begins to what the replay begins with, so that nothing is sent twice if the
+// client asks later.
+func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if resume != nil {
 		r.Recovery = protocol.Missed
 	}
 	if s.start == nil {
 		return r
 	}
-	retention := s.channel.app.retention(s.channel.name)
 	r.Serial = s.start.Serial
+	retention := s.channel.app.retention(s.channel.name)
 	var sockets []protocol.SocketID
 	if resume != nil {
-		since := resume.Since
 		sockets = resume.Sockets
-		switch {
-		case since.Epoch != s.start.Epoch || since.Number > s.start.Number || retention.Events == 0:
-		case newest <= since.Number:
+		if events, known := s.missed(resume.Since, retention); known && r.add(s, events, sockets) {
 			r.Recovery = protocol.Recovered
-			return r
-		default:
-			p, err := s.past(retention)
-			if err == nil && p.epoch == since.Epoch && p.after <= since.Number && r.add(s, p.since(since.Number), sockets) {
-				r.Recovery = protocol.Recovered
-				return r
-			}
 		}
 	}
-	if retention.Rewind > 0 {
-		if p, err := s.past(retention); err == nil && p.epoch == s.start.Epoch {
-			young := func(e keptEvent) bool { return p.now.Sub(e.at) < retention.Rewind }
-			if i := slices.IndexFunc(p.events, young); i >= 0 {
-				r.add(s, p.events[i:], sockets)
-			}
-		}
+	if r.Recovery != protocol.Recovered && retention.Rewind > 0 {
+		r.add(s, s.rewound(retention), sockets)
 	}
+	s.start.Serial = r.Serial
 	return r
 }
 
-// add adds the events up to where the subscription begins, unless they are too many.
+// missed are the events after a serial up to where the subscription begins. known is false if
+// some of them may be lost.
+func (s *Subscription) missed(since protocol.Serial, r Retention) (events []keptEvent, known bool) {
+	switch {
+	case since.Epoch != s.start.Epoch || since.Number > s.start.Number || r.Events == 0:
+		return nil, false
+	case s.channel.upToDate(since.Number):
+		return nil, true
+	}
+	p, err := s.past(r)
+	if err != nil || p.epoch != since.Epoch || p.after > since.Number {
+		return nil, false
+	}
+	return p.from(func(e keptEvent) bool { return e.number > since.Number }), true
+}
+
+// upToDate reports, without a question to the cluster, that nothing was published after the
+// event with a number.
+func (c *channel) upToDate(number uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.remote != nil && c.remote.loaded && c.remote.newest <= number
+}
+
+// rewound are the events that every new subscriber is sent, the last of them if all are too
+// many.
+func (s *Subscription) rewound(r Retention) []keptEvent {
+	p, err := s.past(r)
+	if err != nil || p.epoch != s.start.Epoch {
+		return nil
+	}
+	events := p.from(func(e keptEvent) bool { return p.now.Sub(e.at) < r.Rewind })
+	first, bytes := len(events), 0
+	for first > 0 && bytes+len(events[first-1].frame) <= maxReplay {
+		first--
+		bytes += len(events[first].frame)
+	}
+	return events[first:]
+}
+
+// add adds the events up to where the subscription begins, but for those that are not for its
+// client. It adds none, and reports false, if they take more than maxReplay.
 func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.SocketID) bool {
+	var frames []byte
+	n := 0
 	for _, e := range events {
 		if e.number > s.start.Number {
 			break
 		}
-		if e.number == s.start.given || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
+		if e.number == s.start.cached || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
 			continue
 		}
-		if len(r.Frames)+len(e.frame) > maxReplay {
-			r.Frames, r.Events = nil, 0
+		if len(frames)+len(e.frame) > maxReplay {
 			return false
 		}
-		r.Frames = append(r.Frames, e.frame...)
-		r.Events++
+		frames = append(frames, e.frame...)
+		n++
 	}
-	if r.Events > 0 {
-		r.Serial.Number = events[0].number - 1
+	if n > 0 {
+		r.Frames, r.Events, r.Serial.Number = frames, n, events[0].number-1
 	}
 	return true
 }
 
-// give returns the last event of a cache channel if the client is neither given it by the
-// replay nor has it already. Should the client say later what it has, it is not given twice
-// what it is given now.
-func (s *Subscription) give(last protocol.Frame, r Replay) protocol.Frame {
-	if s.start == nil {
+// withoutCached returns the last event of a cache channel, or nil if the replay has it or
+// shows that the client does.
+func (s *Subscription) withoutCached(last protocol.Frame, r Replay) protocol.Frame {
+	if last == nil || s.start == nil {
 		return last
 	}
-	s.start.Serial = r.Serial
-	if last == nil || r.Recovery == protocol.Recovered || bytes.Contains(r.Frames, last) {
+	number := protocol.SerialOf(last).Number
+	if r.Recovery == protocol.Recovered || r.Events > 0 && number > r.Serial.Number {
 		return nil
 	}
-	s.start.given = protocol.SerialOf(last).Number
+	s.start.cached = number
 	return last
 }
 
@@ -161,13 +176,12 @@ type past struct {
 	now           time.Time
 }
 
-// since are the events with a higher number.
-func (p past) since(number uint64) []keptEvent {
-	i := slices.IndexFunc(p.events, func(e keptEvent) bool { return e.number > number })
-	if i < 0 {
-		return nil
+// from are the events from the first for which f reports true.
+func (p past) from(f func(keptEvent) bool) []keptEvent {
+	if i := slices.IndexFunc(p.events, f); i >= 0 {
+		return p.events[i:]
 	}
-	return p.events[i:]
+	return nil
 }
 
 // past returns the history with all events up to where the subscription begins.
@@ -185,8 +199,9 @@ type fetch struct {
 	err  error
 }
 
-// pastOnce returns what the cluster has, with all events up to a serial. Those who ask at the
-// same time share an answer, so that the return of many clients costs a few questions.
+// pastOnce asks the cluster, or waits for the answer that another subscriber has asked for, so
+// that the return of many clients costs a few questions. It asks again if that answer lacks
+// events up to a serial.
 func (c *channel) pastOnce(r Retention, until protocol.Serial) (past, error) {
 	for {
 		c.mu.Lock()

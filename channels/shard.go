@@ -59,11 +59,13 @@ type Subscription struct {
 	id         protocol.SocketID
 	left       atomic.Bool
 
+	// Set before anybody else knows the subscription; then only who has subscribed uses it.
+	start *start // nil if the channel had no history
+
 	// Guarded by channel.mu.
 	pos    int32   // in shard.subs
 	from   uint64  // first sequence number it receives
 	member *member // on presence channels
-	start  *start  // on a channel with a history
 }
 
 // Channel is the name of the channel.

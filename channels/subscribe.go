@@ -30,7 +30,8 @@ func (a *App) Subscribe(sub Subscriber, name string, m *protocol.Member) (*Subsc
 }
 
 // Resume is Subscribe for a client that says what it has of the channel; resume is nil if it
-// does not.
+// does not. If the history cannot be read, that is no error: the client is told that it may
+// have missed something.
 func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Resume) (*Subscription, Joined, error) {
 	s := &Subscription{subscriber: sub, id: sub.ID()}
 	first := false // of the user
@@ -78,7 +79,8 @@ func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Re
 	if m == nil && c.remote == nil {
 		idle = c.countChanged(s.subscriber.Source())
 	}
-	joined, newest := c.joined(), c.begin(s)
+	joined := c.joined()
+	c.begin(s)
 	if joined.Miss {
 		c.missed(s.subscriber.Source(), time.Now())
 	}
@@ -86,8 +88,8 @@ func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Re
 		joined.Count = c.countMissed()
 	}
 	c.unlock(idle)
-	joined.Replay = s.replay(resume, newest)
-	joined.Last = s.give(joined.Last, joined.Replay)
+	joined.Replay = s.replay(resume)
+	joined.Last = s.withoutCached(joined.Last, joined.Replay)
 	return s, joined, nil
 }
 
@@ -103,14 +105,14 @@ func (c *channel) add(s *Subscription) {
 
 // Rejoin is the answer to a client that subscribes once more, or says only now what it had
 // of the channel ahead of its subscription; resume is nil if it does not. In a cluster, it may
-// wait.
+// wait. Only who has subscribed may call it, one call at a time.
 func (a *App) Rejoin(s *Subscription, resume *Resume) Joined {
 	s.channel.mu.Lock()
 	joined := s.channel.joined()
-	newest := s.channel.newest()
 	s.channel.mu.Unlock()
 	if resume != nil {
-		joined.Replay = s.replay(resume, newest)
+		joined.Replay = s.replay(resume)
+		joined.Serial = protocol.Serial{} // the client may have been sent later events
 	}
 	return joined
 }

@@ -91,10 +91,12 @@ func optionalString(name string, raw jsontext.Value) (s string, err error) {
 // for what it has missed. It is Belfry's own: clients/recover sends it ahead of the
 // subscriptions.
 type Recover struct {
-	// Channels has the serial of the last event that the client has of each channel.
-	Channels map[string]string
-	// Sockets are the client's connections before.
-	Sockets []SocketID
+	// Channels has the serial of the last event that the client has of each channel. One that
+	// does not parse stands for an event that the history does not have any more.
+	Channels map[string]string `json:"channels"`
+	// Sockets are the socket ids of the client's earlier connections, well formed and at most
+	// [MaxRecoverSockets].
+	Sockets []string `json:"socket_ids,omitempty"`
 }
 
 const (
@@ -104,29 +106,22 @@ const (
 	MaxRecoverSockets = 16
 )
 
-// ParseRecover reads the data of pusher:recover.
+// ParseRecover reads the data of pusher:recover. It does not look at the names of channels.
 func ParseRecover(data []byte) (r Recover, err error) {
-	var d struct {
-		Channels map[string]string `json:"channels"`
-		Sockets  []string          `json:"socket_ids"`
-	}
 	object, err := unwrap(data)
 	if err != nil {
 		return r, err
 	}
-	if err := ReadJSON(object, &d); err != nil {
+	if err := ReadJSON(object, &r); err != nil {
 		return r, fmt.Errorf("data is not an object with channels, each of them a string, and socket_ids: %w", err)
 	}
-	if n := len(d.Sockets); n > MaxRecoverSockets {
+	if n := len(r.Sockets); n > MaxRecoverSockets {
 		return r, fmt.Errorf("socket_ids has %d entries, more than %d", n, MaxRecoverSockets)
 	}
-	r.Channels = d.Channels
-	for _, text := range d.Sockets {
-		id, ok := ParseSocketID(text)
-		if !ok {
-			return r, fmt.Errorf("socket_ids has %q, which is none", Clip(text, 40))
+	for _, text := range r.Sockets {
+		if _, ok := ParseSocketID(text); !ok {
+			return r, fmt.Errorf("socket_ids has %q, which is not a socket id", Clip(text, 40))
 		}
-		r.Sockets = append(r.Sockets, id)
 	}
 	return r, nil
 }

@@ -20,8 +20,8 @@ type Recovery byte
 
 const (
 	NotAsked  Recovery = iota
-	Recovered          // every event that was missed follows
-	Missed             // some of them may be lost
+	Recovered          // all events that were missed follow
+	Missed             // some of them may be lost, or the channel has no history
 )
 
 // Frame encodes the answer. Without a serial and a recovery, it is what Pusher sends.

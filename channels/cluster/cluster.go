@@ -230,12 +230,12 @@ type Share struct {
 	Grace  time.Duration
 	// Load asks for a snapshot.
 	Load bool
-	// Since, with Load, is the version after which the snapshot has the events of the
-	// history; zero if it needs none.
+	// Since, with Load, has the snapshot contain the events of the history after this version.
+	// Zero: none of them.
 	Since Version
-	// Remember, with Load, is for how long at least the ledger remembers the number of the
-	// last event in the history, or a higher one that is not above the outcome's; 0 if the
-	// channel has none.
+	// Remember, with Load, is for how long, at least, the ledger remembers the number of the
+	// newest event in the history or, before the first one, an upper bound that is not above
+	// the outcome's number. 0: the channel has no history.
 	Remember time.Duration
 }
 
@@ -261,7 +261,9 @@ type Snapshot struct {
 	Members []protocol.Member // in the order they came
 	Last    *Event            // nil if there is none
 	Events  []Event           // the history after Since, if that is of the same epoch; oldest first
-	After   uint64            // as in [History], for these events
+	// After is the number of the event before Events, or an upper bound below the first of
+	// them; without Events, that of the newest event, or an upper bound.
+	After uint64
 }
 
 // History is what the ledger has of a channel's history.

@@ -150,7 +150,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	var sub *channels.Subscription
 	var joined channels.Joined
 	var err error
-	resume := s.resumes.of(channel)
+	resume := s.recovery(channel)
 	s.unlocked(func() { sub, joined, err = s.app.Channels.Resume(s, channel, member, resume) })
 	switch {
 	case errors.Is(err, channels.ErrFull):
@@ -167,7 +167,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 		return
 	}
 	s.subscriptions.add(sub)
-	s.resumed(channel)
+	s.forgetRecovery(channel)
 	if sub.Kind().Authorized() {
 		s.authorized.Store(true)
 	}
@@ -220,7 +220,7 @@ func (s *Session) unsubscribe(data []byte) {
 		s.refuse(&protocol.Error{Message: "Invalid pusher:unsubscribe: " + err.Error()})
 		return
 	}
-	s.resumed(req.Channel)
+	s.forgetRecovery(req.Channel)
 	// An unknown channel is not an error in Pusher either.
 	if sub := s.subscriptions.remove(req.Channel); sub != nil {
 		s.app.Channels.Unsubscribe(sub)

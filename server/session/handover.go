@@ -29,7 +29,7 @@ type Exported struct {
 
 	Subscriptions []ExportedSubscription `json:"subscriptions,omitempty"`
 	User          *ExportedUser          `json:"user,omitempty"`
-	Resumes       *ExportedResumes       `json:"resumes,omitempty"`
+	Recoveries    *protocol.Recover      `json:"recoveries,omitempty"` // channels that the client wants to recover
 }
 
 // ExportedSubscription is one channel's; UserID is the member's on a presence channel.
@@ -64,7 +64,7 @@ func (s *Session) Export() (e Exported, ok bool) {
 	for sub := range s.subscriptions.all() {
 		e.Subscriptions = append(e.Subscriptions, ExportedSubscription{sub.Channel(), sub.UserID()})
 	}
-	e.Resumes = s.resumes.export()
+	e.Recoveries = s.recoveries
 	if s.user != nil {
 		e.User = &ExportedUser{ID: s.user.UserID(), Info: s.user.info}
 		e.User.Watchlist, e.User.Online = s.app.Channels.Watchlist(s.user.Identity)
@@ -97,7 +97,7 @@ func (a *Admission) Restore(e Exported, conn Conn) (*Session, error) {
 		}
 		s.subscriptions.add(sub)
 	}
-	s.resumes = e.Resumes.restore()
+	s.recoveries = e.Recoveries
 	if u := e.User; u != nil {
 		i, err := app.Channels.RestoreSignIn(s, u.ID, u.Watchlist, u.Online)
 		if err != nil {

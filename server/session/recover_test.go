@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
 
 	"belfry/channels"
+	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/config"
 	"belfry/server/internal/servertest"
@@ -67,9 +69,8 @@ func TestRecover(t *testing.T) {
 		t.Errorf("answered with %s", text)
 	}
 	back.Expect(second, third)
-	if fourth, _ := published(t, s, there, "private-a", "4"); true {
-		back.Expect(fourth)
-	}
+	fourth, _ := published(t, s, there, "private-a", "4")
+	back.Expect(fourth)
 	back.Send(back.SubscribeText("plain", ""))
 	back.Expect(answered("plain", `{"recovered":false}`, "")) // it has no history
 	back.Send(back.SubscribeText("private-other", ""))        // it was quiet: nothing is missing
@@ -206,7 +207,7 @@ func TestRestoreResumes(t *testing.T) {
 		}
 		before, _ := admit()
 		s, _ := before.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, new(wire))
-		s.Handle([]byte(recoverText(`{"a":"e-41","b":"x"}`)))
+		s.Handle([]byte(`{"event":"pusher:recover","data":{"channels":{"a":"e-41","b":"x"},"socket_ids":["1.2"]}}`))
 		exported, _ := s.Export()
 		text, err := json.Marshal(exported)
 		if err != nil {
@@ -215,6 +216,9 @@ func TestRestoreResumes(t *testing.T) {
 		var state session.Exported
 		if err := json.Unmarshal(text, &state); err != nil {
 			t.Fatal(err)
+		}
+		if !cmp.Equal(state.Recoveries, &protocol.Recover{Channels: map[string]string{"a": "e-41", "b": "x"}, Sockets: []string{"1.2"}}) {
+			t.Errorf("%+v goes with the session", state.Recoveries)
 		}
 		after, app := admit()
 		client := new(wire)

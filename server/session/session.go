@@ -79,10 +79,10 @@ type Session struct {
 	messages      allowance
 	lastRefusal   int64 // when it was last told that messages are dropped, in seconds since 1970
 	subscriptions subscriptions
-	clientEvents  *rate.Limiter // nil until the first client event
-	user          *user         // nil until signed in
-	deferred      *deferred     // nil while no message waits for the cluster
-	resumes       *resumes      // nil unless the client wants to recover
+	clientEvents  *rate.Limiter     // nil until the first client event
+	user          *user             // nil until signed in
+	deferred      *deferred         // nil while no message waits for the cluster
+	recoveries    *protocol.Recover // channels that the client wants to recover when it subscribes; nil for none
 }
 
 func newSession(app *apps.App, transport protocol.Transport, conn Conn, admission *Admission) *Session {
@@ -236,7 +236,7 @@ func (s *Session) End(reason Reason) bool {
 		s.app.Channels.Unsubscribe(sub)
 	}
 	s.subscriptions = subscriptions{}
-	s.resumes = nil
+	s.recoveries = nil
 	if s.user != nil {
 		s.app.Channels.SignOut(s.user.Identity)
 	}
