@@ -65,6 +65,7 @@ type Doctor struct {
 
 	client    client.Client // of Target, without verifying once a certificate has failed
 	known     map[string]bool
+	addresses []string     // of the host
 	conn      *client.Conn // greeted, for the checks behind
 	dialed    error        // why there is none
 	channel   string       // that is subscribed to and published on

@@ -19,6 +19,7 @@ import (
 func (d *Doctor) resolve(ctx context.Context) Result {
 	host := d.client.WebSocket.Hostname()
 	if _, err := netip.ParseAddr(host); err == nil {
+		d.addresses = []string{host}
 		return ok("%s is an address", host)
 	}
 	ctx, cancel := d.step(ctx)
@@ -27,6 +28,7 @@ func (d *Doctor) resolve(ctx context.Context) Result {
 	if err != nil {
 		return fail(reason(ctx, err), "correct the host in %s, or add a record A or AAAA for %s to its zone", d.Target.From.URL, host)
 	}
+	d.addresses = found
 	return ok("%s is %s", host, strings.Join(found, ", "))
 }
 
@@ -49,15 +51,11 @@ func hostPort(u *url.URL) string {
 // connect checks that at least one of the addresses takes connections. It names those that
 // do not, as clients with IPv6 try that first.
 func (d *Doctor) connect(ctx context.Context) Result {
-	host, port, _ := net.SplitHostPort(hostPort(d.client.WebSocket))
-	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
-	if err != nil {
-		return fail(reason(ctx, err), "look at the check of the name")
-	}
+	_, port, _ := net.SplitHostPort(hostPort(d.client.WebSocket))
 	var told []string
 	var last error
 	well := false
-	for _, address := range addresses {
+	for _, address := range d.addresses {
 		at := net.JoinHostPort(address, port)
 		start := time.Now()
 		if last = d.dial(ctx, at); last != nil {
