@@ -78,7 +78,7 @@ func (d *Doctor) authorize(ctx context.Context) Result {
 		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 			err = wrapped.Err // the URL may have a password
 		}
-		return fail(reason(ctx, err), "%s", networkAdvice(err, "--auth-url"))
+		return fail(reason(ctx, err), "%s", d.networkAdvice(err, r.URL, "--auth-url"))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAuth))

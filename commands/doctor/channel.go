@@ -117,9 +117,9 @@ func (d *Doctor) publish(ctx context.Context) Result {
 	var status *client.StatusError
 	if !errors.As(d.published, &status) {
 		if ctx.Err() != nil {
-			return fail("POST "+d.client.API.String()+": "+context.Cause(ctx).Error(), "%s", networkAdvice(context.Cause(ctx), d.Target.From.API))
+			return fail("POST "+d.client.API.String()+": "+context.Cause(ctx).Error(), "%s", d.networkAdvice(context.Cause(ctx), d.client.API, d.Target.From.API))
 		}
-		return fail(d.published.Error(), "%s", networkAdvice(d.published, d.Target.From.API))
+		return fail(d.published.Error(), "%s", d.networkAdvice(d.published, d.client.API, d.Target.From.API))
 	}
 	return fail(status.Error()+by(status.Header), "%s", d.publishAdvice(status))
 }

@@ -92,6 +92,14 @@ func TestNetwork(t *testing.T) {
 	newDoctor(closed).expect(t, map[string]string{"name": "ok 127.0.0.1", "tcp": "fail refused & start the server & VITE_PUSHER_HOST & BELFRY_LISTEN",
 		"tls": "skipped it needs tcp", "upgrade": "skipped", "path": "skipped", "key": "skipped", "publish": "fail refused & PUSHER_HOST", "receive": "skipped", "clock": "skipped", "fallback": "skipped"})
 	newDoctor(&url.URL{Scheme: "http", Host: "no..name"}).only("tcp").expect(t, map[string]string{"name": "fail no such host & correct the host in VITE_PUSHER_HOST", "tcp": "skipped"})
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	d := newDoctor(&url.URL{Scheme: "http", Host: mute.Addr().String()}).only("upgrade")
+	d.Within = soon
+	d.expect(t, map[string]string{"tcp": "ok", "upgrade": "fail nothing came & does not answer"})
 	belfry := startBelfry(t)
 	secure := *belfry
 	secure.Scheme = "https"

@@ -67,7 +67,7 @@ func (d *Doctor) connect(ctx context.Context) Result {
 	}
 	found := strings.Join(told, "; ")
 	if !well {
-		return fail(found, "%s", networkAdvice(last, d.Target.From.URL))
+		return fail(found, "%s", d.networkAdvice(last, d.client.WebSocket, d.Target.From.URL))
 	}
 	return ok("%s", found)
 }
@@ -85,9 +85,9 @@ func (d *Doctor) dial(ctx context.Context, at string) error {
 	return conn.Close()
 }
 
-// networkAdvice says what to change when a request did not get through. from names the
+// networkAdvice says what to change when a request to u did not get through. from names the
 // setting that the address is from.
-func networkAdvice(err error, from string) string {
+func (d *Doctor) networkAdvice(err error, u *url.URL, from string) string {
 	var dns *net.DNSError
 	var record tls.RecordHeaderError
 	var certificate *tls.CertificateVerificationError
@@ -101,6 +101,9 @@ func networkAdvice(err error, from string) string {
 		return "correct the certificate of the host in " + from + ": its names, its time and its chain"
 	case errors.As(err, &record), errors.Is(err, io.EOF), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "the port seems to speak HTTP without TLS: write http:// in " + from + ", or have the proxy speak TLS there (nginx: listen 443 ssl)"
+	}
+	if d.known["tcp"] && u.Host == d.client.WebSocket.Host {
+		return "something takes connections there and does not answer: look at the server and at the proxy, or correct host and port in " + from
 	}
 	return "let firewalls and security groups on the way pass the port, or correct host and port in " + from
 }
@@ -118,7 +121,7 @@ func (d *Doctor) secure(ctx context.Context) Result {
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}} // verified below, each thing apart
 	conn, err := dialer.DialContext(ctx, "tcp", hostPort(d.client.WebSocket))
 	if err != nil {
-		return fail("the TLS handshake failed: "+reason(ctx, err), "%s", networkAdvice(err, d.Target.From.URL))
+		return fail("the TLS handshake failed: "+reason(ctx, err), "%s", d.networkAdvice(err, d.client.WebSocket, d.Target.From.URL))
 	}
 	defer conn.Close()
 	chain := conn.(*tls.Conn).ConnectionState().PeerCertificates

@@ -29,7 +29,7 @@ func (d *Doctor) upgrade(ctx context.Context) Result {
 	if strings.Contains(d.dialed.Error(), "protocol violation") {
 		return fail(d.dialed.Error(), "the proxy changes the answer to the handshake: let it pass on Upgrade, Connection and Sec-WebSocket-Accept as they come, and cache nothing below /app/")
 	}
-	return fail(d.dialed.Error(), "%s", networkAdvice(d.dialed, d.Target.From.URL))
+	return fail(d.dialed.Error(), "%s", d.networkAdvice(d.dialed, d.client.WebSocket, d.Target.From.URL))
 }
 
 func (d *Doctor) connection(ctx context.Context, h client.Handshake) (*client.Conn, error) {
