@@ -6,7 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -147,6 +150,16 @@ func TestCertificates(t *testing.T) {
 	d.Roots.AddCert(root.certificate)
 	d.Target.Own, d.Target.TLS = true, &tls.Config{InsecureSkipVerify: true}
 	d.expect(t, map[string]string{"tls": "ok certificate for ws.example.com, not compared", "receive": "ok"})
+	picky := httptest.NewUnstartedServer(http.NotFoundHandler())
+	picky.Config.ErrorLog = log.New(io.Discard, "", 0)
+	picky.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("no such host") }}
+	picky.StartTLS()
+	defer picky.Close()
+	at, err := url.Parse(picky.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newDoctor(at).only("tls").expect(t, map[string]string{"tls": "fail remote error: tls & no certificate for 127.0.0.1 & VITE_PUSHER_HOST"})
 	plain := serveTLS(t, belfry, root.sign(host()))
 	plain.Scheme = "http"
 	newDoctor(plain).only("upgrade", "publish").expect(t, map[string]string{"upgrade": "fail 400 & https:// in VITE_PUSHER_HOST", "publish": "fail 400 & https:// in PUSHER_HOST"})
