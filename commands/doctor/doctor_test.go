@@ -2,17 +2,10 @@ package doctor
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -83,86 +76,6 @@ func TestAllIsWell(t *testing.T) {
 		}
 	}
 	d.Run(ctx)
-}
-
-func TestNetwork(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := &url.URL{Scheme: "http", Host: l.Addr().String()}
-	l.Close()
-	newDoctor(closed).expect(t, map[string]string{"name": "ok 127.0.0.1", "tcp": "fail refused & start the server & VITE_PUSHER_HOST & BELFRY_LISTEN",
-		"tls": "skipped it needs tcp", "upgrade": "skipped", "path": "skipped", "key": "skipped", "publish": "fail refused & PUSHER_HOST", "receive": "skipped", "clock": "skipped", "fallback": "skipped"})
-	newDoctor(&url.URL{Scheme: "http", Host: "no..name"}).only("tcp").expect(t, map[string]string{"name": "fail no such host & correct the host in VITE_PUSHER_HOST", "tcp": "skipped"})
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections for it
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mute.Close()
-	d := newDoctor(&url.URL{Scheme: "http", Host: mute.Addr().String()}).only("upgrade")
-	d.Within = soon
-	d.expect(t, map[string]string{"tcp": "ok", "upgrade": "fail nothing came & does not answer"})
-	belfry := startBelfry(t)
-	secure := *belfry
-	secure.Scheme = "https"
-	newDoctor(&secure).only("tls", "publish").expect(t, map[string]string{"tls": "fail TLS handshake & HTTP without TLS & http:// in VITE_PUSHER_HOST", "publish": "fail http:// in PUSHER_HOST"})
-}
-
-func TestCertificates(t *testing.T) {
-	t.Parallel()
-	belfry := startBelfry(t)
-	root := newAuthority(t)
-	host := func() *x509.Certificate { return &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}} }
-	old := host()
-	old.NotBefore, old.NotAfter = time.Now().Add(-60*day), time.Now().Add(-30*day)
-	early := host()
-	early.NotBefore, early.NotAfter = time.Now().Add(30*day), time.Now().Add(60*day)
-	inner := root.sign(&x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign})
-	between := &authority{t: t, certificate: inner.Leaf, key: inner.PrivateKey.(*ecdsa.PrivateKey)}
-	short := between.sign(host())
-	whole := short
-	whole.Certificate = append([][]byte{}, short.Certificate[0], inner.Certificate[0])
-	for name, tt := range map[string]struct {
-		certificate tls.Certificate
-		want        string
-	}{
-		"well":     {root.sign(host()), "ok certificate for 127.0.0.1 & 29 days & chain of 1"},
-		"name":     {root.sign(&x509.Certificate{DNSNames: []string{"ws.example.com"}}), "fail for ws.example.com, not for 127.0.0.1 & get a certificate for 127.0.0.1 & VITE_PUSHER_HOST"},
-		"nameless": {root.sign(&x509.Certificate{}), "fail for no name"},
-		"expired":  {root.sign(old), "fail expired on " + old.NotAfter.Format(time.DateOnly) + " & renew"},
-		"early":    {root.sign(early), "fail valid from & clock"},
-		"self":     {(&authority{t: t}).sign(host()), "fail signed by itself & Let's Encrypt"},
-		"alien":    {newAuthority(t).sign(host()), "fail without its chain & fullchain.pem"},
-		"no chain": {short, "fail without its chain & ssl_certificate & server.tls.cert_file"},
-		"chain":    {whole, "ok chain of 2"},
-	} {
-		d := newDoctor(serveTLS(t, belfry, tt.certificate))
-		d.Roots = x509.NewCertPool()
-		d.Roots.AddCert(root.certificate)
-		// The others go on, and say what else there is.
-		t.Run(name, func(t *testing.T) {
-			d.expect(t, map[string]string{"tls": tt.want, "upgrade": "ok", "receive": "ok", "fallback": "ok"})
-		})
-	}
-	d := newDoctor(serveTLS(t, belfry, root.sign(&x509.Certificate{DNSNames: []string{"ws.example.com"}})))
-	d.Roots = x509.NewCertPool()
-	d.Roots.AddCert(root.certificate)
-	d.Target.Own, d.Target.TLS = true, &tls.Config{InsecureSkipVerify: true}
-	d.expect(t, map[string]string{"tls": "ok certificate for ws.example.com, not compared", "receive": "ok"})
-	picky := httptest.NewUnstartedServer(http.NotFoundHandler())
-	picky.Config.ErrorLog = log.New(io.Discard, "", 0)
-	picky.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("no such host") }}
-	picky.StartTLS()
-	defer picky.Close()
-	at, err := url.Parse(picky.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	newDoctor(at).only("tls").expect(t, map[string]string{"tls": "fail remote error: tls & no certificate for 127.0.0.1 & VITE_PUSHER_HOST"})
-	plain := serveTLS(t, belfry, root.sign(host()))
-	plain.Scheme = "http"
-	newDoctor(plain).only("upgrade", "publish").expect(t, map[string]string{"upgrade": "fail 400 & https:// in VITE_PUSHER_HOST", "publish": "fail 400 & https:// in PUSHER_HOST"})
 }
 
 // What proxies answer to the handshake.
@@ -341,22 +254,6 @@ func TestClock(t *testing.T) {
 	d.expect(t, map[string]string{"publish": "ok"})
 }
 
-func TestLaravel(t *testing.T) {
-	for _, tt := range []struct{ variable, value, want string }{
-		{"BROADCAST_CONNECTION", "pusher", "ok BROADCAST_CONNECTION is pusher"},
-		{"BROADCAST_DRIVER", "reverb", "ok Laravel 11 and later read BROADCAST_CONNECTION"},
-		{"BROADCAST_CONNECTION", "log", "fail BROADCAST_CONNECTION is log & BROADCAST_CONNECTION=pusher & config:clear"},
-		{"BROADCAST_CONNECTION", "null", "fail is not set & BROADCAST_DRIVER"},
-	} {
-		d := newDoctor(startBelfry(t)).only("laravel")
-		d.Target.EnvFile, d.Target.Laravel = ".env", config.Env{tt.variable: tt.value, "PUSHER_APP_KEY": "k"}.Laravel()
-		d.expect(t, map[string]string{"laravel": tt.want})
-	}
-	d := newDoctor(startBelfry(t)).only("laravel")
-	d.Target.EnvFile, d.Target.Laravel, d.Target.Own = ".env", config.Env{"BROADCAST_CONNECTION": "pusher", "PUSHER_APP_KEY": "k"}.Laravel(), true
-	d.expect(t, map[string]string{"laravel": "fail PUSHER_HOST is not set & PUSHER_PORT and PUSHER_SCHEME in .env"})
-}
-
 func TestOrigin(t *testing.T) {
 	d := newDoctor(startBelfry(t, func(c *config.Config) { c.Apps[0].AllowedOrigins = []string{"other.example.com"} }))
 	d.Origin = "https://shop.example.com"
@@ -404,97 +301,6 @@ func TestIdle(t *testing.T) {
 	})).only("idle")
 	d.Idle = time.Hour
 	d.expect(t, map[string]string{"key": "ok", "idle": "fail the connection broke & proxy_read_timeout 120s & ping_interval"})
-}
-
-// application is an application's /broadcasting/auth that signs for who is logged in.
-func application(t *testing.T, c auth.Credentials) *url.URL {
-	return serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.Header.Get("Cookie") != "session=1" {
-			w.WriteHeader(http.StatusForbidden)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(map[string]string{"auth": c.SignChannel(r.FormValue("socket_id"), r.FormValue("channel_name"), "")})
-	})
-}
-
-func TestAuth(t *testing.T) {
-	t.Parallel()
-	belfry := startBelfry(t)
-	ask := func(at *url.URL, want string) {
-		t.Helper()
-		d := newDoctor(belfry).only("auth")
-		d.AuthURL, d.AuthHeader = at.String(), http.Header{"Cookie": {"session=1"}}
-		d.expect(t, map[string]string{"auth": want})
-		d = newDoctor(belfry).only("auth")
-		d.Target.Credentials.Secret = "" // the server is asked then
-		d.AuthURL, d.AuthHeader = at.String(), http.Header{"Cookie": {"session=1"}}
-		state, _, _ := strings.Cut(want, " ")
-		d.expect(t, map[string]string{"auth": state})
-	}
-	ask(application(t, credentials), "ok 200 OK for private-orders, and the server accepts")
-	ask(application(t, auth.Credentials{Key: "app-key", Secret: "another"}), "fail another secret & PUSHER_APP_SECRET & config:clear")
-	ask(application(t, auth.Credentials{Key: "another", Secret: "app-secret"}), "fail another key & PUSHER_APP_KEY")
-	answer := func(code int, contentType, body string) *url.URL {
-		return serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", contentType)
-			w.Header().Set("Location", map[bool]string{true: "/login"}[code/100 == 3])
-			w.WriteHeader(code)
-			fmt.Fprint(w, body)
-		})
-	}
-	for code, want := range map[int]string{
-		401: "fail 401 & auth:sanctum", 403: "fail 403 Forbidden for private-orders & --auth-channel & routes/channels.php",
-		404: "fail 404 & install:broadcasting", 405: "fail 405 & POST", 419: "fail 419 & X-CSRF-TOKEN", 429: "fail 429 & throttle",
-		500: "fail 500 & laravel.log", 302: "fail 302 & leads to /login & --auth-header", 418: "fail 418 & log",
-	} {
-		ask(answer(code, "text/html", "<html>"), want)
-	}
-	ask(answer(200, "text/html; charset=UTF-8", "<html>"), "fail a page instead of JSON & cookie")
-	ask(answer(200, "application/json", "null"), "fail without a signature & BROADCAST_CONNECTION")
-	ask(answer(200, "application/json", "Warning: {}"), "fail not JSON")
-	d := newDoctor(belfry).only("auth")
-	d.AuthURL = "https://user:hunter2@127.0.0.1:1/"
-	d.Report = func(r Result) {
-		if r.Check == "auth" && (r.State != Failed || !strings.Contains(r.Change, "--auth-url") || strings.Contains(r.Found+r.Change, "hunter2")) {
-			t.Errorf("%+v", r)
-		}
-	}
-	d.Run(t.Context())
-}
-
-func TestWebhook(t *testing.T) {
-	t.Parallel()
-	belfry := startBelfry(t)
-	d := newDoctor(belfry).only("webhook")
-	d.Webhook, d.Within = "127.0.0.1:0", soon
-	d.expect(t, map[string]string{"webhook": "fail no channel_occupied & apps[].webhooks[].url"})
-	d = newDoctor(belfry).only("webhook")
-	d.Webhook = belfry.Host
-	d.expect(t, map[string]string{"webhook": "fail address already in use & --webhook"})
-
-	d = newDoctor(belfry)
-	d.client = d.Target.Client
-	body := `{"time_ms":1,"events":[{"name":"channel_occupied","channel":"c"}]}`
-	for _, tt := range []struct {
-		body, key, signature string
-		mine                 bool
-		wrong                string
-	}{
-		{body, "app-key", credentials.SignWebhook([]byte(body)), true, ""},
-		{body, "other", credentials.SignWebhook([]byte(body)), true, "the key other"},
-		{body, "app-key", "0", true, "invalid signature"},
-		{"<html>", "app-key", "0", true, "no webhook"},
-		{`{"events":[{"name":"channel_vacated","channel":"c"}]}`, "app-key", "0", false, ""},
-		{`{"events":[{"name":"channel_occupied","channel":"d"}]}`, "app-key", "0", false, ""},
-	} {
-		r := httptest.NewRequest(http.MethodPost, "/", nil)
-		r.Header.Set("X-Pusher-Key", tt.key)
-		r.Header.Set("X-Pusher-Signature", tt.signature)
-		told, mine := d.told(r, []byte(tt.body), "c")
-		if mine != tt.mine || (told.wrong != "") != (tt.wrong != "") || !strings.Contains(told.wrong, tt.wrong) || (told.change != "") != (tt.wrong != "") {
-			t.Errorf("%s %s: %+v, mine %v", tt.body, tt.key, told, mine)
-		}
-	}
 }
 
 func TestPrint(t *testing.T) {
