@@ -32,6 +32,10 @@
 // The part restart, which Bun does not have, replaces the server by a new process again
 // and again, and tells how long the longest delay of an event is.
 //
+// The part history has Belfry alone, in three configurations: without histories, with
+// entries of history of which none matches a channel, and with a history of each channel.
+// Its clients check that the serials of a channel's messages ascend.
+//
 // The part cluster, which runs only if it is named, has one server alone beside
 // clusters of one to three nodes on a Redis of its own (apt-get install
 // redis-server), and counts what goes through that. All of it shares the cores:

@@ -50,6 +50,8 @@ type workload struct {
 	// transports: run it over each transport of the first server, beside one
 	// another, instead of over WebSocket on each server.
 	transports bool
+	// history: run it with and without histories, beside one another.
+	history bool
 	// cluster: run it on one server alone and on clusters, beside one another,
 	// and only if it was named.
 	cluster bool
@@ -72,6 +74,7 @@ var workloads = []workload{
 	{name: "fallback", transports: true, collect: true, run: fallbackIdle},
 	{name: "presence", presence: true, run: joining},
 	{name: "restart", presence: true, restart: true, run: restart},
+	{name: "history", history: true, run: historyCost},
 	{name: "cluster", cluster: true, run: clustered},
 }
 
@@ -95,7 +98,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tables := newTables(servers, layouts(o.belfry, dir))
+	tables := newTables(servers, histories(o, dir), layouts(o.belfry, dir))
 	var others contention
 	failure := measureAll(ctx, o, tables, &others, min(o.connections, files-reservedFiles), stderr)
 	results := tables.results(append(notes(o, servers), others.note()))
@@ -138,6 +141,7 @@ func measureAll(ctx context.Context, o *options, tables *tables,
 				start := time.Now()
 				fmt.Fprintf(progress, "%-8s round %d of %d: %-9s", w.name, round+1, o.rounds, s.name())
 				err := measureOne(ctx, w, s, others, &run{
+					column:      s.name(),
 					clock:       clock,
 					window:      o.window,
 					settle:      o.settle,
@@ -191,7 +195,10 @@ func notes(o *options, servers []server) []string {
 		}
 	}
 	for _, w := range o.chosen {
-		if w.cluster {
+		switch {
+		case w.history:
+			lines = append(lines, historyNote)
+		case w.cluster:
 			lines = append(lines, clusterNote)
 		}
 	}

@@ -8,6 +8,6 @@ import (
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "bench: runs on Linux only: its clients use epoll, and it reads the servers' CPU time and memory from /proc")
+	fmt.Fprintln(os.Stderr, "bench: runs on Linux only: its clients use epoll, and it asks the kernel for the servers' CPU time and memory")
 	os.Exit(1)
 }

@@ -16,6 +16,7 @@ import (
 // run is one workload against one server.
 type run struct {
 	*instance
+	column      string // of the table: the server's name
 	clock       load.Clock
 	window      time.Duration // how long to measure
 	settle      time.Duration // how long memory may take to become steady

@@ -13,13 +13,14 @@ type table struct {
 	result  *report.Report
 }
 
-// tables are the three that there are.
-type tables struct{ servers, transports, layouts table }
+// tables are the four that there are.
+type tables struct{ servers, transports, histories, layouts table }
 
-func newTables(servers, layouts []server) *tables {
+func newTables(servers, histories, layouts []server) *tables {
 	t := &tables{
 		servers:    table{servers, &report.Report{Reference: bunName}},
 		transports: table{overTransports(servers[0]), &report.Report{Base: transportNames[protocol.WebSocket]}},
+		histories:  table{histories, &report.Report{Base: noRules}},
 		layouts:    table{layouts, &report.Report{Base: layouts[0].name()}},
 	}
 	for _, table := range t.all() {
@@ -30,12 +31,16 @@ func newTables(servers, layouts []server) *tables {
 	return t
 }
 
-func (t *tables) all() []*table { return []*table{&t.servers, &t.transports, &t.layouts} }
+func (t *tables) all() []*table {
+	return []*table{&t.servers, &t.transports, &t.histories, &t.layouts}
+}
 
 func (t *tables) of(w workload) *table {
 	switch {
 	case w.transports:
 		return &t.transports
+	case w.history:
+		return &t.histories
 	case w.cluster:
 		return &t.layouts
 	default:

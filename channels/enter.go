@@ -24,6 +24,10 @@ type waiter struct {
 // enterTimeout is how long a connection waits for the cluster to let it in.
 const enterTimeout = 10 * time.Second
 
+// lagTimeout is how long a connection waits for events to come to this node that its client
+// has already.
+const lagTimeout = 2 * time.Second
+
 // wait returns what is closed with the next change. mu is held.
 func (w *waiter) wait() <-chan struct{} {
 	if w.progress == nil {
@@ -48,14 +52,12 @@ func (c *channel) topic() cluster.Topic { return cluster.Topic{App: c.app.id, Ch
 func (a *App) enter(name string, m *protocol.Member, since protocol.Serial) (*channel, error) {
 	c := a.approach(name, m)
 	r := c.remote
-	var timeout <-chan time.Time
+	var timeout, lag <-chan time.Time
 	for {
-		if c.admits(m) {
-			if since.Epoch != r.version.Epoch || since.Number <= r.version.Number || !c.mirrored() {
-				break
-			}
-			r.loaded = false
-			since = protocol.Serial{} // a serial that does not exist is waited for once
+		admitted := c.admits(m)
+		behind := since.Epoch == r.version.Epoch && since.Number > r.version.Number && c.mirrored()
+		if admitted && !behind {
+			break
 		}
 		if m != nil && r.users[m.UserID].full {
 			c.retreat(m)
@@ -72,16 +74,23 @@ func (a *App) enter(name string, m *protocol.Member, since protocol.Serial) (*ch
 			defer t.Stop()
 			timeout = t.C
 		}
+		if admitted && lag == nil {
+			t := time.NewTimer(lagTimeout)
+			defer t.Stop()
+			lag = t.C
+		}
 		late := false
 		select {
 		case <-progress:
+		case <-lag:
+			since = protocol.Serial{} // there may be no such event
 		case <-timeout:
 			late = true
 		case <-a.broker.ctx.Done():
 			late = true
 		}
 		c.mu.Lock()
-		if late || r.failures != failures {
+		if late || !admitted && r.failures != failures {
 			c.retreat(m)
 			return nil, cluster.ErrUnavailable
 		}

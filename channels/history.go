@@ -27,7 +27,7 @@ type Retention struct {
 	Rewind time.Duration // new subscribers are sent the events published within this time; 0: none
 }
 
-func (r HistoryRule) matches(name string) bool {
+func (r *HistoryRule) matches(name string) bool {
 	if prefix, ok := strings.CutSuffix(r.Channels, "*"); ok {
 		return strings.HasPrefix(name, prefix)
 	}
@@ -36,8 +36,8 @@ func (r HistoryRule) matches(name string) bool {
 
 // retention is that of a channel: the first rule that matches decides.
 func (l *Limits) retention(name string) Retention {
-	for _, r := range l.Histories {
-		if r.matches(name) {
+	for i := range l.Histories {
+		if r := &l.Histories[i]; r.matches(name) {
 			return r.Retention
 		}
 	}
@@ -78,6 +78,7 @@ type history struct {
 	left    time.Time   // when the last subscriber left; zero if none ever did
 
 	// The lock of histories guards these.
+	empty  bool      // it has no events
 	oldest time.Time // when the first of events was published or, without one, the last subscriber left
 	place  int       // in the heap, -1 if it is not there
 }
@@ -100,9 +101,13 @@ const (
 func (e *keptEvent) size() int64 { return int64(len(e.frame)) + keptOverhead }
 
 // encode makes the frame of an event if there is none yet, and keeps the event if the
-// channel has a history. mu is held.
-func (c *channel) encode(p *pending, e protocol.Event) {
-	if r := c.app.retention(c.name); r.Events > 0 {
+// channel has a history. r is the channel's retention by limits that may have changed
+// since. mu is held.
+func (c *channel) encode(p *pending, e protocol.Event, r Retention, limits *Limits) {
+	if now := c.app.limits.Load(); now != limits {
+		r = now.retention(c.name)
+	}
+	if r.Events > 0 {
 		p.frame = c.record(e, *p, r)
 	} else if p.frame == nil {
 		p.frame = e.Frame()
@@ -246,31 +251,34 @@ func (b *Broker) LimitHistories(bytes int64) {
 // changed counts, and puts a history in its place. The lock of its channel is held.
 func (s *histories) changed(h *history, events int, bytes int64) {
 	c := h.channel
-	may, oldest := c.history == h && c.count == 0, h.left
-	if len(h.events) > 0 {
-		may, oldest = true, h.events[0].at
+	empty, oldest := len(h.events) == 0, h.left
+	if !empty {
+		oldest = h.events[0].at
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events += events
 	s.bytes += bytes
-	switch {
-	case !may:
+	evictable := !empty || c.history == h && c.count == 0
+	if !evictable {
 		if h.place >= 0 {
 			heap.Remove(&s.queue, h.place)
 			s.bytes -= historyOverhead
 		}
+		return
+	}
+	unchanged := h.empty == empty && h.oldest.Equal(oldest)
+	h.empty, h.oldest = empty, oldest
+	switch {
 	case h.place < 0:
-		h.oldest = oldest
 		heap.Push(&s.queue, h)
 		s.bytes += historyOverhead
-	case !h.oldest.Equal(oldest):
-		h.oldest = oldest
+	case !unchanged:
 		heap.Fix(&s.queue, h.place)
 	}
 }
 
-// first is the channel with the oldest event, nil if nothing has to go.
+// first is the channel whose history has to give something up, nil if none has.
 func (s *histories) first() *channel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,8 +288,8 @@ func (s *histories) first() *channel {
 	return s.queue[0].channel
 }
 
-// trim drops the oldest events, and the histories that have none and nobody is subscribed
-// to, while all take too much. No lock of a channel is held.
+// trim drops histories that have no events and no subscribers, and then the oldest events,
+// while all take too much. No lock of a channel is held.
 func (s *histories) trim() {
 	for c := s.first(); c != nil; c = s.first() {
 		c.mu.Lock()
@@ -299,11 +307,17 @@ func (s *histories) trim() {
 	}
 }
 
-// historyQueue is a heap: the history with the oldest event comes first.
+// historyQueue is a heap: those without events come first, so that strangers who come and go
+// cost nobody an event, and then the one with the oldest event.
 type historyQueue []*history
 
-func (q historyQueue) Len() int           { return len(q) }
-func (q historyQueue) Less(i, j int) bool { return q[i].oldest.Before(q[j].oldest) }
+func (q historyQueue) Len() int { return len(q) }
+func (q historyQueue) Less(i, j int) bool {
+	if q[i].empty != q[j].empty {
+		return q[i].empty
+	}
+	return q[i].oldest.Before(q[j].oldest)
+}
 func (q historyQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].place, q[j].place = i, j

@@ -269,6 +269,38 @@ func (r *raw) messages() []string {
 
 // Messages have serials on channels with a history, and others are what they were: on a
 // single node, and on each node of a cluster.
+// An event whose publisher has looked the rules up goes by those that there are once it is
+// published.
+func TestHistoryRulesChangeMeanwhile(t *testing.T) {
+	with, without := keeping(10, time.Hour, "h"), keeping(10, time.Hour, "other")
+	for _, tt := range []struct {
+		name       string
+		before     Limits
+		after      Limits
+		wantSerial bool
+	}{
+		{"a history begins", without, with, true},
+		{"a history ends", with, without, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := alone(t, tt.before)
+			limits := a.limits.Load()
+			retention := limits.retention("h")
+			a.SetLimits(tt.after)
+			var p pending
+			c := a.lock("h")
+			c.encode(&p, event("h", "1"), retention, limits)
+			c.unlock(nil)
+			if got := strings.Contains(string(p.frame), `"serial"`); got != tt.wantSerial {
+				t.Errorf("the frame is %s", p.frame)
+			}
+			if got := a.broker.HistoryUse(); (got.Events == 1) != tt.wantSerial {
+				t.Errorf("kept: %+v", got)
+			}
+		})
+	}
+}
+
 func TestSerials(t *testing.T) {
 	limits := keeping(10, time.Hour, "h", "cache-h", "presence-h")
 	w := newWorld(t, 2, limits)
@@ -462,4 +494,35 @@ func TestHandOverEmptyHistory(t *testing.T) {
 		apps[1].Expire(time.Now())
 		expectTold(t, apps[1], "h", &s[0], 10, "+")
 	})
+}
+
+// What rules add to a publish: many of which none matches, or one that keeps the event.
+func BenchmarkPublishWithRules(b *testing.B) {
+	var others []HistoryRule
+	for i := range 50 { // as many as the configuration takes
+		others = append(others, HistoryRule{fmt.Sprintf("h%02d*", i), Retention{Events: 100, Age: 2 * time.Minute}})
+	}
+	for _, bb := range []struct {
+		name  string
+		rules []HistoryRule
+	}{
+		{"none", nil},
+		{"unmatched", others},
+		{"history", []HistoryRule{{"*", Retention{Events: 100, Age: 2 * time.Minute}}}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			broker := NewBroker(2, nil)
+			broker.LimitHistories(64 << 20)
+			a := broker.NewApp("1", Limits{CacheTTL: time.Minute, Histories: bb.rules}, new(counts), nil)
+			if _, _, err := a.Subscribe(sink{protocol.NewSocketID(1)}, "nobody", nil); err != nil {
+				b.Fatal(err)
+			}
+			e := event("nobody", strings.Repeat("x", 100))
+			b.ReportAllocs()
+			for b.Loop() {
+				a.publish(e, protocol.SocketID{})
+			}
+			broker.Close()
+		})
+	}
 }

@@ -16,6 +16,7 @@ import (
 type mirror struct {
 	loaded  bool            // the copy is one of the ledger's; else it has to be loaded
 	version cluster.Version // of the copy; zero if nothing was ever loaded
+	over    string          // epoch of the copy before, if another one; messages of it may still come
 	newest  uint64          // upper bound of the numbers of the events in the history; exact while they come
 	total   int             // the subscription count that was heard last
 	heard   uint64          // how often one was heard in a message
@@ -87,21 +88,60 @@ func (c *channel) apply(m cluster.Message, now time.Time) (idle []*shard) {
 	return idle
 }
 
+// since is the version after which the node needs the events of the history: that of the
+// copy or, if messages of a new epoch have come, the one ahead of the first of them.
+func (m *mirror) since() cluster.Version {
+	if len(m.early) == 0 || m.version.Epoch == "" {
+		return m.version
+	}
+	first := m.early[0]
+	if first.Version.Epoch == m.version.Epoch || first.Version.Epoch == m.over {
+		return m.version
+	}
+	return cluster.Version{Epoch: first.Version.Epoch, Number: first.After}
+}
+
+// reached is the number up to which a version and the early messages have all changes.
+func (m *mirror) reached(v cluster.Version) uint64 {
+	number := v.Number
+	for _, e := range m.early {
+		if e.Version.Epoch == v.Epoch && e.After <= number {
+			number = max(number, e.Version.Number)
+		}
+	}
+	return number
+}
+
 // load makes a snapshot the copy. Subscribers who knew another one are told the
-// differences. members has those of the snapshot, and asked is how many early messages
-// had come when it was asked for. mu is held.
-func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, asked uint64, now time.Time) (idle []*shard) {
+// differences. since is the version after which the snapshot has events, members has those
+// of the snapshot, and asked is how many early messages had come when it was asked for. mu
+// is held.
+func (c *channel) load(v cluster.Version, s cluster.Snapshot, since cluster.Version, members *roster, asked uint64, now time.Time) (idle []*shard) {
 	r := c.remote
 	before := r.version
+	if before.Epoch != v.Epoch {
+		r.over = before.Epoch
+	}
 	r.loaded, r.version, r.newest = true, v, s.After
 	if n := len(s.Events); n > 0 {
 		r.newest = s.Events[n-1].Number
 	}
-	for _, e := range c.missedEvents(before, v, s) {
-		idle = append(idle, c.published(e.Payload, cluster.Version{Epoch: v.Epoch, Number: e.Number}, now)...)
-	}
 	if before.Epoch != "" && c.keeps() { // then it is known whether anything is missing
-		r.lost = before.Epoch != v.Epoch || s.After > before.Number
+		r.lost = before.Epoch != v.Epoch || s.After > r.reached(before)
+	}
+	events := c.missedEvents(since, v, s)
+	if r.lost {
+		r.lost = false
+		at := c.position()
+		if at.Epoch != "" && since.Epoch == v.Epoch {
+			at.Number = s.After
+		}
+		// The loss goes ahead of the events: if a connection breaks between them, its client
+		// resumes from the last one that it has, and would never hear of the loss.
+		idle = append(idle, c.tellLoss(at, now)...)
+	}
+	for _, e := range events {
+		idle = append(idle, c.published(e.Payload, cluster.Version{Epoch: v.Epoch, Number: e.Number}, now)...)
 	}
 	c.last = nil
 	if s.Last != nil {
@@ -125,10 +165,6 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, a
 			idle = append(idle, c.addMember(m, now)...)
 		}
 	}
-	if r.lost {
-		r.lost = false
-		idle = append(idle, c.tellLoss(now)...)
-	}
 	early, first := r.early, r.came-uint64(len(r.early))
 	r.early = nil
 	for i, m := range early {
@@ -142,13 +178,15 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, members *roster, a
 
 // missedEvents are those after a version that are in the snapshot's, in their order. Those
 // that are not kept any more may have come as early messages. Of another epoch, which may
-// have begun with older data, only the last event counts, if it is another one. Nobody has
-// missed anything ahead of the first load, but if the channel has just got a history. mu is held.
+// have begun with older data, only the last event counts, if it is another one. On a channel
+// with a history not even that one does: further messages may come that the snapshot has
+// already. Nobody has missed anything ahead of the first load, but if the channel has just
+// got a history. mu is held.
 func (c *channel) missedEvents(before, v cluster.Version, s cluster.Snapshot) (events []cluster.Event) {
-	if before.Epoch == "" && c.count == 0 {
+	same := before.Epoch == v.Epoch
+	if before.Epoch == "" && c.count == 0 || before.Epoch != "" && !same && c.keeps() {
 		return nil
 	}
-	same := before.Epoch == v.Epoch
 	add := func(e cluster.Event) {
 		number := func(other cluster.Event) bool { return other.Number == e.Number }
 		if (!same || e.Number > before.Number) && !slices.ContainsFunc(events, number) {
@@ -248,12 +286,13 @@ func (c *channel) endMissing() {
 
 // tellLoss has pages fetch anew what they may have missed: it tells all subscribers
 // once more that their subscription has succeeded, by which pusher-js calls the
-// same handlers as when it has connected again. mu is held.
-func (c *channel) tellLoss(now time.Time) (idle []*shard) {
+// same handlers as when it has connected again. The events that follow are those after at,
+// which is zero if the channel has no history. mu is held.
+func (c *channel) tellLoss(at protocol.Serial, now time.Time) (idle []*shard) {
 	if c.kind == protocol.User { // whose clients know no such event
 		return nil
 	}
-	answer := protocol.Success{Channel: c.name, Serial: c.position()}
+	answer := protocol.Success{Channel: c.name, Serial: at}
 	if c.kind.IsPresence() {
 		answer.Members = c.members.snapshot()
 	}
@@ -276,5 +315,5 @@ func (c *channel) restored(now time.Time) (idle []*shard) {
 	if r.lost = c.needsLoad(); r.lost {
 		return nil // the load will tell
 	}
-	return c.tellLoss(now)
+	return c.tellLoss(c.position(), now)
 }

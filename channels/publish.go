@@ -56,7 +56,9 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 	if !a.once.first(e, now) {
 		return nil
 	}
-	cache, keeps := protocol.KindOf(e.Channel).IsCache(), a.retention(e.Channel).Events > 0
+	limits := a.limits.Load()
+	retention := limits.retention(e.Channel)
+	cache, keeps := protocol.KindOf(e.Channel).IsCache(), retention.Events > 0
 	if !cache && !keeps && a.find(e.Channel) == nil {
 		return nil
 	}
@@ -76,7 +78,7 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 			<-room
 			continue
 		}
-		c.encode(&p, e.Event)
+		c.encode(&p, e.Event, retention, limits)
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
@@ -95,7 +97,9 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	p := pending{except: s.id, at: time.Now()}
 	c := s.channel
-	keeps := a.retention(c.name).Events > 0
+	limits := a.limits.Load()
+	retention := limits.retention(c.name)
+	keeps := retention.Events > 0
 	if !keeps || c.remote != nil { // else the frame has a serial
 		p.frame = e.Frame()
 	}
@@ -111,7 +115,7 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 		c.mu.Unlock()
 		return err
 	}
-	c.encode(&p, e)
+	c.encode(&p, e, retention, limits)
 	if a.listener != nil {
 		a.listener.Happened(told, nil)
 	}

@@ -36,6 +36,10 @@ type acked struct {
 	count   int32  // likewise
 }
 
+// rememberPublic is for how long the cluster remembers at most that a public channel had no
+// event.
+const rememberPublic = 10 * time.Minute
+
 // nothing is what the cluster knows of a channel that this node was never on.
 var nothing = &acked{certain: true}
 
@@ -225,7 +229,8 @@ func (c *channel) update() (idle []*shard, err error) {
 	}
 	r.acked = &acked{true, o.Version.Epoch, int32(share.Count)}
 	if r.heard == heard { // else what was heard may be newer, or what is newer will be heard
-		missed := share.Whole && r.total != o.Count
+		// A message that told of r.total, too, may have been lost.
+		missed := share.Whole && (r.total != o.Count || c.notices != nil && c.notices.count != o.Count)
 		r.total = o.Count
 		if missed {
 			idle = c.countChanged(0)
@@ -243,7 +248,7 @@ func (c *channel) update() (idle []*shard, err error) {
 		u.confirmed, u.full = false, true
 	}
 	if share.Load {
-		idle = append(idle, c.load(o.Version, *o.Snapshot, members, came, now)...)
+		idle = append(idle, c.load(o.Version, *o.Snapshot, share.Since, members, came, now)...)
 	} else if r.loaded && r.version.Epoch != o.Version.Epoch {
 		r.loaded = false
 	}
@@ -266,11 +271,11 @@ func (c *channel) share() cluster.Share {
 		Grace:      Grace,
 	}
 	if c.wanted() && c.needsLoad() {
-		s.Load, s.Since = true, r.version
+		s.Load, s.Since = true, r.since()
 		if retention := limits.retention(c.name); retention.Events > 0 {
-			s.Remember = retention.Age
-			if c.kind.Authorized() { // strangers cannot make up any number of those
-				s.Remember = max(s.Remember, cluster.NumberFor)
+			s.Remember = cluster.NumberFor
+			if !c.kind.Authorized() { // strangers can make up any number of those
+				s.Remember = min(retention.Age, rememberPublic)
 			}
 		}
 	}

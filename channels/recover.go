@@ -11,8 +11,8 @@ import (
 // Resume is what a reconnecting client says of one channel.
 type Resume struct {
 	Since protocol.Serial // of the last event that it has; zero if that is unknown, which recovers nothing
-	// Sockets are its earlier connections. Events that one of them was excepted from are not
-	// replayed.
+	// Sockets are its earlier connections. It is not sent events that one of them was excepted
+	// from.
 	Sockets []protocol.SocketID
 }
 
@@ -22,8 +22,18 @@ type Replay struct {
 	// begins. It is zero on a channel without a history.
 	Serial   protocol.Serial
 	Recovery protocol.Recovery
-	Frames   []byte // oldest event first
-	Events   int    // how many frames these are
+	Frames   []protocol.Frame // of the events, oldest first; shared with others
+	Bytes    int              // of all frames
+
+	begins protocol.Serial // where the subscription begins
+}
+
+// Withhold is for a client that cannot be sent the frames now: it has missed them.
+func (r *Replay) Withhold() {
+	r.Frames, r.Bytes, r.Serial = nil, 0, r.begins
+	if r.Recovery == protocol.Recovered {
+		r.Recovery = protocol.Missed
+	}
 }
 
 // maxReplay is how many bytes of frames one subscriber is sent at most. A client that has
@@ -31,10 +41,19 @@ type Replay struct {
 const maxReplay = 4 << 20
 
 // start is where a subscription begins: its client is sent every later event. Of the events up
-// to there, it has been sent the one that is numbered cached, as the last of a cache channel.
+// to there, it has been sent those after sent, and the one that is numbered cached, as the last
+// of a cache channel.
 type start struct {
 	protocol.Serial
-	cached uint64 // 0: none
+	sent   uint64
+	cached uint64  // 0: none
+	resume *Resume // what the client said with its subscription; constant
+}
+
+// excepts reports whether an event that a connection is excepted from is not for the
+// subscriber: that connection may be an earlier one of its client.
+func (s *Subscription) excepts(id protocol.SocketID) bool {
+	return id == s.id || s.start != nil && s.start.resume != nil && slices.Contains(s.start.resume.Sockets, id)
 }
 
 // position is where a subscription begins that is made now, zero if the channel has no history
@@ -50,21 +69,21 @@ func (c *channel) position() protocol.Serial {
 	}
 }
 
-// begin notes where a subscription begins. mu is held.
-func (c *channel) begin(s *Subscription) {
+// begin notes where a subscription begins. resume is nil if the client did not ask. mu is
+// held.
+func (c *channel) begin(s *Subscription, resume *Resume) {
 	at := c.position()
 	if at == (protocol.Serial{}) {
 		return
 	}
-	s.start = &start{Serial: at}
+	s.start = &start{Serial: at, sent: at.Number, resume: resume}
 	if c.remote == nil {
 		c.beginHistory()
 	}
 }
 
 // replay returns what the client is sent of the history, ahead of what the subscription brings.
-// resume is nil if the client did not ask. In a cluster, it may wait. It changes where the
-// subscription begins to what the replay begins with, so that nothing is sent twice if the
+// resume is nil if the client did not ask. In a cluster, it may wait. Nothing is sent twice if the
 // client asks later.
 func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if resume != nil {
@@ -73,7 +92,8 @@ func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if s.start == nil {
 		return r
 	}
-	r.Serial = s.start.Serial
+	r.Serial, r.begins = s.start.Serial, s.start.Serial
+	r.Serial.Number = s.start.sent
 	retention := s.channel.app.retention(s.channel.name)
 	var sockets []protocol.SocketID
 	if resume != nil {
@@ -85,7 +105,7 @@ func (s *Subscription) replay(resume *Resume) (r Replay) {
 	if r.Recovery != protocol.Recovered && retention.Rewind > 0 {
 		r.add(s, s.rewound(retention), sockets)
 	}
-	s.start.Serial = r.Serial
+	s.start.sent = r.Serial.Number
 	return r
 }
 
@@ -95,10 +115,17 @@ func (s *Subscription) missed(since protocol.Serial, r Retention) (events []kept
 	switch {
 	case since.Epoch != s.start.Epoch || since.Number > s.start.Number || r.Events == 0:
 		return nil, false
-	case s.channel.upToDate(since.Number):
+	case since.Number >= s.start.sent || s.channel.upToDate(since.Number):
 		return nil, true
 	}
 	p, err := s.past(r)
+	for end := time.Now().Add(enterTimeout); err != nil && time.Now().Before(end); p, err = s.past(r) {
+		select {
+		case <-time.After(retryInterval):
+		case <-s.channel.app.broker.ctx.Done():
+			return nil, false
+		}
+	}
 	if err != nil || p.epoch != since.Epoch || p.after > since.Number {
 		return nil, false
 	}
@@ -132,23 +159,22 @@ func (s *Subscription) rewound(r Retention) []keptEvent {
 // add adds the events up to where the subscription begins, but for those that are not for its
 // client. It adds none, and reports false, if they take more than maxReplay.
 func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.SocketID) bool {
-	var frames []byte
-	n := 0
+	var frames []protocol.Frame
+	bytes := 0
 	for _, e := range events {
-		if e.number > s.start.Number {
+		if e.number > s.start.sent {
 			break
 		}
 		if e.number == s.start.cached || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
 			continue
 		}
-		if len(frames)+len(e.frame) > maxReplay {
+		if bytes += len(e.frame); bytes > maxReplay {
 			return false
 		}
-		frames = append(frames, e.frame...)
-		n++
+		frames = append(frames, e.frame)
 	}
-	if n > 0 {
-		r.Frames, r.Events, r.Serial.Number = frames, n, events[0].number-1
+	if len(frames) > 0 {
+		r.Frames, r.Bytes, r.Serial.Number = frames, bytes, events[0].number-1
 	}
 	return true
 }
@@ -160,7 +186,7 @@ func (s *Subscription) withoutCached(last protocol.Frame, r Replay) protocol.Fra
 		return last
 	}
 	number := protocol.SerialOf(last).Number
-	if r.Recovery == protocol.Recovered || r.Events > 0 && number > r.Serial.Number {
+	if r.Recovery == protocol.Recovered || len(r.Frames) > 0 && number > r.Serial.Number {
 		return nil
 	}
 	s.start.cached = number
@@ -192,12 +218,15 @@ func (s *Subscription) past(r Retention) (past, error) {
 	return s.channel.app.past(s.channel.name, r)
 }
 
-// fetch is a question to the cluster that several subscribers wait for.
+// fetch is a question to the cluster. Its answer serves several subscribers.
 type fetch struct {
 	done chan struct{} // closed when it is answered
 	past past
 	err  error
 }
+
+// fetchedFor is for how long an answer serves those who come later and need nothing newer.
+const fetchedFor = time.Second
 
 // pastOnce asks the cluster, or waits for the answer that another subscriber has asked for, so
 // that the return of many clients costs a few questions. It asks again if that answer lacks
@@ -211,17 +240,28 @@ func (c *channel) pastOnce(r Retention, until protocol.Serial) (past, error) {
 			c.remote.fetch = f
 			c.mu.Unlock()
 			f.past, f.err = c.app.pastInCluster(c.name, r)
-			c.mu.Lock()
-			c.remote.fetch = nil
-			c.mu.Unlock()
 			close(f.done)
+			if f.err != nil {
+				c.forgetFetch(f)
+			} else {
+				c.app.broker.timers.after(fetchedFor, func() { c.forgetFetch(f) })
+			}
 			return f.past, f.err
 		}
 		c.mu.Unlock()
 		<-f.done
-		if f.err != nil || f.past.epoch != until.Epoch || f.past.number >= until.Number {
+		if f.err != nil || f.past.epoch == until.Epoch && f.past.number >= until.Number {
 			return f.past, f.err
 		}
+		c.forgetFetch(f)
+	}
+}
+
+func (c *channel) forgetFetch(f *fetch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.remote.fetch == f {
+		c.remote.fetch = nil
 	}
 }
 

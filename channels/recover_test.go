@@ -48,9 +48,9 @@ func resume(t *testing.T, a *App, channel string, since protocol.Serial, sockets
 }
 
 func replayed(r Replay) string {
-	text := dataOf(r.Frames)
-	if r.Events != len(strings.Fields(text)) {
-		text = fmt.Sprintf("%d events: %s", r.Events, text)
+	text := dataOf(slices.Concat(r.Frames...))
+	if r.Bytes != len(slices.Concat(r.Frames...)) {
+		text = fmt.Sprintf("not %d bytes: %s", r.Bytes, text)
 	}
 	return strings.TrimSpace(text + map[protocol.Recovery]string{protocol.NotAsked: "", protocol.Recovered: " +", protocol.Missed: " -"}[r.Recovery])
 }
@@ -153,6 +153,16 @@ func TestResumeExcepts(t *testing.T) {
 					t.Errorf("it would be given the same once more: from %v, was at %v", j.Serial, start.Serial)
 				}
 			}
+			// A request of the client may name a connection that has broken meanwhile.
+			_, _, again := resume(t, b, "private-h", start.Serial, first.ID())
+			if err := a.Publish(Publication{Event: event("private-h", "3"), Except: first.ID()}); err != nil {
+				t.Fatal(err)
+			}
+			say(t, a, "private-h", "4")
+			again.wait(t, "4")
+			if got := again.data(); !slices.Equal(got, []string{"4"}) {
+				t.Errorf("then it gets %q", got)
+			}
 		})
 	}
 }
@@ -211,18 +221,18 @@ func TestReplayIsBounded(t *testing.T) {
 	_, start, _ := resume(t, a, "h", protocol.Serial{})
 	large := strings.Repeat("x", maxReplay/4)
 	say(t, a, "h", large, large, large)
-	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Recovered || j.Events != 3 {
-		t.Errorf("%d events, recovery %d", j.Events, j.Recovery)
+	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Recovered || len(j.Frames) != 3 {
+		t.Errorf("%d events, recovery %d", len(j.Frames), j.Recovery)
 	}
 	say(t, a, "h", large)
-	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Missed || j.Events != 0 || j.Frames != nil {
-		t.Errorf("%d events, recovery %d", j.Events, j.Recovery)
+	if _, j, _ := resume(t, a, "h", start.Serial); j.Recovery != protocol.Missed || len(j.Frames) != 0 || j.Frames != nil {
+		t.Errorf("%d events, recovery %d", len(j.Frames), j.Recovery)
 	}
 	limits := *a.limits.Load()
 	limits.Histories[0].Rewind = time.Hour
 	a.SetLimits(limits)
-	if _, j, err := a.Subscribe(newRecorder(), "h", nil); err != nil || j.Events != 3 {
-		t.Errorf("rewound by %d events, error %v", j.Events, err)
+	if _, j, err := a.Subscribe(newRecorder(), "h", nil); err != nil || len(j.Frames) != 3 {
+		t.Errorf("rewound by %d events, error %v", len(j.Frames), err)
 	}
 }
 
@@ -365,11 +375,14 @@ func TestResumeOnANodeThatLagsBehind(t *testing.T) {
 		late.gate.Store(&gate)
 		say(t, apps[0], "h", "1", "2")
 		_, s := told(t, apps[0], "h", nil, 10)
+		time.AfterFunc(time.Second, func() { close(gate) })
 		got, j, r := resume(t, apps[1], "h", s[1])
 		if got != "+" || !channelKnows(j, s[1]) {
 			t.Errorf("%q from %v", got, j.Serial)
 		}
-		close(gate)
+		if got, _, _ := resume(t, apps[1], "h", protocol.Serial{Epoch: s[1].Epoch, Number: 1 << 60}); got != "-" {
+			t.Errorf("an event that does not exist: %q", got)
+		}
 		say(t, apps[0], "h", "3")
 		r.wait(t, "3")
 		there.wait(t, "3")
@@ -436,6 +449,45 @@ func TestNodesRecover(t *testing.T) {
 				t.Errorf("%s: the ledger was empty, %d losses told", channel, lost())
 			}
 		}
+	})
+}
+
+// A loss is told ahead of the events that follow it, with the serial behind which they begin:
+// a client whose connection ends in between asks for the rest from there, and knows.
+func TestLossIsToldFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, keeping(3, time.Hour, "h"))
+		r := &raw{recorder: newRecorder()}
+		if _, _, err := w.apps[1].Subscribe(r, "h", nil); err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		says := func(what string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			time.Sleep(5 * time.Second)
+			var said []string
+			texts := r.messages()
+			for _, text := range texts[told:] {
+				if strings.Contains(text, "subscription_succeeded") {
+					_, serial, _ := strings.Cut(text, `"serial":"`)
+					said = append(said, "lost, "+strings.TrimSuffix(serial, `"}`))
+				} else if m, err := protocol.ParseMessage([]byte(text)); err == nil {
+					said = append(said, strings.Trim(string(m.Data), `"`))
+				}
+			}
+			if !slices.Equal(said, want) {
+				t.Errorf("%s: %q, want %q", what, said, want)
+			}
+			told = len(texts)
+		}
+		w.hub.Cut(w.drivers[1])
+		say(t, w.apps[0], "h", "1", "2", "3", "4")
+		w.hub.Heal(w.drivers[1])
+		says("more than is kept", "lost, 1-1", "2", "3", "4")
+		w.hub.FlushUnnoticed()
+		say(t, w.apps[0], "h", "5", "6")
+		says("the ledger was empty", "lost, 2-0", "5", "6")
 	})
 }
 
@@ -507,8 +559,14 @@ func TestResumeLate(t *testing.T) {
 				}
 				say(t, a, channel, "4")
 				back.wait(t, "4")
-				if got := strings.TrimSpace(dataOf(first.Last) + " " + dataOf(first.Frames)); got != want[0] {
+				if got := strings.TrimSpace(dataOf(first.Last) + " " + dataOf(slices.Concat(first.Frames...))); got != want[0] {
 					t.Errorf("%s: at first %q", channel, got)
+				}
+				if channel == "rewound" {
+					_, s := told(t, a, channel, nil, 10)
+					if got := replayed(a.Rejoin(sub, &Resume{Since: s[1]}).Replay); got != "+" {
+						t.Errorf("rewound past what it had: %q", got)
+					}
 				}
 				for i, want := range []string{want[1], "+"} {
 					if got := replayed(a.Rejoin(sub, &Resume{Since: j.Serial}).Replay); got != want {
@@ -518,4 +576,43 @@ func TestResumeLate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Strangers who come and go cost nobody an event.
+func TestUnusedHistoriesGoFirst(t *testing.T) {
+	a := alone(t, keeping(5, time.Hour, "*"))
+	a.broker.LimitHistories(64 << 10)
+	say(t, a, "private-h", "1", "2", "3")
+	for i := range 1000 {
+		r := newRecorder()
+		s, _, err := a.Subscribe(r, fmt.Sprint("c", i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Unsubscribe(s)
+	}
+	expectTold(t, a, "private-h", nil, 10, "1 2 3 +")
+}
+
+// A client whose node cannot reach the ledger waits for it rather than being told that it has
+// missed something.
+func TestResumeDuringAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, keeping(5, time.Hour, "h"))
+		w.on(t, 1, "h")
+		_, start, _ := resume(t, w.apps[0], "h", protocol.Serial{})
+		say(t, w.apps[0], "h", "1")
+		synctest.Wait()
+		w.hub.Cut(w.drivers[1])
+		time.AfterFunc(3*time.Second, func() { w.hub.Heal(w.drivers[1]) })
+		if got, _, _ := resume(t, w.apps[1], "h", start.Serial); got != "1 +" {
+			t.Errorf("healed: %q", got)
+		}
+		w.hub.Cut(w.drivers[1])
+		time.Sleep(2 * time.Second)
+		if got, _, _ := resume(t, w.apps[1], "h", start.Serial); got != "-" {
+			t.Errorf("not healed: %q", got)
+		}
+		w.hub.Heal(w.drivers[1])
+	})
 }

@@ -258,7 +258,7 @@ func (s *Subscription) deliver(b *batch) (messages, bytes int) {
 		start = int(min(s.from-b.first, uint64(len(b.ends))))
 	}
 	for _, e := range b.excepts {
-		if e.id == s.id && e.frame >= start {
+		if e.frame >= start && s.excepts(e.id) {
 			m, size := s.offer(b, start, e.frame)
 			messages += m
 			bytes += size

@@ -80,7 +80,7 @@ func (a *App) Resume(sub Subscriber, name string, m *protocol.Member, resume *Re
 		idle = c.countChanged(s.subscriber.Source())
 	}
 	joined := c.joined()
-	c.begin(s)
+	c.begin(s, resume)
 	if joined.Miss {
 		c.missed(s.subscriber.Source(), time.Now())
 	}

@@ -118,6 +118,11 @@ func ParseRecover(data []byte) (r Recover, err error) {
 	if n := len(r.Sockets); n > MaxRecoverSockets {
 		return r, fmt.Errorf("socket_ids has %d entries, more than %d", n, MaxRecoverSockets)
 	}
+	for channel, serial := range r.Channels {
+		if len(serial) > maxSerial {
+			r.Channels[channel] = "" // none of ours
+		}
+	}
 	for _, text := range r.Sockets {
 		if _, ok := ParseSocketID(text); !ok {
 			return r, fmt.Errorf("socket_ids has %q, which is not a socket id", Clip(text, 40))

@@ -36,6 +36,9 @@ func ParseSerial(text string) (s Serial, ok bool) {
 	return Serial{text[:at], number}, true
 }
 
+// maxSerial is the longest text that is looked at, in bytes: ours are 47 at most.
+const maxSerial = 64
+
 // maxNumber is how many digits a number has at most.
 const maxNumber = 20
 

@@ -50,6 +50,7 @@ type Audience struct {
 
 	exact   []byte // the only message allowed, but for its stamp, as the transport writes it; nil: any
 	stampAt int
+	serial  *serial // between exact and the end of a message; nil: none
 }
 
 func (a *Audience) presence() bool { return strings.HasPrefix(a.Channel, presencePrefix) }
@@ -67,17 +68,27 @@ func (a *Audience) Expect(t *Target, size int) {
 		return
 	}
 	a.exact, a.stampAt = delivery(a.Channel, size)
+	end := []byte(`"}`)
+	if t.Serials {
+		a.exact = append(a.exact[:len(a.exact)-1], `,"serial":"`...)
+	}
 	if t.Transport.Lines() {
-		a.exact = escape(a.exact)
+		a.exact, end = escape(a.exact), escape(end)
 		a.stampAt = bytes.Index(a.exact, []byte(stampMark))
+	}
+	switch {
+	case !t.Serials:
+		a.serial = nil
+	case a.serial == nil:
+		a.serial = &serial{end: end}
 	}
 }
 
 // receive counts an event for s. ok is false when the message is none.
 func (a *Audience) receive(s *Subscriber, message []byte, now time.Duration) (ok bool, err error) {
-	var number uint64
+	var number, serial uint64
 	var at time.Duration
-	if a.exact != nil && len(message) == len(a.exact) {
+	if a.exact != nil && (len(message) == len(a.exact) || a.serial != nil && len(message) > len(a.exact)) {
 		number, at, ok = parseStamp(message[a.stampAt:])
 	} else {
 		number, at, ok = findStamp(message)
@@ -85,24 +96,38 @@ func (a *Audience) receive(s *Subscriber, message []byte, now time.Duration) (ok
 	if !ok {
 		return false, nil
 	}
-	if a.exact != nil && !a.matches(message) {
-		return true, fmt.Errorf("the event on %s came as %q, and not as %q", a.Channel, clip(message), clip(a.exact))
+	if a.exact != nil {
+		if serial, ok = a.matches(message); !ok {
+			return true, fmt.Errorf("the event on %s came as %q, and not as %q", a.Channel, clip(message), clip(a.exact))
+		}
 	}
-	s.count(number)
+	if a.serial != nil && serial <= s.serial {
+		return true, fmt.Errorf("the event on %s came with serial %d after %d", a.Channel, serial, s.serial)
+	}
+	s.count(number, serial)
 	a.Tally.Deliveries++
 	record(a.Tally.Latency, now-at)
 	return true, nil
 }
 
-func (a *Audience) matches(message []byte) bool {
+// matches reports whether a message is the one that is allowed, and returns the number of
+// its serial.
+func (a *Audience) matches(message []byte) (serial uint64, ok bool) {
 	end := a.stampAt + stampLen
-	return len(message) == len(a.exact) &&
-		bytes.Equal(message[:a.stampAt], a.exact[:a.stampAt]) && bytes.Equal(message[end:], a.exact[end:])
+	if len(message) < len(a.exact) ||
+		!bytes.Equal(message[:a.stampAt], a.exact[:a.stampAt]) || !bytes.Equal(message[end:len(a.exact)], a.exact[end:]) {
+		return 0, false
+	}
+	rest := message[len(a.exact):]
+	if a.serial == nil {
+		return 0, len(rest) == 0
+	}
+	return a.serial.parse(rest)
 }
 
 // Check returns an error unless every member has received each event of the
-// topic exactly once, and all in the same order. Which order that is depends on
-// which of the publishers' requests the server reads first.
+// topic exactly once, and all in the same order with the same serials. Which order
+// that is depends on which of the publishers' requests the server reads first.
 func (a *Audience) Check(sent, sum uint64) error {
 	for _, s := range a.Members {
 		switch {
@@ -113,7 +138,7 @@ func (a *Audience) Check(sent, sum uint64) error {
 		case s.sum != sum:
 			return fmt.Errorf("%s: a subscriber received an event twice, and lost another one", a.Channel)
 		case s.order != a.Members[0].order:
-			return fmt.Errorf("%s: two subscribers received the events in different orders", a.Channel)
+			return fmt.Errorf("%s: two subscribers received the events in different orders, or with different serials", a.Channel)
 		}
 	}
 	return nil

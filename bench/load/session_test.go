@@ -87,7 +87,7 @@ func TestOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []uint64{1, 3, 2} {
-		other.count(n)
+		other.count(n, 0)
 	}
 	if err := a.Check(3, 1+2+3); err == nil || !strings.Contains(err.Error(), "orders") {
 		t.Errorf("got %v", err)

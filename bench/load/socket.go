@@ -23,6 +23,8 @@ type Target struct {
 	Host string // host:port
 	// Exact says that messages must have the very bytes that Belfry sends.
 	Exact bool
+	// Serials says that events have one each. It matters if messages must be exact.
+	Serials bool
 	// Transport is how subscribers connect.
 	Transport protocol.Transport
 	// TLS is how WebSockets and publishers speak TLS; nil: they do not.

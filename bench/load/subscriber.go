@@ -48,7 +48,8 @@ type Subscriber struct {
 
 	received uint64 // events
 	sum      uint64 // of their numbers
-	order    uint64 // a digest of their numbers, in the order in which they came
+	order    uint64 // a digest of their numbers and serials, in the order in which they came
+	serial   uint64 // number of the last one's; 0 without
 }
 
 // open begins the subscriber's connection. It becomes a member of its audience
@@ -67,20 +68,21 @@ func (l *Loop) open(s *Subscriber) error {
 // which may be the same. The owner is told again when that has succeeded.
 func (s *Subscriber) move(to *Audience) error {
 	from := s.audience
-	s.audience, s.state = to, subscribing
+	s.audience, s.state, s.serial = to, subscribing, 0
 	s.forget()
 	return s.link.send(unsubscription(from.Channel), subscription(s.target.App, to.Channel, s.socketID, s.user))
 }
 
-// forget forgets what was received.
+// forget forgets what was received, but for the last serial: later ones are still higher.
 func (s *Subscriber) forget() { s.received, s.sum, s.order = 0, 0, 0 }
 
-// count counts an event.
-func (s *Subscriber) count(number uint64) {
+// count counts an event. Its serial is 0 if it has none.
+func (s *Subscriber) count(number, serial uint64) {
 	const prime = 1099511628211 // of FNV-1, 64 bits
 	s.received++
 	s.sum += number
-	s.order = s.order*prime + number
+	s.order = (s.order*prime+number)*prime + serial
+	s.serial = serial
 }
 
 func (s *Subscriber) message(b []byte, now time.Duration) error {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package process
 
 import (
@@ -7,28 +9,19 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// tick is the unit of times in /proc: USER_HZ, which is 100 on all of Linux.
-const tick = 10 * time.Millisecond
-
-// CPU is the user and system time that a process has used, to 10 ms.
+// CPU is the user and system time that a process has used, all of its threads together.
+// The kernel counts it in nanoseconds; /proc has it in hundredths of a second.
 func CPU(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
+	const scheduler = 2 // CPUCLOCK_SCHED: what a process has been running
+	var used unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduler), &used); err != nil {
+		return 0, fmt.Errorf("the time of process %d: %w", pid, os.NewSyscallError("clock_gettime", err))
 	}
-	return parseStat(stat)
-}
-
-// parseStat reads utime and stime, the 14th and 15th field. The second one is
-// the program's name in parentheses and may hold anything.
-func parseStat(stat []byte) (time.Duration, error) {
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat has too few fields")
-	}
-	return ticks(fields[11], fields[12])
+	return time.Duration(used.Nano()), nil
 }
 
 // Busy is the time that all processors together have spent on processes, and
@@ -50,6 +43,9 @@ func parseBusy(stat []byte) (time.Duration, error) {
 	}
 	return ticks(fields[1], fields[2], fields[3], fields[8])
 }
+
+// tick is the unit of times in /proc: USER_HZ, which is 100 on all of Linux.
+const tick = 10 * time.Millisecond
 
 func ticks(fields ...[]byte) (sum time.Duration, err error) {
 	for _, f := range fields {

@@ -1,19 +1,44 @@
+//go:build linux
+
 package process
 
 import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 )
 
-func TestParseStat(t *testing.T) {
-	const stat = "4711 (a (odd) name) S 1 4711 4711 0 -1 4194560 100 0 0 0 123 45 0 0 20 0 5 0 100 1000 200\n"
-	if got, err := parseStat([]byte(stat)); err != nil || got != 1680*time.Millisecond {
-		t.Errorf("got %v, %v, want 123 and 45 ticks", got, err)
+func TestCPU(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	other := exec.CommandContext(ctx, "sleep", "1000")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "1 (x) S 1 2", "1 (x) S 1 2 3 4 5 6 7 8 9 10 x y z"} {
-		if got, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("%q: got %v", bad, got)
+	defer func() {
+		stop()
+		_ = other.Wait() // it was killed
+	}()
+	for used := time.Duration(0); used == 0; {
+		var err error
+		if used, err = CPU(other.Process.Pid); err != nil || used > time.Minute {
+			t.Fatalf("a process that sleeps has used %v, error %v", used, err)
 		}
+	}
+	before, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for used := before; used < before+time.Millisecond; {
+		if used, err = CPU(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := CPU(1 << 28); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("of a process that there is not: %v", err)
 	}
 }
 

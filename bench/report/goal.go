@@ -4,8 +4,8 @@ import "fmt"
 
 // Goal is what a row should reach.
 type Goal struct {
-	// Limit is for the ratio of the first server to the reference, or for the
-	// first server's own value when Absolute is true.
+	// Limit is for the ratio of the server to the reference or the base, or for
+	// the server's own value when Absolute is true.
 	Limit    float64
 	Absolute bool
 	AtLeast  bool // otherwise: at most

@@ -14,8 +14,8 @@ type Key struct {
 // row is one metric of one workload.
 type row struct {
 	Key
-	Goal   *Goal                `json:"goal,omitempty"`
-	Values map[string][]float64 `json:"values"` // by server, one a round
+	Goals  map[string]*Goal     `json:"goals,omitempty"` // by server
+	Values map[string][]float64 `json:"values"`          // by server, one a round
 }
 
 // Report is the rows in the order in which they came. It must not be used
@@ -26,7 +26,7 @@ type Report struct {
 	// Base, unless it is empty, is the column that the others are compared with
 	// instead.
 	Base string
-	// Reference is the server that the goals for ratios are about.
+	// Reference is the server that the goals for ratios are about if Base is empty.
 	Reference string
 	// Notes are printed below the table.
 	Notes []string
@@ -34,15 +34,34 @@ type Report struct {
 	rows []*row
 }
 
-// Add appends the value of one more round.
+// Add appends the value of one more round. The goal is the server's own; of those that
+// others are compared with, and of all but the first if Base is empty, none is judged.
 func (r *Report) Add(key Key, goal *Goal, server string, value float64) {
+	row := r.row(key)
+	row.Values[server] = append(row.Values[server], value)
+	if goal != nil && r.judges(server) {
+		row.Goals[server] = goal
+	}
+}
+
+// row returns that of the key, made if need be.
+func (r *Report) row(key Key) *row {
 	for _, row := range r.rows {
 		if row.Key == key {
-			row.Values[server] = append(row.Values[server], value)
-			return
+			return row
 		}
 	}
-	r.rows = append(r.rows, &row{key, goal, map[string][]float64{server: {value}}})
+	row := &row{key, make(map[string]*Goal), make(map[string][]float64)}
+	r.rows = append(r.rows, row)
+	return row
+}
+
+// judges reports whether the server's goals are judged.
+func (r *Report) judges(server string) bool {
+	if r.Base != "" {
+		return server != r.Base
+	}
+	return server == r.Servers[0] && server != r.Reference
 }
 
 // Empty reports whether there is nothing to print.

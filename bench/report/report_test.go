@@ -140,6 +140,33 @@ work
 	}
 }
 
+func TestGoalsWithBase(t *testing.T) {
+	r := &Report{Servers: []string{"a", "b", "c"}, Base: "a"}
+	for round := range 3 {
+		for i, s := range r.Servers {
+			r.Add(Key{"work", "CPU µs"}, AtMost(float64(i)+0.5), s, float64(2+round+2*i))
+		}
+		r.Add(Key{"work", "events/s"}, nil, "b", 1)
+		r.Add(Key{"work", "events/s"}, AtLeast(1), "c", 1) // there is nothing to compare with
+	}
+	var b strings.Builder
+	if err := r.PrintGoals(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+The goals
+
+                                             a           b           c                 b/a                 c/a  goal
+
+work
+  CPU µs                                  3.00        5.00        7.00    1.67 (1.50-2.00)    2.33 (2.00-3.00)  b ≤ 1.5x missed, c ≤ 2.5x met
+
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
 func TestWriteJSON(t *testing.T) {
 	r := &Report{Servers: []string{"a"}}
 	r.Add(Key{"work", "CPU µs"}, nil, "a", 1.5)

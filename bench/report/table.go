@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -34,7 +35,7 @@ func (r *Report) Print(w io.Writer) error {
 func (r *Report) PrintGoals(w io.Writer) error {
 	var judged []*row
 	for _, row := range r.rows {
-		if row.Goal != nil && r.judge(row) != "" {
+		if _, ok := r.judge(row); ok {
 			judged = append(judged, row)
 		}
 	}
@@ -85,25 +86,37 @@ func (r *Report) printRow(b *strings.Builder, row *row) {
 	for _, p := range r.pairs() {
 		line.WriteString(right(ratioText(row.Values[p[0]], row.Values[p[1]]), ratioWidth))
 	}
-	if goal := row.Goal; goal != nil {
-		fmt.Fprintf(&line, "  %s%s", left(goal.String(), goalWidth), r.judge(row))
+	if goals, _ := r.judge(row); goals != "" {
+		line.WriteString("  " + goals)
 	}
 	b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 }
 
-// judge says whether the row's goal is met, if that can be said.
-func (r *Report) judge(row *row) string {
-	ours, theirs := row.Values[r.Servers[0]], row.Values[r.Reference]
-	switch {
-	case len(ours) == 0 || r.Servers[0] == r.Reference:
-		return ""
-	case row.Goal.Absolute:
-		return row.Goal.verdict(Median(ours))
-	case Median(theirs) == 0:
-		return ""
-	default:
-		return row.Goal.verdict(Median(ours) / Median(theirs))
+// judge returns the row's goals and whether they are met. judged reports whether that can
+// be said of any.
+func (r *Report) judge(row *row) (goals string, judged bool) {
+	var texts []string
+	base := Median(row.Values[cmp.Or(r.Base, r.Reference)])
+	for _, s := range r.Servers {
+		goal := row.Goals[s]
+		if goal == nil {
+			continue
+		}
+		value, verdict := Median(row.Values[s]), ""
+		switch {
+		case goal.Absolute:
+			verdict = goal.verdict(value)
+		case base != 0:
+			verdict = goal.verdict(value / base)
+		}
+		judged = judged || verdict != ""
+		text := left(goal.String(), goalWidth)
+		if r.Base != "" { // there are several
+			text = s + " " + goal.String() + " "
+		}
+		texts = append(texts, text+verdict)
 	}
+	return strings.Join(texts, ", "), judged
 }
 
 // ratioText is the ratio of the medians, and the lowest and highest one of a

@@ -1,7 +1,8 @@
 // Has Belfry send a client what it missed while its connection was broken. See README.md.
 
 const answerTimeout = 10_000; // ms that the server may take to answer when a subscription overtakes the question
-const limits = { sockets: 16, channels: 500, channelsOfMessage: 100 }; // the server takes no more
+const limits = { sockets: 16, channels: 500 }; // the server takes no more
+const messageSize = 4000; // about as many characters: a server may be configured to take little
 
 const recovering = new WeakSet(); // pusher-js clients that are taken care of
 
@@ -56,11 +57,25 @@ export function recover(pusher) {
     for (const [i, channel] of channels.entries()) {
       Object.assign(positions.get(channel), { waiting: true, asked: i < limits.channels });
     }
-    const asked = channels.slice(0, limits.channels).map((channel) => [channel.name, positions.get(channel).serial]);
-    for (let i = 0; i < asked.length; i += limits.channelsOfMessage) {
-      const some = Object.fromEntries(asked.slice(i, i + limits.channelsOfMessage));
-      connection.send_event('pusher:recover', { channels: some, socket_ids: socketIds });
+    let some = {};
+    let size = 0;
+    const ask = () => {
+      if (size > 0) {
+        connection.send_event('pusher:recover', { channels: some, socket_ids: socketIds });
+      }
+      [some, size] = [{}, 0];
+    };
+    for (const channel of channels.slice(0, limits.channels)) {
+      const { name } = channel;
+      const { serial } = positions.get(channel);
+      const length = name.length + serial.length + 6; // with quotes, colon and comma
+      if (size + length > messageSize) {
+        ask();
+      }
+      some[name] = serial;
+      size += length;
     }
+    ask();
     socketIds.push(connection.socket_id);
     socketIds.splice(0, socketIds.length - limits.sockets);
     connection.connection?.transport?.bind('message', received);

@@ -62,6 +62,8 @@ func (c *conn) Deliver(s *channels.Subscription, lines []byte) (kept bool) {
 func (c *conn) Hold() { c.out.Hold() }
 
 // Release implements session.Conn.
+func (c *conn) Room(bytes int) bool { return c.out.Room(bytes) }
+
 func (c *conn) Release(first []byte) { c.out.Release(protocol.AppendLines(nil, first)) }
 
 // Ping implements session.Conn: pusher-js answers a heartbeat with an empty

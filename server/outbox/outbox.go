@@ -106,6 +106,17 @@ func (o *Outbox) Release(first []byte) {
 	}
 }
 
+// Room reports whether so many bytes more may be sent: what waits for the client stays within
+// its limit, or nothing does, and what waits for all together within half of theirs.
+func (o *Outbox) Room(bytes int) bool {
+	if o.budget.bytes.Load()+int64(bytes) > int64(o.budget.limits.Total)/2 {
+		return false
+	}
+	o.Lock()
+	defer o.Unlock()
+	return o.waiting == nil || o.waiting.len() == 0 || o.waiting.len()+bytes <= o.budget.limits.Client
+}
+
 // Await keeps back everything until Start. It comes before all other calls; Close
 // comes behind Start.
 func (o *Outbox) Await() {

@@ -293,6 +293,27 @@ func TestLargeAnswer(t *testing.T) {
 	}
 }
 
+// There is room for what a client may have wait, or for anything if nothing waits, up to half
+// of what may wait for all.
+func TestRoom(t *testing.T) {
+	o, s := newOutbox(0, 1000)
+	o.budget.limits.Total = 20_000
+	expect := func(bytes int, want bool) {
+		t.Helper()
+		if got := o.Room(bytes); got != want {
+			t.Errorf("with %d bytes waiting, room for %d is %t", o.Waiting(), bytes, got)
+		}
+	}
+	expect(10_000, true)
+	expect(10_001, false)
+	o.Send(frames("f"))
+	expect(1000-o.Waiting(), true)
+	expect(1001-o.Waiting(), false)
+	s.room = 1 << 20
+	o.Flush()
+	expect(10_000, true)
+}
+
 // request takes lines, while it has the outbox flush.
 type request struct {
 	socket

@@ -36,6 +36,8 @@ type Admission struct {
 	Refusals *refusals.Log
 	Bugs     *bugs.Log
 
+	replaying sync.Mutex // held while a session is sent a part of a history; does not block
+
 	waiting sync.RWMutex // read-locked while messages of a session wait for the cluster
 }
 

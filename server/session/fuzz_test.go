@@ -50,6 +50,7 @@ func (w *wire) Release(first []byte) {
 	w.held.Reset()
 }
 
+func (w *wire) Room(int) bool           { return true }
 func (w *wire) Ping()                   { w.Send(protocol.PingFrame) }
 func (w *wire) Close(e *protocol.Error) { w.closed = e }
 

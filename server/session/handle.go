@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -171,24 +172,21 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	if sub.Kind().Authorized() {
 		s.authorized.Store(true)
 	}
+	defer s.makeRoom(&joined.Replay)()
 	s.countRecovery(channel, resume, joined.Recovery)
-	answer := succeeded(sub, joined)
-	messages := 1
-	last := joined.Last
-	if joined.Miss {
-		last = protocol.CacheMissFrame(sub.Channel())
+	frames := []protocol.Frame{succeeded(sub, joined)}
+	switch {
+	case joined.Miss:
+		frames = append(frames, protocol.CacheMissFrame(sub.Channel()))
+	case joined.Last != nil:
+		frames = append(frames, joined.Last)
 	}
-	if last != nil {
-		answer = append(answer, last...)
-		messages++
-	}
-	answer = append(answer, joined.Frames...)
-	messages += joined.Events
+	frames = append(frames, joined.Frames...)
 	if joined.Count > 0 {
-		answer = append(answer, protocol.SubscriptionCountFrame(sub.Channel(), joined.Count)...)
-		messages++
+		frames = append(frames, protocol.SubscriptionCountFrame(sub.Channel(), joined.Count))
 	}
-	s.app.Metrics.Delivered(messages, len(answer))
+	answer := slices.Concat(frames...)
+	s.app.Metrics.Delivered(len(frames), len(answer))
 	s.conn.Release(answer)
 }
 

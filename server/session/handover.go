@@ -121,5 +121,6 @@ func (absent) Send([]byte)                                        {}
 func (absent) Deliver(*channels.Subscription, []byte) (kept bool) { return false }
 func (absent) Hold()                                              {}
 func (absent) Release([]byte)                                     {}
+func (absent) Room(int) bool                                      { return false }
 func (absent) Ping()                                              {}
 func (absent) Close(*protocol.Error)                              {}

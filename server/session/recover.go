@@ -2,6 +2,7 @@ package session
 
 import (
 	"log/slog"
+	"slices"
 
 	"belfry/channels"
 	"belfry/protocol"
@@ -60,10 +61,25 @@ func (s *Session) recoverLate(sub *channels.Subscription) {
 	if s.ended || sub.Left() {
 		return
 	}
+	defer s.makeRoom(&joined.Replay)()
 	s.countRecovery(sub.Channel(), resume, joined.Recovery)
-	answer := append(protocol.Frame(joined.Frames), succeeded(sub, joined)...)
-	s.app.Metrics.Delivered(joined.Events+1, len(answer))
+	answer := slices.Concat(append(joined.Frames, succeeded(sub, joined))...)
+	s.app.Metrics.Delivered(len(joined.Frames)+1, len(answer))
 	s.conn.Send(answer)
+}
+
+// makeRoom lets the session send a replay, or withholds it if too much waits for this client
+// or for all together. What is sent to one connection after the other takes the memory of
+// one, until done is called.
+func (s *Session) makeRoom(r *channels.Replay) (done func()) {
+	if len(r.Frames) == 0 {
+		return func() {}
+	}
+	s.admission.replaying.Lock()
+	if !s.conn.Room(r.Bytes) {
+		r.Withhold()
+	}
+	return s.admission.replaying.Unlock
 }
 
 // recovery is what the client has said of a channel, nil for nothing. mu is held.

@@ -30,6 +30,9 @@ type Conn interface {
 	// Hold keeps back what is sent until Release, which sends first ahead of it.
 	Hold()
 	Release(first []byte)
+	// Room reports whether so many bytes may be sent without the client becoming a slow
+	// consumer, unless it reads nothing, and without others being cut off.
+	Room(bytes int) bool
 	// Ping asks the peer for a sign of life, below the protocol.
 	Ping()
 	// Close tells the client why and ends the connection with that code, once

@@ -72,6 +72,8 @@ func (c *conn) Deliver(s *channels.Subscription, frames []byte) (kept bool) {
 func (c *conn) Hold() { c.out.Hold() }
 
 // Release implements session.Conn.
+func (c *conn) Room(bytes int) bool { return c.out.Room(bytes) }
+
 func (c *conn) Release(first []byte) { c.out.Release(first) }
 
 // Ping implements session.Conn.

@@ -129,6 +129,37 @@ func TestOlderData(t *testing.T) {
 	})
 }
 
+// TestOlderDataIsPublishedTo: an event that is kept in data from before begins an epoch if the
+// node knows of later events, as its number may have been another one's.
+func TestOlderDataIsPublishedTo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := startNode(t, Options{URL: "redis://" + server.Addr, Prefix: prefix()})
+	keep := func(payload string) cluster.History {
+		t.Helper()
+		a.must(a.Keep(context.Background(), cluster.Kept{Publication: cluster.Publication{Topic: presence, Payload: []byte(payload)}, Events: 10, For: time.Hour}))
+		h, err := a.History(context.Background(), presence, 10, time.Hour)
+		a.must(err)
+		return h
+	}
+	keep("1")
+	bucket := a.keys.tag(presence) + "b"
+	older := server.CLI("hget", bucket, "number")
+	keep("2")
+	before := keep("3")
+	if again := keep("4"); again.Version.Epoch != before.Version.Epoch {
+		t.Errorf("an epoch began without a reason: %v, then %v", before.Version, again.Version)
+	}
+	server.CLI("hset", bucket, "number", older)
+	after := keep("5")
+	if after.Version.Epoch == before.Version.Epoch || after.Version.Number <= before.Version.Number {
+		t.Errorf("at %v, before at %v", after.Version, before.Version)
+	}
+	if later := keep("6"); later.Version.Epoch != after.Version.Epoch {
+		t.Errorf("then %v", later.Version)
+	}
+}
+
 // spread returns topics that are on all servers of a Redis Cluster.
 func spread() (topics []cluster.Topic) {
 	for i := range 20 {

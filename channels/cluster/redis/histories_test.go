@@ -16,6 +16,7 @@ func TestHistories(t *testing.T) {
 	histories.Run(t, histories.Options{
 		Store:    newHistoriesStore,
 		Parallel: 50,
+		Moves:    true,
 		Times: histories.Times{
 			Grace:     channels.Grace,
 			Buried:    testLease - 2*testRenew,
@@ -54,6 +55,8 @@ func (s *historiesStore) Node() histories.Node {
 }
 
 func (s *historiesStore) Flush() { s.server.CLI("flushall") }
+
+func (s *historiesStore) Save() { s.server.CLI("save") }
 
 func (s *historiesStore) Close() {
 	if s.clearing != nil {

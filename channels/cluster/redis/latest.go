@@ -6,7 +6,7 @@ import (
 	"belfry/channels/cluster"
 )
 
-// latest has the last change of each bucket that this node knows of. Each Update sends it, so
+// latest has the last change of each bucket that this node knows of. Each Update and Keep sends it, so
 // that Redis notices when it has come back with older data: after a failover to a replica that
 // was behind, or from a file.
 type latest struct {
@@ -21,7 +21,7 @@ func (l *latest) of(tag string) cluster.Version {
 	return l.byTag[tag]
 }
 
-// told notes a version that an Update was answered with.
+// told notes a version that an Update or Keep was answered with.
 func (l *latest) told(tag string, v cluster.Version) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

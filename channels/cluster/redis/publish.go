@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"crypto/rand"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -53,14 +54,23 @@ func (d *Driver) Keep(ctx context.Context, events ...cluster.Kept) error {
 		calls := make([]call, len(events))
 		for i, e := range events {
 			tag, c := d.keys.tag(e.Topic), e.Topic.Channel
+			seen := d.latest.of(tag)
 			calls[i] = call{keepScript, []string{tag + "b", tag + "l:" + c, tag + "h:" + c, tag + "e:" + c},
 				[]string{s.publish, d.keys.name(e.Topic), c, string(e.Payload), rand.Text(), itoa(cluster.OnceFor.Milliseconds()),
-					milliseconds(e.Last), itoa(e.Events), milliseconds(e.For), itoa(cluster.NumberFor.Milliseconds())}}
+					milliseconds(e.Last), itoa(e.Events), milliseconds(e.For), itoa(cluster.NumberFor.Milliseconds()),
+					seen.Epoch, strconv.FormatUint(seen.Number, 10)}}
 			if e.Key != "" {
 				calls[i].keys = append(calls[i].keys, d.keys.once(e.Publication))
 			}
 		}
-		return s.run(ctx, calls...)
+		results := s.run(ctx, calls...)
+		for i, result := range results {
+			if now, err := result.AsStrSlice(); err == nil && len(now) == 2 {
+				number, _ := strconv.ParseUint(now[1], 10, 64)
+				d.latest.told(d.keys.tag(events[i].Topic), cluster.Version{Epoch: now[0], Number: number})
+			}
+		}
+		return results
 	})
 }
 

@@ -114,6 +114,13 @@ func (b *backend) close() {
 	}
 }
 
+// open has it take more.
+func (b *backend) open() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = false
+}
+
 // die ends it as it stands.
 func (b *backend) die() {
 	b.mu.Lock()

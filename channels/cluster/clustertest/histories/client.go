@@ -18,11 +18,13 @@ type client struct {
 	world *world
 	node  *node
 	app   *channels.App // of the node when the client came
+	page  *page
 	id    protocol.SocketID
 
 	// The world's lock guards the following.
 	seats   map[string]*seat // by channel: asked for, and not left
-	gone    bool             // it subscribes no more
+	gone    bool             // it subscribes no more, and its page hears nothing of it
+	torn    bool             // its connection breaks in the middle of what comes next
 	queue   []func()         // what it does next
 	running bool             // a goroutine does it
 	held    bool
@@ -39,7 +41,11 @@ type seat struct {
 	left     time.Time // zero: it is there still; when it was refused, or began to leave
 	s        *channels.Subscription
 
-	got     []receipt
+	got []receipt
+	// resumed says that its page has said which connections it had before, and recovered
+	// that it was answered with all that the page had missed.
+	resumed, recovered bool
+
 	warned  time.Time // when it was told last that it may have missed events
 	roster  map[string]bool
 	removed map[string]int // how often it was told that each has left
@@ -48,10 +54,19 @@ type seat struct {
 
 // receipt is an event that a seat has received.
 type receipt struct {
-	event  int
-	at     time.Time
-	replay bool // as the channel's last event
+	event int
+	at    time.Time
+	how   how
 }
+
+// how a seat receives an event.
+type how uint8
+
+const (
+	live      how = iota
+	asLast        // as the channel's last event, with the answer
+	asHistory     // as one that the page has missed, with the answer
+)
 
 type delivery struct {
 	s      *channels.Subscription
@@ -87,12 +102,7 @@ func (c *client) Terminate() {
 	if c.gone || c.node.state == dead {
 		return
 	}
-	for i, current := range c.world.clients {
-		if current == c {
-			c.world.clients[i] = nil
-		}
-	}
-	c.end()
+	c.world.breakOff(c)
 }
 
 func (c *client) Hold() {
@@ -138,21 +148,25 @@ func (c *client) do(f func()) {
 
 // subscribe asks for a channel, unless the client has it.
 func (c *client) subscribe(channel, user string) {
+	c.node.using.RLock()
+	defer c.node.using.RUnlock()
 	w := c.world
 	w.mu.Lock()
-	if c.gone || c.seats[channel] != nil {
+	if c.gone || c.node.state == dead || c.seats[channel] != nil {
 		w.mu.Unlock()
 		return
 	}
 	s := &seat{client: c, channel: channel, user: user, asked: time.Now()}
 	c.seats[channel] = s
+	c.page.wants[channel] = user
+	resume := c.resume(channel)
 	w.seats = append(w.seats, s)
 	var m *protocol.Member
 	if user != "" {
 		m = &protocol.Member{UserID: user, UserInfo: []byte(`{"name":"` + user + `"}`)}
 	}
 	w.mu.Unlock()
-	subscription, joined, err := c.app.Subscribe(c, channel, m)
+	subscription, joined, err := c.app.Resume(c, channel, m, resume)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c.node.state == dead {
@@ -165,15 +179,22 @@ func (c *client) subscribe(channel, user string) {
 		delete(c.seats, channel)
 		s.left = time.Now()
 		w.departed(s)
+		switch {
+		case c.gone:
+		case resume != nil:
+			w.breakOff(c) // as the server does
+		default:
+			c.page.close(channel)
+		}
 		return
 	}
 	s.s, s.answered = subscription, time.Now()
-	c.answer(s, joined)
+	c.answer(s, joined, resume)
 }
 
 // answer takes what a new subscriber is answered with, then what was held back.
 // The world's lock is held.
-func (c *client) answer(s *seat, joined channels.Joined) {
+func (c *client) answer(s *seat, joined channels.Joined, resume *channels.Resume) {
 	s.count = joined.Count
 	if s.user != "" {
 		s.roster, s.removed = make(map[string]bool), make(map[string]int)
@@ -184,9 +205,14 @@ func (c *client) answer(s *seat, joined channels.Joined) {
 			c.world.fault("rosters", "%s is not among the members that it is told of %s", s.user, s.channel)
 		}
 	}
+	s.begin(joined.Replay, resume)
 	if joined.Last != nil {
-		s.take(joined.Last.JSON(), true)
+		if s.recovered {
+			c.world.fault("recovery", "a page that is given what it has missed of %s is given the last event once more", s.channel)
+		}
+		s.take(joined.Last.JSON(), asLast)
 	}
+	c.takeAll(s, slices.Concat(joined.Frames...), asHistory)
 	late := c.late
 	c.held, c.late = false, nil
 	for _, d := range late {
@@ -198,6 +224,8 @@ func (c *client) answer(s *seat, joined channels.Joined) {
 
 // say sends a client event, if the client is subscribed.
 func (c *client) say(channel string) {
+	c.node.using.RLock()
+	defer c.node.using.RUnlock()
 	w := c.world
 	w.mu.Lock()
 	s := c.seats[channel]
@@ -229,6 +257,8 @@ func encode(channel string, id int) protocol.Event {
 
 // leave ends a subscription, if there is one.
 func (c *client) leave(channel string) {
+	c.node.using.RLock()
+	defer c.node.using.RUnlock()
 	w := c.world
 	w.mu.Lock()
 	s := c.seats[channel]
@@ -239,6 +269,9 @@ func (c *client) leave(channel string) {
 	}
 	s.left = time.Now()
 	w.departed(s)
+	if !c.gone {
+		c.page.close(channel)
+	}
 	w.mu.Unlock()
 	c.app.Unsubscribe(s.s)
 }
@@ -260,17 +293,50 @@ func (c *client) take(of *channels.Subscription, frames []byte) {
 	if s == nil || s.s != of {
 		return // it is leaving
 	}
+	c.takeAll(s, frames, live)
+}
+
+// takeAll takes frames for a seat. A connection that is torn breaks in the middle of them, if
+// they are several. The world's lock is held.
+func (c *client) takeAll(s *seat, frames []byte, how how) {
+	var all []protocol.Frame
 	for len(frames) > 0 {
 		n := protocol.FrameLen(frames)
-		s.take(protocol.Frame(frames[:n]).JSON(), false)
+		all = append(all, protocol.Frame(frames[:n]))
 		frames = frames[n:]
+	}
+	for i, f := range all {
+		if c.torn && i > 0 && i == len(all)/2 {
+			c.world.breakOff(c)
+		}
+		s.take(f.JSON(), how)
 	}
 }
 
-// take takes a message. The world's lock is held.
-func (s *seat) take(text []byte, replay bool) {
+// begin takes what an answer says of a channel's history. The world's lock is held.
+func (s *seat) begin(r channels.Replay, resume *channels.Resume) {
 	w := s.client.world
-	var m struct{ Event, Channel, Data string }
+	e := entry{what: answered, asked: s.asked, serial: r.Serial}
+	switch {
+	case (r.Serial == protocol.Serial{}) == keeps(s.channel) || (r.Recovery == protocol.NotAsked) != (resume == nil):
+		w.fault("recovery", "the answer to a subscription of %s has the serial %v and the recovery %d", s.channel, r.Serial, r.Recovery)
+	case r.Recovery == protocol.Recovered:
+		e.what = recovered
+		if r.Serial.Epoch != resume.Since.Epoch || r.Serial.Number < resume.Since.Number {
+			w.fault("recovery", "a page that has %v of %s is recovered from %v", resume.Since, s.channel, r.Serial)
+		}
+	case r.Recovery == protocol.Missed:
+		e.what = missed
+	}
+	s.resumed, s.recovered = resume != nil, e.what == recovered
+	w.heard(s.channel, r.Serial, s.asked) // a client that asked earlier may not have been answered
+	s.note(e)
+}
+
+// take takes a message. The world's lock is held.
+func (s *seat) take(text []byte, how how) {
+	w := s.client.world
+	var m struct{ Event, Channel, Data, Serial string }
 	if err := json.Unmarshal(text, &m); err != nil || m.Channel != s.channel {
 		w.fault("deliveries", "a subscriber of %s received %s", s.channel, text)
 		return
@@ -282,7 +348,7 @@ func (s *seat) take(text []byte, replay bool) {
 	switch m.Event {
 	case eventName:
 	case protocol.EventSubscriptionSucceeded:
-		s.warn(text)
+		s.warn(text, m.Data, m.Serial)
 		return
 	default:
 		if err := json.Unmarshal([]byte(m.Data), &about); err != nil {
@@ -312,14 +378,32 @@ func (s *seat) take(text []byte, replay bool) {
 			w.fault("deliveries", "a subscriber of %s received %s", s.channel, text)
 			return
 		}
-		w.received(s, receipt{id, time.Now(), replay})
+		w.received(s, receipt{id, time.Now(), how})
+		serial, numbered := protocol.ParseSerial(m.Serial)
+		if keeps(s.channel) != numbered {
+			w.fault("recovery", "an event of %s has the serial %q", s.channel, m.Serial)
+		}
+		if numbered {
+			w.numbered(s, id, serial, how)
+		}
 	}
 }
 
 // warn takes that the subscription has succeeded once more: messages may have been
-// lost. It tells of members just those that the seat knows. The world's lock is held.
-func (s *seat) warn(text []byte) {
+// lost. It tells of members just those that the seat knows, and of a channel with a history
+// where it goes on. The world's lock is held.
+func (s *seat) warn(text []byte, data, position string) {
 	s.warned = time.Now()
+	serial, numbered := protocol.ParseSerial(position)
+	var about struct{ Recovered *bool }
+	_ = json.Unmarshal([]byte(data), &about)
+	if keeps(s.channel) != numbered || numbered != (about.Recovered != nil && !*about.Recovered) {
+		s.client.world.fault("recovery", "a subscriber of %s is told once more that it is: %s", s.channel, text)
+	}
+	if numbered {
+		s.client.world.heard(s.channel, serial, time.Now())
+		s.note(entry{what: warned, serial: serial})
+	}
 	if s.user == "" {
 		return
 	}

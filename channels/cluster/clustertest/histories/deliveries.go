@@ -25,7 +25,9 @@ func (w *world) examineDeliveries() (all []finding) {
 			if !s.client.node.steady(e.begun, e.end.Add(w.times.InFlight)) {
 				check = "losses"
 			}
-			if check == "deliveries" || s.warned.Before(e.begun) {
+			// With the store's data, a node that has missed nothing loses events of channels with a
+			// history, too, and tells so.
+			if check == "deliveries" && !(keeps(s.channel) && w.lostSince(e.begun.Add(-w.times.InFlight))) || s.warned.Before(e.begun) {
 				all = append(all, found(check, "event %d was accepted, but did not reach a subscriber of %s on node %d, who got %s",
 					i, s.channel, s.client.node.number, events(s.got)))
 			}
@@ -38,7 +40,7 @@ func (w *world) examineDeliveries() (all []finding) {
 // meant reports whether a seat, which is there still, is one of those that an
 // event has to reach, if its node could reach the store meanwhile.
 func (w *world) meant(s *seat, e *event) bool {
-	return e.channel == s.channel && e.err == nil && e.except != s.client && s.answered.Before(e.begun) &&
+	return e.channel == s.channel && e.err == nil && !s.client.page.had(e.except) && s.answered.Before(e.begun) &&
 		(e.by == nil || e.by.node.steady(e.begun, e.end))
 }
 
@@ -82,15 +84,15 @@ func (w *world) examineOrder(s *seat, order map[[2]int]*seat) (all []finding) {
 // kept from this client, or a later one,
 // if the node could know and the store has not lost it.
 func (w *world) examineReplay(s *seat) []finding {
-	if !protocol.KindOf(s.channel).IsCache() {
-		return nil
+	if !protocol.KindOf(s.channel).IsCache() || s.recovered {
+		return nil // its page has it
 	}
 	for i, e := range w.events {
 		if e.channel != s.channel || e.by != nil || e.except == s.client || e.err != nil || !e.end.Before(s.answered) || s.has(i) ||
 			w.lostSince(e.begun) || !s.client.node.steady(e.begun, s.answered.Add(w.times.InFlight)) {
 			continue
 		}
-		if len(s.got) == 0 || !s.got[0].replay || w.before(s.got[0].event, i) {
+		if len(s.got) == 0 || s.got[0].how != asLast || w.before(s.got[0].event, i) {
 			return []finding{found("newcomers", "a newcomer to %s on node %d got %s, and should have got event %d",
 				s.channel, s.client.node.number, events(s.got), i)}
 		}
@@ -108,8 +110,11 @@ func events(got []receipt) string {
 	}
 	text := ""
 	for _, r := range got {
-		if r.replay {
-			text += "replay "
+		switch r.how {
+		case asLast:
+			text += "last "
+		case asHistory:
+			text += "missed "
 		}
 		text += fmt.Sprint(r.event) + " "
 	}

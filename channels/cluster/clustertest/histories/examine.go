@@ -25,6 +25,8 @@ func standard(off []string) checks {
 		"deliveries": true, // what is missing, doubled, out of order, or not theirs
 		"losses":     true, // events that a node has missed, and nobody is told
 		"newcomers":  true, // the last event of a cache channel
+		"recovery":   true, // events of channels with a history that a page has missed over all its connections, and was not told in time
+		"excuses":    true, // losses that a page is told of without need
 		"webhooks":   true, // in turn, in truth, of nobody who stayed
 		"young":      true, // arrivals that are told once more just after the store lost its data
 		"forgotten":  true, // webhooks that got lost with the store's data
@@ -40,6 +42,9 @@ func standard(off []string) checks {
 var failing = []string{
 	"forgotten", // what lies in a store that loses its data is lost, and the share of a node that has died with it
 }
+
+// unrelated are the checks that do not concern histories of channels.
+var unrelated = []string{"told", "rosters", "webhooks", "young"}
 
 // truth is who is there: of each channel its subscriptions, and of each member.
 // The world's lock is held.
@@ -85,6 +90,7 @@ func (w *world) examine() (all []finding) {
 	defer w.mu.Unlock()
 	all = append(all, w.examineSeats(there)...)
 	all = append(all, w.examineDeliveries()...)
+	all = append(all, w.examineBookmarks()...)
 	return append(all, w.examineHooks(there)...)
 }
 
@@ -293,7 +299,7 @@ func (w *world) newcomers() {
 		if n.state != running {
 			continue
 		}
-		c := w.client(n)
+		c := w.client(n, newPage())
 		clients = append(clients, c)
 		for _, channel := range names {
 			if !protocol.KindOf(channel).IsCache() {
@@ -312,7 +318,7 @@ func (w *world) newcomers() {
 	defer w.mu.Unlock()
 	arrived = w.seats[before:]
 	for _, s := range arrived {
-		if s.present() && (len(s.got) == 0 || !s.got[0].replay || s.got[0].event != last[s.channel]) {
+		if s.present() && (len(s.got) == 0 || s.got[0].how != asLast || s.got[0].event != last[s.channel]) {
 			w.fault("newcomers", "a newcomer to %s on node %d got %s instead of event %d", s.channel, s.client.node.number, events(s.got), last[s.channel])
 		}
 	}

@@ -19,6 +19,10 @@
 // each event was accepted: see examine.go and deliveries.go for what follows from
 // that. What a node owes its clients excludes the times in which it could not
 // reach the store.
+//
+// A page is a client over all its connections: when one breaks, the page may come back,
+// and resume channels that have a history, as clients/recover does. Nothing excludes what
+// it is owed of these: see recovery.go.
 package histories
 
 import (
@@ -53,6 +57,9 @@ type Store interface {
 	Left() []string
 	Close()
 }
+
+// Saver is a store that can save its data. After the next restarts, it has what it saved.
+type Saver interface{ Save() }
 
 // Node is one node's way to the store.
 type Node interface {
@@ -93,6 +100,9 @@ type Options struct {
 	// Store returns a new one. The seed is of the delays of a slow node.
 	Store func(t *testing.T, seed uint64) Store
 	Times Times
+	// Moves has nodes go on in other processes. It cannot be in bubbles, whose time stands
+	// still while somebody waits for a lock.
+	Moves bool
 	// Bubble plays each history in a bubble of testing/synctest.
 	Bubble bool
 	// Parallel is how many are played at a time. In bubbles, no more are than there are
@@ -243,14 +253,18 @@ func set(t *testing.T, name, value string) {
 // play plays one history.
 func (o Options) play(t *testing.T, h History) (err error) {
 	var delays uint64
-	if len(h) > 0 && h[0].Do == seed {
+	off := o.Off
+	if len(h) > 0 && (h[0].Do == seed || h[0].Do == recoveries) {
 		delays = h[0].Seed
+		if h[0].Do == recoveries {
+			off = slices.Concat(off, unrelated)
+		}
 		h = h[1:]
 	}
 	once := func() {
 		store := o.Store(t, delays)
 		defer store.Close()
-		err = play(h, store, o.Times, standard(o.Off))
+		err = play(h, store, o, standard(off))
 	}
 	if !o.Bubble {
 		once()

@@ -11,9 +11,9 @@ import (
 )
 
 // play plays a history, and returns what was not as it should be.
-func play(h History, store Store, times Times, check checks) error {
-	w := &world{store: store, times: times, check: check, begun: time.Now(),
-		gone: make(map[subject][]time.Time), counted: make(map[string]counted), first: make(map[place]time.Time)}
+func play(h History, store Store, o Options, check checks) error {
+	w := &world{store: store, times: o.Times, check: check, moves: o.Moves, begun: time.Now(),
+		gone: make(map[subject][]time.Time), counted: make(map[string]counted), first: make(map[place]time.Time), epochs: make(map[epochOf]time.Time)}
 	w.mu.Lock()
 	for i := range w.nodes {
 		w.start(i)
@@ -62,9 +62,41 @@ func (w *world) step(s Step) {
 	case restart:
 		w.restart()
 		return
+	case save:
+		if s, saves := w.store.(Saver); saves {
+			w.beginFaults() // it answers nobody meanwhile
+			s.Save()
+			w.calmAll()
+			w.saved = true
+		}
+		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	switch s.Do {
+	case drop:
+		for i := range connections {
+			if c := w.clients[(s.Node+i)%connections]; c != nil {
+				w.breakOff(c)
+				break
+			}
+		}
+		return
+	case hop:
+		if c := w.clients[s.Node]; c != nil && w.nodes[s.At].state == running {
+			w.breakOff(c)
+			w.back(s.Node, w.nodes[s.At])
+		}
+		return
+	case back:
+		for i := range connections {
+			if i = (s.Node + i) % connections; w.broken[i] != nil && w.nodes[s.At].state == running {
+				w.back(i, w.nodes[s.At])
+				break
+			}
+		}
+		return
+	}
 	n := w.nodes[s.Node%nodes]
 	if n.state != running && s.Do != start {
 		return
@@ -73,8 +105,12 @@ func (w *world) step(s Step) {
 	case subscribe:
 		c := w.clients[s.Node]
 		if c == nil {
-			c = w.client(n)
+			c = w.client(n, newPage())
 			w.clients[s.Node] = c
+			if p := w.broken[s.Node]; p != nil {
+				p.closeAll()
+				w.broken[s.Node] = nil
+			}
 		}
 		c.do(func() { c.subscribe(s.Channel, s.User) })
 	case leave:
@@ -87,13 +123,18 @@ func (w *world) step(s Step) {
 		}
 	case end:
 		if c := w.clients[s.Node]; c != nil {
+			c.page.closeAll()
 			c.end()
 			w.clients[s.Node] = nil
+		}
+	case tear:
+		if c := w.clients[s.Node]; c != nil {
+			c.torn = true
 		}
 	case crowd:
 		if len(n.crowd) == 0 {
 			for range crowdSize {
-				c := w.client(n)
+				c := w.client(n, newPage())
 				n.crowd = append(n.crowd, c)
 				c.do(func() { c.subscribe(s.Channel, "") })
 			}
@@ -106,7 +147,7 @@ func (w *world) step(s Step) {
 	case publish:
 		var except *client
 		if s.Except >= 0 {
-			except = w.clients[s.Except]
+			except = w.connection(s.Except)
 		}
 		w.publish(n, s.Channel, except)
 	case kill:
@@ -119,6 +160,8 @@ func (w *world) step(s Step) {
 		w.cut(n)
 	case heal:
 		w.heal(n)
+	case move, stay:
+		w.move(n, s.Do == stay)
 	case slow, fast:
 		n.way.Slow(s.Do == slow)
 	case reload:
@@ -132,10 +175,9 @@ func (w *world) step(s Step) {
 // world's lock is held.
 func (w *world) disconnect(n *node) {
 	w.closed = append(w.closed, time.Now())
-	for i, c := range w.clients {
+	for _, c := range w.clients {
 		if c != nil && c.node == n {
-			c.end()
-			w.clients[i] = nil
+			w.breakOff(c)
 		}
 	}
 	for _, c := range n.crowd {
@@ -151,7 +193,7 @@ func (w *world) kill(n *node) {
 	n.way.Kill()
 	for i, c := range w.clients {
 		if c != nil && c.node == n {
-			w.clients[i] = nil
+			w.clients[i], w.broken[i] = nil, c.page
 		}
 	}
 	n.crowd = nil
@@ -286,6 +328,7 @@ func (w *world) flush() {
 // restart has the store begin anew, without data.
 func (w *world) restart() {
 	w.beginFaults()
+	w.older = w.older || w.saved
 	w.lose(w.store.Restart)
 	w.calmAll()
 }
@@ -338,8 +381,10 @@ func (w *world) finish() {
 	if alive == 0 { // somebody has to take the shares of the dead away
 		w.again(w.nodes[0])
 	}
+	w.publishKept()
 	w.mu.Unlock()
 	w.busy.Wait()
+	w.allBack()
 	<-time.After(w.times.Quiet)
 	w.probe()
 	w.eventually(w.examine)

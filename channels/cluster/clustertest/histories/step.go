@@ -15,7 +15,7 @@ const (
 
 // names of the channels. A channel's kind follows from its name.
 var (
-	names = []string{"a", "b", "cache-a", "presence-a", "presence-cache-a"}
+	names = []string{"a", "b", "cache-a", "presence-a", "presence-cache-a", "kept", "private-kept", "presence-kept", "cache-kept", "private-few"}
 	users = []string{"u1", "u2", "u3"}
 )
 
@@ -26,6 +26,10 @@ const (
 	subscribe kind = "subscribe" // connection, channel, user if it is a presence channel
 	leave     kind = "leave"     // connection, channel
 	end       kind = "end"       // connection, with all its subscriptions
+	drop      kind = "drop"      // connection, or the next one that is there: it breaks, and its page may come back
+	tear      kind = "tear"      // connection: it breaks in the middle of the next frames that come together
+	back      kind = "back"      // connection, node: the page of that one, or of the next one that is broken, comes back
+	hop       kind = "hop"       // connection, node: it breaks, and its page comes back at once
 	crowd     kind = "crowd"     // node, channel: 110 connections subscribe, which end with the node's or by uncrowd
 	uncrowd   kind = "uncrowd"   // node
 	publish   kind = "publish"   // node, channel, the excepted connection if any
@@ -33,6 +37,8 @@ const (
 	kill      kind = "kill"      // node: it dies
 	stop      kind = "stop"      // node: it ends as on SIGTERM
 	hurry     kind = "hurry"     // node: it stops, and does not wait for its clients to have left
+	move      kind = "move"      // node: it goes on in another process, with its clients, where Options.Moves says so
+	stay      kind = "stay"      // node: likewise, but that fails at the end
 	start     kind = "start"     // node: another in place of one that was killed or stopped
 	cut       kind = "cut"       // node: from the store
 	heal      kind = "heal"      // node
@@ -40,15 +46,31 @@ const (
 	fast      kind = "fast"      // node
 	reload    kind = "reload"    // node: the application is removed and added again
 	flush     kind = "flush"     // the store loses its data
-	restart   kind = "restart"   // the store ends, and begins anew without data
+	restart   kind = "restart"   // the store ends, and begins anew without data, or with what it has saved
+	save      kind = "save"      // the store saves its data, if it is a Saver
 	wait      kind = "wait"      // duration
 	seed      kind = "seed"      // number: of the delays of calls; first step only
+
+	// recoveries is seed for a history in which only what concerns histories of channels
+	// is looked at.
+	recoveries kind = "recoveries"
 )
+
+// ofConnection reports whether the number of such a step is a connection's.
+func (k kind) ofConnection() bool {
+	switch k {
+	case subscribe, leave, say, end, drop, tear, back, hop:
+		return true
+	default:
+		return false
+	}
+}
 
 // Step is one of a history. Which fields count follows from Do.
 type Step struct {
 	Do      kind
 	Node    int // or connection
+	At      int // the node to which a page comes back
 	Channel string
 	User    string
 	Except  int // connection; -1 for none
@@ -64,13 +86,16 @@ type History []Step
 func (s Step) String() string {
 	words := []string{string(s.Do)}
 	switch s.Do {
-	case flush, restart:
+	case flush, restart, save:
 	case wait:
 		words = append(words, s.For.String())
-	case seed:
+	case seed, recoveries:
 		words = append(words, strconv.FormatUint(s.Seed, 10))
 	default:
 		words = append(words, strconv.Itoa(s.Node))
+	}
+	if s.Do == back || s.Do == hop {
+		words = append(words, strconv.Itoa(s.At))
 	}
 	if s.Channel != "" {
 		words = append(words, s.Channel)
@@ -117,10 +142,10 @@ func parseStep(words []string) (s Step, err error) {
 	s = Step{Do: kind(words[0]), Except: -1}
 	words = append(words, "", "", "")
 	switch s.Do {
-	case flush, restart:
+	case flush, restart, save:
 	case wait:
 		s.For, err = time.ParseDuration(words[1])
-	case seed:
+	case seed, recoveries:
 		s.Seed, err = strconv.ParseUint(words[1], 10, 64)
 	case leave, crowd, subscribe, publish, say:
 		if s.Channel = words[2]; s.Channel == "" {
@@ -133,16 +158,21 @@ func parseStep(words []string) (s Step, err error) {
 		case s.Do == publish && words[3] != "" && err == nil:
 			s.Except, err = strconv.Atoi(words[3])
 		}
-	case end, uncrowd, kill, stop, hurry, start, cut, heal, slow, fast, reload:
+	case back, hop:
+		s.Node, err = strconv.Atoi(words[1])
+		if err == nil {
+			s.At, err = strconv.Atoi(words[2])
+		}
+	case end, drop, tear, uncrowd, kill, stop, hurry, move, stay, start, cut, heal, slow, fast, reload:
 		s.Node, err = strconv.Atoi(words[1])
 	default:
 		return s, fmt.Errorf("no such step")
 	}
 	most := nodes
-	if s.Do == subscribe || s.Do == leave || s.Do == say || s.Do == end {
+	if s.Do.ofConnection() {
 		most = connections
 	}
-	if err == nil && (s.Node < 0 || s.Node >= most || s.Except >= connections) {
+	if err == nil && (s.Node < 0 || s.Node >= most || s.At < 0 || s.At >= nodes || s.Except >= connections) {
 		err = fmt.Errorf("numbers are below %d", most)
 	}
 	return s, err

@@ -23,7 +23,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s is never drawn", w.do)
 		}
 	}
-	for _, text := range []string{"jump 1", "cut 3", "subscribe 9 a", "subscribe 0", "publish 0 a 9", "wait long", "cut one"} {
+	for _, text := range []string{"jump 1", "cut 3", "back 1", "back 1 3", "hop 1", "subscribe 9 a", "subscribe 0", "publish 0 a 9", "wait long", "cut one"} {
 		if h, err := Parse(text); err == nil {
 			t.Errorf("%q is read as %q", text, h)
 		}

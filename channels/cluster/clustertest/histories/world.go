@@ -20,12 +20,16 @@ type world struct {
 	store Store
 	times Times
 	check checks
+	moves bool           // nodes may move
+	saved bool           // the store has saved data
+	older bool           // the store has come back with what it had saved
 	busy  sync.WaitGroup // clients, publications, and nodes that end
 
 	mu      sync.Mutex // guards the following
 	begun   time.Time
 	nodes   [nodes]*node
 	clients [connections]*client // nil for those that are not there
+	broken  [connections]*page   // those whose connection has broken, and that may come back
 	lastID  uint64
 	seats   []*seat // all that ever were
 	events  []*event
@@ -37,7 +41,11 @@ type world struct {
 	closed  []time.Time             // when an application was closed, which ends all graces
 	kills   []time.Time             // when a node ended that may have delivered webhooks that it could not acknowledge
 	first   map[place]time.Time     // when a node delivered an event first
-	faults  []string
+
+	bookmarks []*bookmark           // all that ever were
+	epochs    map[epochOf]time.Time // when each had begun, as far as anybody has heard
+
+	faults []string
 }
 
 // subject is a channel, or with a user the member of one.
@@ -47,6 +55,9 @@ type place struct {
 	node  *node
 	event int
 }
+
+// epochOf is an epoch of a channel.
+type epochOf struct{ channel, epoch string }
 
 // hook is a webhook event, as the backend would receive it.
 type hook struct {
@@ -69,7 +80,8 @@ type event struct {
 	by         *client   // who said it; nil for the backend
 	begun, end time.Time // end is zero while it is not answered; of a client event, when it must have arrived
 	err        error
-	received   bool // by anybody
+	received   bool            // by anybody
+	serial     protocol.Serial // zero if nobody has received it, or the channel has no history
 }
 
 type state uint8
@@ -98,6 +110,7 @@ type node struct {
 	spans  []span    // during which messages may have been missed
 	crowd  []*client
 	calls  sync.WaitGroup // publications
+	using  sync.RWMutex   // held by whoever calls the application, ahead of the world's lock
 	closed chan struct{}
 }
 
@@ -105,7 +118,7 @@ type node struct {
 type span struct{ from, to time.Time }
 
 func (n *node) limits() channels.Limits {
-	return channels.Limits{PresenceMembers: 100, CacheTTL: 24 * time.Hour, SubscriptionCount: true}
+	return channels.Limits{PresenceMembers: 100, CacheTTL: 24 * time.Hour, SubscriptionCount: true, Histories: rules()}
 }
 
 // steady reports that a node has run and reached the store all the time. The
@@ -132,7 +145,10 @@ func (n *node) calm() {
 	n.world.busy.Go(func() {
 		<-time.After(n.world.times.Notice)
 		for {
-			ready := n.broker.Ready() == nil
+			n.world.mu.Lock()
+			broker := n.broker
+			n.world.mu.Unlock()
+			ready := broker.Ready() == nil
 			n.world.mu.Lock()
 			last := len(n.spans) - 1
 			over := n.state != running || n.cut || last < 0 || !n.spans[last].to.IsZero()
@@ -190,10 +206,12 @@ func (w *world) happened(n *node, e protocol.WebhookEvent) {
 	}
 }
 
-// client returns a connection of a node. The world's lock is held.
-func (w *world) client(n *node) *client {
+// client returns a connection of a page to a node. The world's lock is held.
+func (w *world) client(n *node, p *page) *client {
 	w.lastID++
-	return &client{world: w, node: n, app: n.app, id: protocol.NewSocketID(w.lastID<<32 | w.lastID), seats: make(map[string]*seat)}
+	c := &client{world: w, node: n, app: n.app, page: p, id: protocol.NewSocketID(w.lastID<<32 | w.lastID), seats: make(map[string]*seat)}
+	p.clients = append(p.clients, c)
+	return c
 }
 
 // subjects are what a seat is a part of: the channel, and the member.
@@ -247,7 +265,7 @@ func (w *world) takenForDead(n *node) {
 // publish publishes an event. The world's lock is held.
 func (w *world) publish(n *node, channel string, except *client) {
 	e := &event{channel: channel, except: except, begun: time.Now()}
-	id, application := len(w.events), n.app
+	id, application, before := len(w.events), n.app, n.broker
 	w.events = append(w.events, e)
 	p := channels.Publication{Event: encode(channel, id)}
 	if except != nil {
@@ -256,6 +274,13 @@ func (w *world) publish(n *node, channel string, except *client) {
 	w.busy.Add(1)
 	n.calls.Go(func() {
 		defer w.busy.Done()
+		n.using.RLock()
+		defer n.using.RUnlock()
+		w.mu.Lock()
+		if n.broker != before { // it has moved
+			application = n.app
+		}
+		w.mu.Unlock()
 		err := application.Publish(p)
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -266,20 +291,25 @@ func (w *world) publish(n *node, channel string, except *client) {
 	})
 }
 
+// late reports whether a node that has missed events of a channel delivers some of them later.
+func late(channel string) bool {
+	return keeps(channel) || protocol.KindOf(channel).IsCache()
+}
+
 // received notes that a seat has received an event. The world's lock is held.
 func (w *world) received(s *seat, r receipt) {
 	e, at := w.events[r.event], place{s.client.node, r.event}
 	e.received = true
 	first, delivered := w.first[at]
-	if !r.replay && !delivered {
+	if r.how == live && !delivered {
 		w.first[at] = r.at
 	}
 	switch {
 	case e.channel != s.channel:
 		w.fault("deliveries", "event %d of %s reached %s", r.event, e.channel, s.channel)
-	case e.except == s.client && !r.replay:
+	case e.except == s.client && r.how != asLast, s.resumed && r.how != asLast && s.client.page.had(e.except):
 		w.fault("deliveries", "event %d reached the excepted connection", r.event)
-	case r.replay, protocol.KindOf(s.channel).IsCache() && !s.client.node.steady(e.begun, r.at): // as the last event, if late
+	case r.how != live, late(s.channel) && !s.client.node.steady(e.begun, r.at):
 	case delivered && first.Before(s.asked):
 		w.fault("deliveries", "event %d reached a connection on node %d that subscribed to %s after others there had it", r.event, s.client.node.number, s.channel)
 	case !e.end.IsZero() && e.end.Add(w.times.InFlight).Before(s.asked):
@@ -287,7 +317,7 @@ func (w *world) received(s *seat, r receipt) {
 	}
 	for _, other := range s.got {
 		if other.event == r.event {
-			w.fault("deliveries", "event %d reached a subscriber of %s on node %d twice (replays: %t, %t)", r.event, s.channel, s.client.node.number, other.replay, r.replay)
+			w.fault("deliveries", "event %d reached a subscriber of %s on node %d twice: %s", r.event, s.channel, s.client.node.number, events(append(s.got, r)))
 		}
 	}
 	s.got = append(s.got, r)
