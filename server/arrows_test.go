@@ -15,7 +15,7 @@ import (
 func isJSON(module string) bool { return module == "github.com/go-json-experiment/json" }
 
 // TestArrows holds the packages to the one direction in which they import:
-// cmd, server, channels, protocol; and auth, protocol.
+// cmd, commands, server, channels, protocol; and auth, protocol.
 func TestArrows(t *testing.T) {
 	type goPackage struct {
 		ImportPath string
@@ -50,7 +50,8 @@ func TestArrows(t *testing.T) {
 		"auth":     {"protocol"},
 		"channels": {"protocol"},
 		"server":   {"channels", "auth", "protocol"},
-		"cmd":      {"server", "channels", "auth", "protocol"},
+		"commands": {"server", "auth", "protocol"},
+		"cmd":      {"commands", "server", "channels", "auth", "protocol"},
 	}
 	pure := []string{"belfry/protocol", "belfry/auth"}
 	found := make(map[string]bool)
@@ -66,6 +67,9 @@ func TestArrows(t *testing.T) {
 					t.Errorf("%s imports %s, and is to be pure", path, imported)
 				}
 				continue
+			}
+			if room(path) == "commands" && room(imported) == "server" && imported != "belfry/server/config" {
+				t.Errorf("%s imports %s: commands look at a server from outside", path, imported)
 			}
 			if allowed, ok := rooms[room(path)]; ok && room(imported) != room(path) && !slices.Contains(allowed, room(imported)) {
 				t.Errorf("%s imports %s", path, imported)

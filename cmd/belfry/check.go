@@ -5,17 +5,28 @@ import (
 	"io"
 	"strings"
 
+	"belfry/commands/manual"
 	"belfry/server"
 	"belfry/server/config"
 )
 
+func checkCommand(s streams) *manual.Command {
+	c := command("check", "[--config FILE] [--env-file FILE]", "validate the configuration and print a summary", `
+It does all that serve does but listen, and names each mistake with its file and line.
+`)
+	f := fileFlags(c.Flags)
+	c.Run = func(args []string) error {
+		if err := none(args); err != nil {
+			return err
+		}
+		return check(*f, s.out, s.err)
+	}
+	return c
+}
+
 // check validates a configuration and prints what it amounts to. What serve
 // would warn of goes to stderr.
-func check(args []string, stdout, stderr io.Writer) error {
-	f, err := parseFlags("check", args, stderr)
-	if err != nil {
-		return err
-	}
+func check(f files, stdout, stderr io.Writer) error {
 	cfg, err := load(f)
 	if err != nil {
 		return err

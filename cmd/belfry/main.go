@@ -1,9 +1,5 @@
-// Command belfry is a server that speaks the Pusher Channels protocol.
-//
-//	belfry serve [--config FILE] [--env-file FILE]
-//	belfry check [--config FILE] [--env-file FILE]
-//	belfry upgrade --pid N
-//	belfry version
+// Command belfry is a server that speaks the Pusher Channels protocol, and what one
+// needs beside it on the command line: see belfry help.
 package main
 
 import (
@@ -14,11 +10,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
+
+	"belfry/commands/manual"
+	"belfry/commands/target"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
 
 // Exit codes: a mistake in the call is told apart from one in the
 // configuration or at run time.
@@ -28,50 +28,58 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `belfry speaks the Pusher Channels protocol to Laravel Echo and pusher-js.
+// streams are the program's input and outputs.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
 
-usage:
-  belfry serve [--config FILE] [--env-file FILE]   run the server
-  belfry check [--config FILE] [--env-file FILE]   validate the configuration and print a summary
-  belfry upgrade --pid N                           replace a running server; its clients stay connected
-  belfry version                                   print the version
-
-Without a configuration and without app variables in the environment, serve
-makes one app with random credentials and prints what to paste into Laravel.
-`
-
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, s streams) int {
+	p := program(s)
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		_ = p.Help(s.err)
 		return exitUsage
+	}
+	name, hint := args[0], ""
+	switch name {
+	case "--version", "-version":
+		name = "version"
+	case "--help", "-help", "-h":
+		name = "help"
 	}
 	var err error
-	switch args[0] {
-	case "serve":
-		err = serve(args[1:], stdout, stderr)
-	case "check":
-		err = check(args[1:], stdout, stderr)
-	case "upgrade":
-		err = upgrade(args[1:], stdout, stderr)
-	case "version", "--version", "-version":
-		b := build()
-		fmt.Fprintf(stdout, "belfry %s (%s, %s/%s)\n", b.Version, b.GoVersion, runtime.GOOS, runtime.GOARCH)
-	case "help", "--help", "-help", "-h":
-		fmt.Fprint(stdout, usage)
-	default:
-		err = &usageError{fmt.Sprintf("unknown command %q", args[0])}
+	if c := p.Find(name); c == nil {
+		err = &usageError{fmt.Sprintf("unknown command %q", name)}
+	} else {
+		hint = " " + name
+		err = call(p, c, args[1:], s.out)
 	}
 	var wrong *usageError
+	var flags *target.FlagError
 	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
+	case err == nil:
 		return exitOK
-	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "belfry: %v; see belfry help\n", err)
+	case errors.Is(err, errTold):
+		return exitFailed
+	case errors.As(err, &wrong), errors.As(err, &flags):
+		fmt.Fprintf(s.err, "belfry: %v; see belfry help%s\n", err, hint)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "belfry: %v\n", err)
+		fmt.Fprintf(s.err, "belfry: %v\n", err)
 		return exitFailed
 	}
+}
+
+// call runs a command, or writes its help if that is asked for.
+func call(p *manual.Program, c *manual.Command, args []string, out io.Writer) error {
+	args, err := parse(c.Flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		return p.CommandHelp(out, c)
+	}
+	if err != nil {
+		return err
+	}
+	return c.Run(args)
 }
 
 // usageError is a mistake in the call.
@@ -79,33 +87,52 @@ type usageError struct{ message string }
 
 func (e *usageError) Error() string { return e.message }
 
-// files are what both commands read.
-type files struct{ config, env string }
+// errTold is a failure of which the command has told everything.
+var errTold = errors.New("failed")
 
-func parseFlags(command string, args []string, stderr io.Writer) (f files, err error) {
-	flags := flag.NewFlagSet("belfry "+command, flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&f.config, "config", "", "YAML configuration `file`")
-	flags.StringVar(&f.env, "env-file", "", "Laravel .env `file` to read variables from; the environment wins")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return f, err
+// parse sets the flags, which may stand before, between and behind the other arguments,
+// and returns those. Behind "--", there are no flags.
+func parse(flags *flag.FlagSet, args []string) (others []string, err error) {
+	flags.SetOutput(io.Discard)
+	for len(args) > 0 {
+		if err := flags.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, &usageError{err.Error()}
 		}
-		return f, &usageError{err.Error()}
+		rest := flags.Args()
+		if parsed := len(args) - len(rest); parsed > 0 && args[parsed-1] == "--" {
+			others = append(others, rest...)
+			break
+		}
+		if len(rest) == 0 {
+			break
+		}
+		others, args = append(others, rest[0]), rest[1:]
 	}
-	var empty []string
+	var empty []*flag.Flag
 	flags.Visit(func(f *flag.Flag) {
 		if f.Value.String() == "" {
-			empty = append(empty, "--"+f.Name)
+			empty = append(empty, f)
 		}
 	})
 	if len(empty) > 0 {
-		return f, &usageError{fmt.Sprintf("%s is empty: give a file, or leave it out", empty[0])}
+		what, _ := flag.UnquoteUsage(empty[0])
+		if what != "file" {
+			what = "value"
+		}
+		return nil, &usageError{fmt.Sprintf("--%s is empty: give a %s, or leave it out", empty[0].Name, what)}
 	}
-	if flags.NArg() > 0 {
-		return f, &usageError{fmt.Sprintf("unexpected argument %q", flags.Arg(0))}
+	return others, nil
+}
+
+// none refuses arguments of a command that has none.
+func none(args []string) error {
+	if len(args) > 0 {
+		return &usageError{fmt.Sprintf("unexpected argument %q", args[0])}
 	}
-	return f, nil
+	return nil
 }
 
 // untilSignal returns a context that the first SIGINT or SIGTERM ends; the

@@ -22,7 +22,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"serve": serveUntil},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"serve": serveUntil, "start": start},
 	})
 }
 
@@ -69,6 +69,43 @@ func serveUntil(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("err"), err.buffer.Bytes(), 0o600))
 }
 
+var listening = regexp.MustCompile(`msg=listening address=(\S+)`)
+
+// start is the script command
+//
+//	start FLAG...
+//
+// It runs belfry serve with the flags until the script ends. $ADDRESS is where it
+// listens.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: start FLAG...")
+	}
+	cmd := exec.Command("belfry", append([]string{"serve"}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"HOME", "PATH", "TMPDIR"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	log := &output{seen: newPattern(listening.String())}
+	cmd.Stderr = log
+	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ts.Defer(func() {
+		_ = cmd.Process.Kill() // it has ended, if something is wrong
+		<-ended
+	})
+	select {
+	case <-log.seen.found:
+	case err := <-ended:
+		ended <- err
+		ts.Fatalf("belfry serve ended: %v\n%s", err, log.buffer.String())
+	case <-time.After(patience):
+		ts.Fatalf("belfry serve does not listen")
+	}
+	ts.Setenv("ADDRESS", log.address)
+}
+
 // pattern closes found when an output matches it.
 type pattern struct {
 	*regexp.Regexp
@@ -82,12 +119,16 @@ func newPattern(text string) *pattern {
 
 // output is written by one goroutine, and read when the program has ended.
 type output struct {
-	buffer bytes.Buffer
-	seen   *pattern
+	buffer  bytes.Buffer
+	seen    *pattern
+	address string // that it listens on; read when seen is found
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.buffer.Write(p)
+	if m := listening.FindSubmatch(o.buffer.Bytes()); m != nil && o.address == "" {
+		o.address = string(m[1])
+	}
 	if o.seen.Match(o.buffer.Bytes()) {
 		o.seen.once.Do(func() { close(o.seen.found) })
 	}

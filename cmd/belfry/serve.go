@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"belfry/commands/manual"
 	"belfry/server"
 	"belfry/server/config"
 	"belfry/server/logging"
@@ -33,6 +35,32 @@ func build() server.Build {
 	return b
 }
 
+func serveCommand(s streams) *manual.Command {
+	c := command("serve", "[--config FILE] [--env-file FILE]", "run the server", `
+Without a configuration and without app variables in the environment, serve makes one app
+with random credentials and prints what to paste into Laravel. It reads the configuration
+again on SIGHUP and when a file changes. SIGTERM drains and ends it.
+`)
+	f := fileFlags(c.Flags)
+	c.Run = func(args []string) error {
+		if err := none(args); err != nil {
+			return err
+		}
+		return serve(*f, s.out, s.err)
+	}
+	return c
+}
+
+// files are what a server is configured by.
+type files struct{ config, env string }
+
+func fileFlags(flags *flag.FlagSet) *files {
+	f := new(files)
+	flags.StringVar(&f.config, "config", "", "YAML configuration `file`")
+	flags.StringVar(&f.env, "env-file", "", "Laravel .env `file` to read variables from; the environment wins")
+	return f
+}
+
 func load(f files) (*config.Config, error) {
 	env, err := environment(f)
 	if err != nil {
@@ -48,11 +76,7 @@ func environment(f files) (config.Env, error) {
 	return config.EnvFile(f.env, config.ProcessEnv())
 }
 
-func serve(args []string, stdout, stderr io.Writer) error {
-	f, err := parseFlags("serve", args, stderr)
-	if err != nil {
-		return err
-	}
+func serve(f files, stdout, stderr io.Writer) error {
 	reload := newReloader(f)
 	defer reload.close()
 	upgrades := onUpgrade()

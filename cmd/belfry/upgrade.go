@@ -2,41 +2,43 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"time"
 
+	"belfry/commands/manual"
 	"belfry/server/handover"
 )
 
 // upgradeTimeout is how long upgrade waits: a handover takes no longer, however it ends.
 const upgradeTimeout = time.Minute
 
-// upgrade has a running server hand over to a new process, and says what came of it.
-func upgrade(args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("belfry upgrade", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	pid := flags.Int("pid", 0, "`id` of the process that runs belfry serve")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
+func upgradeCommand(s streams) *manual.Command {
+	c := command("upgrade", "--pid N", "replace a running server; its clients stay connected", `
+The server starts its program anew, with the arguments that it has itself, and hands over
+its connections. See docs/operations.md.
+`)
+	pid := c.Flags.Int("pid", 0, "`N`, the id of the process that runs belfry serve")
+	c.Run = func(args []string) error {
+		if *pid <= 0 || len(args) > 0 {
+			return &usageError{"upgrade needs --pid and nothing else"}
 		}
-		return &usageError{err.Error()}
+		return upgrade(*pid, s.out)
 	}
-	if *pid <= 0 || flags.NArg() > 0 {
-		return &usageError{"upgrade needs --pid and nothing else"}
-	}
+	return c
+}
+
+// upgrade has a running server hand over to a new process, and says what came of it.
+func upgrade(pid int, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), upgradeTimeout)
 	defer cancel()
-	successor, err := handover.Upgrade(ctx, *pid)
+	successor, err := handover.Upgrade(ctx, pid)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "process %d has taken over from process %d\n", successor, *pid)
+	fmt.Fprintf(stdout, "process %d has taken over from process %d\n", successor, pid)
 	return nil
 }
 

@@ -40,13 +40,13 @@ const accepts = (port) =>
     socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
   });
 
-/** A certificate for 127.0.0.1 and its key, made by the program that comes with Go. */
-async function makeCertificate() {
+/** A certificate for a host and its key, made by the program that comes with Go. */
+export async function makeCertificate(host = '127.0.0.1') {
   const made = await mkdtemp(path.join(tmpdir(), 'belfry-certificate-'));
   try {
     const { stdout: root } = await run('go', ['env', 'GOROOT']);
     const generator = path.join(root.trim(), 'src', 'crypto', 'tls', 'generate_cert.go');
-    const args = ['run', generator, '--host', '127.0.0.1', '--ecdsa-curve', 'P256'];
+    const args = ['run', generator, '--host', host, '--ecdsa-curve', 'P256'];
     const { code, stderr } = await run('go', args, { cwd: made, timeout: 120_000 });
     if (code !== 0) {
       throw new Error(`no certificate: ${stderr}`);
@@ -141,9 +141,10 @@ export const names = Object.keys(proxies);
 /**
  * Starts a proxy in front of Belfry, with its block of docs/proxies.md, until the
  * test ends: {host, port, url}. prefix says what it does with /ws before a
- * path, keep or strip; timeout takes the place of the page's 120 seconds.
+ * path, keep or strip; timeout takes the place of the page's 120 seconds; edit changes
+ * the block.
  */
-export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {}) {
+export async function startReverseProxy(t, name, belfry, { prefix, timeout, edit = (block) => block } = {}) {
   const proxy = proxies[name];
   const program = await installed(proxy.program);
   const made = await directory(t);
@@ -159,7 +160,7 @@ export async function startReverseProxy(t, name, belfry, { prefix, timeout } = {
   if (timeout) {
     block = block.replaceAll(/(?<=timeout.*)120/gi, timeout);
   }
-  block = block
+  block = edit(block)
     .replaceAll('127.0.0.1:8080', `127.0.0.1:${belfry.port}`)
     .replaceAll('10.0.0.5', '127.0.0.1')
     .replaceAll('/etc/ssl/', `${made}/`);

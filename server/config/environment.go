@@ -179,18 +179,13 @@ var appFamilies = []string{"BELFRY_APP_", "REVERB_APP_", "PUSHER_APP_", "SOKETI_
 // the one that BROADCAST_CONNECTION means. It returns that family and those with
 // the same credentials, and none without an app.
 func (l *loader) appFrom(c *Config) (families []string) {
-	order := slices.Clone(appFamilies)
-	connection := strings.ToUpper(cmp.Or(l.env.get("BROADCAST_CONNECTION"), l.env.get("BROADCAST_DRIVER"))) + "_APP_"
-	if i := slices.Index(order, connection); i > 1 {
-		order = slices.Insert(slices.Delete(order, i, i+1), 1, connection)
-	}
-	order = slices.DeleteFunc(order, func(f string) bool { return l.credentials(f) == [3]string{} })
+	order, connection := l.env.families()
 	if len(order) == 0 {
 		return nil
 	}
-	family, own := order[0], l.credentials(order[0])
+	family, own := order[0], l.env.credentials(order[0])
 	for _, other := range order {
-		if l.credentials(other) == own {
+		if l.env.credentials(other) == own {
 			families = append(families, other)
 		} else if family != connection && family != appFamilies[0] {
 			l.warn(fmt.Sprintf("%s* and %s* are both set and differ: the app is that of %[1]s*; BROADCAST_CONNECTION=reverb or pusher decides", family, other))
@@ -210,8 +205,20 @@ func (l *loader) appFrom(c *Config) (families []string) {
 	return families
 }
 
-func (l *loader) credentials(family string) [3]string {
-	return [3]string{l.env.get(family + "ID"), l.env.get(family + "KEY"), l.env.get(family + "SECRET")}
+// families are those of appFamilies that have a variable, in the order in which they
+// are heeded, and the one that BROADCAST_CONNECTION means, whether it has or not.
+func (e Env) families() (order []string, connection string) {
+	order = slices.Clone(appFamilies)
+	connection = strings.ToUpper(cmp.Or(e.get("BROADCAST_CONNECTION"), e.get("BROADCAST_DRIVER"))) + "_APP_"
+	if i := slices.Index(order, connection); i > 1 {
+		order = slices.Insert(slices.Delete(order, i, i+1), 1, connection)
+	}
+	order = slices.DeleteFunc(order, func(f string) bool { return e.credentials(f) == [3]string{} })
+	return order, connection
+}
+
+func (e Env) credentials(family string) [3]string {
+	return [3]string{e.get(family + "ID"), e.get(family + "KEY"), e.get(family + "SECRET")}
 }
 
 // rateFrom makes a rate a second of Reverb's attempts in a time. A rate holds
