@@ -10,6 +10,7 @@ import { build } from 'esbuild';
 
 import { app, configuration, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
+import { example, examples } from './lib/docs.mjs';
 import { startLaravel } from './lib/laravel.mjs';
 import { startWire } from './lib/wire.mjs';
 
@@ -22,15 +23,18 @@ const config = `${configuration()}
       - {channels: "private-short.*", events: 2}
 `;
 
+// What docs/laravel.md tells to do: an import, and a call.
+const [imported, called] = example(await examples('laravel.md', 'js'), 'belfry-recover').split('\n\n');
+
 /** What a page does with Echo, as an application's bundle. */
 const withEcho = `
   import Echo from 'laravel-echo';
   import Pusher from 'pusher-js';
-  import { recover } from 'belfry-recover';
+  ${imported}
   window.start = (options) => {
-    const echo = new Echo({ broadcaster: 'reverb', Pusher, ...options });
+    const echo = (window.Echo = new Echo({ broadcaster: 'reverb', Pusher, ...options }));
     window.pusher = echo.connector.pusher;
-    recover(pusher);
+    ${called}
     for (const name of ['orders.1', 'short.1']) {
       echo
         .private(name)
