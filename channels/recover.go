@@ -25,12 +25,17 @@ type Replay struct {
 	Frames   []protocol.Frame // of the events, oldest first; shared with others
 	Bytes    int              // of all frames
 
-	begins protocol.Serial // where the subscription begins
+	start *start
+	sent  uint64 // start.sent ahead of the replay
 }
 
-// Withhold is for a client that cannot be sent the frames now: it has missed them.
+// Withhold is for a client that cannot be sent the frames now: it has missed them, and is
+// told where the subscription begins if it is told of a place at all. There have to be frames.
 func (r *Replay) Withhold() {
-	r.Frames, r.Bytes, r.Serial = nil, 0, r.begins
+	r.Frames, r.Bytes, r.start.sent = nil, 0, r.sent
+	if r.Serial != (protocol.Serial{}) {
+		r.Serial = r.start.Serial
+	}
 	if r.Recovery == protocol.Recovered {
 		r.Recovery = protocol.Missed
 	}
@@ -92,8 +97,8 @@ func (s *Subscription) replay(recovery *Recovery) (r Replay) {
 	if s.start == nil {
 		return r
 	}
-	r.Serial, r.begins = s.start.Serial, s.start.Serial
-	r.Serial.Number = s.start.sent
+	r.start, r.sent = s.start, s.start.sent
+	r.Serial = protocol.Serial{Epoch: s.start.Epoch, Number: s.start.sent}
 	retention := s.channel.app.retention(s.channel.name)
 	var sockets []protocol.SocketID
 	if recovery != nil {

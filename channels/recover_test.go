@@ -616,3 +616,30 @@ func TestResumeDuringAnOutage(t *testing.T) {
 		w.hub.Heal(w.drivers[1])
 	})
 }
+
+// What was withheld counts as missed, and not as sent: a client that says too late what it had
+// is sent it then.
+func TestWithhold(t *testing.T) {
+	limits := keeping(10, time.Hour, "h")
+	limits.Histories[0].Rewind = time.Hour
+	a := alone(t, limits)
+	_, before, _ := resume(t, a, "h", protocol.Serial{})
+	say(t, a, "h", "1", "2")
+	sub, first, err := a.Subscribe(newRecorder(), "h", nil)
+	if err != nil || len(first.Frames) != 2 {
+		t.Fatalf("%q, error %v", replayed(first.Replay), err)
+	}
+	begins := sub.start.Serial
+	first.Withhold()
+	if got := replayed(first.Replay); got != "" || first.Serial != begins {
+		t.Errorf("withheld: %q from %v, begins at %v", got, first.Serial, begins)
+	}
+	late := a.Rejoin(sub, &Recovery{Since: before.Serial})
+	if got := replayed(late.Replay); got != "1 2 +" {
+		t.Errorf("then %q", got)
+	}
+	late.Withhold()
+	if got := replayed(late.Replay); got != "-" || late.Serial != (protocol.Serial{}) {
+		t.Errorf("withheld again: %q from %v", got, late.Serial)
+	}
+}
