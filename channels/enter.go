@@ -12,7 +12,7 @@ type remote struct {
 	reconciler
 	mirror
 	waiter
-	fetch *fetch // of the history, while somebody waits for it
+	fetch *fetch // of the history, while it is under way or serves
 }
 
 // waiter lets connections wait for the cluster. The channel's lock guards it.

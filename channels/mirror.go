@@ -126,12 +126,13 @@ func (c *channel) load(v cluster.Version, s cluster.Snapshot, since cluster.Vers
 	if n := len(s.Events); n > 0 {
 		r.newest = s.Events[n-1].Number
 	}
+	lost := r.lost
+	r.lost = false
 	if before.Epoch != "" && c.keeps() { // then it is known whether anything is missing
-		r.lost = before.Epoch != v.Epoch || s.After > r.reached(before)
+		lost = before.Epoch != v.Epoch || s.After > r.reached(before)
 	}
 	events := c.missedEvents(since, v, s)
-	if r.lost {
-		r.lost = false
+	if lost {
 		at := c.position()
 		if at.Epoch != "" && since.Epoch == v.Epoch {
 			at.Number = s.After

@@ -16,6 +16,12 @@ type Recovery struct {
 	Sockets []protocol.SocketID
 }
 
+// excepts reports whether a connection is one of the client's earlier ones. The zero id is
+// nobody's.
+func (r *Recovery) excepts(id protocol.SocketID) bool {
+	return r != nil && id != (protocol.SocketID{}) && slices.Contains(r.Sockets, id)
+}
+
 // Replay is the part of a channel's history that a new subscriber is sent, up to 4 MiB.
 type Replay struct {
 	// Serial is that of the event ahead of Frames or, without frames, where the subscription
@@ -58,7 +64,7 @@ type start struct {
 // excepts reports whether an event that a connection is excepted from is not for the
 // subscriber: that connection may be an earlier one of its client.
 func (s *Subscription) excepts(id protocol.SocketID) bool {
-	return id == s.id || s.start != nil && s.start.recovery != nil && slices.Contains(s.start.recovery.Sockets, id)
+	return id == s.id || s.start != nil && s.start.recovery.excepts(id)
 }
 
 // position is where a subscription begins that is made now, zero if the channel has no history
@@ -87,9 +93,9 @@ func (c *channel) begin(s *Subscription, recovery *Recovery) {
 	}
 }
 
-// replay returns what the client is sent of the history, ahead of what the subscription brings.
-// recovery is nil if the client did not ask. In a cluster, it may wait. Nothing is sent twice if the
-// client asks later.
+// replay returns what the client is sent of the history, ahead of what the subscription
+// brings. recovery is nil if the client did not ask. In a cluster, it may wait. Nothing is sent
+// twice if the client asks later.
 func (s *Subscription) replay(recovery *Recovery) (r Replay) {
 	if recovery != nil {
 		r.Recovery = protocol.Missed
@@ -100,15 +106,13 @@ func (s *Subscription) replay(recovery *Recovery) (r Replay) {
 	r.start, r.sent = s.start, s.start.sent
 	r.Serial = protocol.Serial{Epoch: s.start.Epoch, Number: s.start.sent}
 	retention := s.channel.app.retention(s.channel.name)
-	var sockets []protocol.SocketID
 	if recovery != nil {
-		sockets = recovery.Sockets
-		if events, known := s.missed(recovery.Since, retention); known && r.add(s, events, sockets) {
+		if events, known := s.missed(recovery.Since, retention); known && r.add(s, events, recovery) {
 			r.Recovery = protocol.Recovered
 		}
 	}
 	if r.Recovery != protocol.Recovered && retention.Rewind > 0 {
-		r.add(s, s.rewound(retention), sockets)
+		r.add(s, s.rewound(retention), recovery)
 	}
 	s.start.sent = r.Serial.Number
 	return r
@@ -163,14 +167,14 @@ func (s *Subscription) rewound(r Retention) []keptEvent {
 
 // add adds the events up to where the subscription begins, but for those that are not for its
 // client. It adds none, and reports false, if they take more than maxReplay.
-func (r *Replay) add(s *Subscription, events []keptEvent, sockets []protocol.SocketID) bool {
+func (r *Replay) add(s *Subscription, events []keptEvent, recovery *Recovery) bool {
 	var frames []protocol.Frame
 	bytes := 0
 	for _, e := range events {
 		if e.number > s.start.sent {
 			break
 		}
-		if e.number == s.start.cached || e.except == s.id || e.except != (protocol.SocketID{}) && slices.Contains(sockets, e.except) {
+		if e.number == s.start.cached || e.except == s.id || recovery.excepts(e.except) {
 			continue
 		}
 		if bytes += len(e.frame); bytes > maxReplay {

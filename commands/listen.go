@@ -57,12 +57,6 @@ var (
 	errTimeout = errors.New("the time is over")
 )
 
-// Bounds of what is asked for after a connection was lost: see docs/history.md.
-const (
-	maxRecovered = 500
-	maxSocketIDs = 16
-)
-
 // Run listens until the context ends, which is no error. It connects again as pusher-js
 // does, and asks for the events that it missed where the server keeps a history. Run returns
 // an error if the first connection fails, if no channel can be subscribed to, and when the
@@ -204,16 +198,16 @@ func (l *Listen) connection(ctx context.Context) error {
 func (l *Listen) subscribe(conn *client.Conn) error {
 	if len(l.serials) > 0 {
 		serials := l.serials
-		if len(serials) > maxRecovered {
+		if len(serials) > protocol.MaxRecover {
 			serials = maps.Clone(serials)
-			for _, channel := range slices.Sorted(maps.Keys(serials))[maxRecovered:] {
+			for _, channel := range slices.Sorted(maps.Keys(serials))[protocol.MaxRecover:] {
 				delete(serials, channel)
 			}
 		}
 		conn.Recover(serials, l.socketIDs)
 	}
 	l.socketIDs = slices.Insert(l.socketIDs, 0, conn.SocketID)
-	l.socketIDs = l.socketIDs[:min(len(l.socketIDs), maxSocketIDs)]
+	l.socketIDs = l.socketIDs[:min(len(l.socketIDs), protocol.MaxRecoverSockets)]
 	for _, channel := range l.Channels {
 		if protocol.KindOf(channel) == protocol.User {
 			if err := conn.SignIn(channel[len(protocol.PrefixUser):]); err != nil {

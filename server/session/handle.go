@@ -174,19 +174,24 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	}
 	defer s.makeRoom(&joined.Replay)()
 	s.countRecovery(channel, recovery, joined.Recovery)
-	frames := []protocol.Frame{succeeded(sub, joined)}
+	answer, messages := slices.Grow(succeeded(sub, joined), joined.Bytes), 1
+	add := func(f protocol.Frame) {
+		answer = append(answer, f...)
+		messages++
+	}
 	switch {
 	case joined.Miss:
-		frames = append(frames, protocol.CacheMissFrame(sub.Channel()))
+		add(protocol.CacheMissFrame(sub.Channel()))
 	case joined.Last != nil:
-		frames = append(frames, joined.Last)
+		add(joined.Last)
 	}
-	frames = append(frames, joined.Frames...)
+	for _, f := range joined.Frames {
+		add(f)
+	}
 	if joined.Count > 0 {
-		frames = append(frames, protocol.SubscriptionCountFrame(sub.Channel(), joined.Count))
+		add(protocol.SubscriptionCountFrame(sub.Channel(), joined.Count))
 	}
-	answer := slices.Concat(frames...)
-	s.app.Metrics.Delivered(len(frames), len(answer))
+	s.app.Metrics.Delivered(messages, len(answer))
 	s.conn.Release(answer)
 }
 

@@ -6,9 +6,9 @@ import (
 	"belfry/channels/cluster"
 )
 
-// latest has the last change of each bucket that this node knows of. Each Update and Keep sends it, so
-// that Redis notices when it has come back with older data: after a failover to a replica that
-// was behind, or from a file.
+// latest has the last change of each bucket that this node knows of. Each Update and Keep
+// sends it, so that Redis notices when it has come back with older data: after a failover to a
+// replica that was behind, or from a file.
 type latest struct {
 	mu    sync.Mutex // guards the following
 	byTag map[string]cluster.Version
