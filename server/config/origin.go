@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // origin is where a configuration was read from. It has no values.
 type origin struct {
@@ -29,3 +33,21 @@ func (c *Config) File() string { return c.origin.file }
 // belfry.yaml:12, or the name of a variable of the environment. It is empty if the key
 // has its default.
 func (c *Config) Where(path string) string { return c.origin.keys[path] }
+
+// Has reports whether there is a key at a path such as apps[0].max_connections, set or not.
+func (c *Config) Has(path string) bool {
+	keys := c.keys()
+	if index, inner, ok := strings.Cut(strings.TrimPrefix(path, "apps["), "]."); ok {
+		i, err := strconv.Atoi(index)
+		if err != nil || i < 0 || i >= len(c.Apps) {
+			return false
+		}
+		keys, path = c.Apps[i].keys(), inner
+	}
+	for _, k := range keys.leaves("", false) {
+		if k.name == path {
+			return true
+		}
+	}
+	return false
+}

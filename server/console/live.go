@@ -49,7 +49,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 	_ = stream.control.SetReadDeadline(time.Time{}) // where it is not supported, there is none
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep the stream back
-	var last time.Time // when something was sent; zero: the first comment opens the stream
+	var last time.Time                        // when something was sent; zero: the first comment opens the stream
 	for {
 		records, skipped, err := watcher.Next(ctx)
 		switch {

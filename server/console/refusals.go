@@ -62,8 +62,8 @@ func (c *Console) settings(app, reason string) []setting {
 	found := []setting{}
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {
 		for _, key := range []string{c.appKey(app, name), "server." + name, name} {
-			if where, ok := c.Config.Where(key); ok {
-				found = append(found, setting{key, where})
+			if c.Config.Has(key) {
+				found = append(found, setting{key, c.Config.Where(key)})
 				break
 			}
 		}
