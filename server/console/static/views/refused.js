@@ -1,6 +1,6 @@
 // What was refused, why, and what to change.
 
-import { count, href, plural } from '../lib/format.js';
+import { count, dateTime, href, plural } from '../lib/format.js';
 import { usePoll, useTyped } from '../lib/hooks.js';
 import { Badge, Definitions, Empty, ErrorNote, Field, Status, Text, Time } from '../lib/ui.js';
 import { html, useMemo, useState } from '../vendor/preact.js';
@@ -64,7 +64,7 @@ export default function Refused({ api, app, query, setQuery }) {
   return html`
     <section class="card" aria-label="Filters">
       <div class="bar">
-        <${Field} label="Search" type="search" filter value=${text} onInput=${({ target }) => type(target.value)} placeholder="origin, address, channel, reason…" />
+        <${Field} label="Search" type="search" filter value=${text} onInput=${({ target }) => type(target.value)} placeholder="origin, address, reason" />
         <${Field} label="Code" as="select" value=${code} onChange=${({ target }) => setQuery({ code: target.value })}>
           <option value="">All codes</option>
           ${[...new Set([...codes, ...(code ? [code] : [])])].map((each) => html`<option key=${each} value=${each}>${each === '0' ? 'none' : each}</option>`)}
@@ -100,12 +100,11 @@ function Group({ group: { all, what, app, code, reason, settings } }) {
     <p class="why"><${Text} value=${reason} max=${600} none="no reason told" /></p>
     ${meanings[code] && html`<p class="hint">${meanings[code]}</p>`}
     ${settings?.length > 0 && html`<div class="settings"><span class="mute">To change:</span>${settings.map(({ key, where }) => html`<span key=${key}><code>${key}</code> <span class="mute">${where ? html`in <code>${where}</code>` : 'has its default'}</span></span>`)}</div>`}
-    <${Definitions} items=${attributes(last)} />
     <div class="bar">
-      ${all.length > 1 && html`<button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Hide the others' : `Show ${plural(all.length - 1, 'other')}`}</button>`}
+      <button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>${all.length > 1 ? `Details of all ${count(all.length)}` : 'Details'}</button>
       <a class="button" href=${href('live', { app, kind: 'refusal' })}>Follow in Live</a>
     </div>
-    ${open && html`<ol class="each">${all.slice(1).map((refusal, i) => html`<li key=${`${refusal.at}-${i}`}><span class="mute"><${Time} at=${refusal.at} /></span><${Definitions} items=${attributes(refusal)} /></li>`)}</ol>`}
+    ${open && html`<ol class="each">${all.map((refusal, i) => html`<li key=${`${refusal.at}-${i}`}><${Definitions} items=${[['time', html`${dateTime(refusal.at)} (<${Time} at=${refusal.at} />)`], ...attributes(refusal)]} /></li>`)}</ol>`}
   </article>`;
 }
 
