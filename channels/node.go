@@ -295,7 +295,7 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	if err != nil {
 		return nil
 	}
-	return c.append(pending{frame: c.frame(e, m.Version), except: e.except, at: now})
+	return c.append(pending{frame: c.frame(e, m.Version), except: e.except, at: now, following: c.app.followRelayed(c.name, e, now)})
 }
 
 // Restored implements cluster.Receiver.

@@ -25,6 +25,7 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Broker:     s.broker,
 		Metrics:    s.metrics,
 		Refusals:   s.refusals,
+		Trace:      s.trace,
 		Capacity:   s.capacity,
 		Sessions:   func() iter.Seq[*session.Session] { return func(func(*session.Session) bool) {} },
 		Version:    build.Version,

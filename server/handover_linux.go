@@ -51,9 +51,9 @@ const (
 // hello is the first record of the old process. Its listeners come ahead of it.
 type hello struct {
 	Version int  `json:"version"`
-	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
+	Metrics bool `json:"metrics"`          // a listener for metrics comes behind the main one
 	Console bool `json:"console,omitzero"` // one for the console comes behind these
-	Outlive bool `json:"outlive"` // the main one's socket outlives the processes
+	Outlive bool `json:"outlive"`          // the main one's socket outlives the processes
 
 	Node *node `json:"node,omitempty"` // nil for a server that is no node of a cluster
 }

@@ -24,6 +24,7 @@ import (
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/trace"
 )
 
 // Options of a Console.
@@ -34,6 +35,7 @@ type Options struct {
 	Broker   *channels.Broker
 	Metrics  *metrics.Metrics
 	Refusals *refusals.Log
+	Trace    *trace.Trace
 	Capacity *capacity.Capacity
 	// Sessions are all that are open, of every transport.
 	Sessions func() iter.Seq[*session.Session]
@@ -61,16 +63,16 @@ type Console struct {
 	samples  samples
 	latest   atomic.Pointer[config.Config]
 
-	// ending ends when streams are to end, as the server wants to stop.
-	ending context.Context
-	end    context.CancelFunc
+	open  context.Context // ends with Close
+	close context.CancelFunc
 }
 
 // New makes a console. It shows the numbers of the last hour while it runs.
 func New(o Options) *Console {
 	c := &Console{Options: o, mux: http.NewServeMux(), started: time.Now(), keys: newKeys(o.Config.Console), cookie: "belfry_console_" + port(o.Address)}
 	c.latest.Store(o.Config)
-	c.ending, c.end = context.WithCancel(context.Background())
+	c.open, c.close = context.WithCancel(context.Background())
+	c.Refusals.Keep()
 	look := func(pattern string, h handler) { c.mux.Handle(pattern, c.allow(Look, c.answer(h))) }
 	act := func(pattern string, h handler) { c.mux.Handle(pattern, c.allow(Act, c.answer(h))) }
 	c.mux.Handle("GET /api/session", c.answer(c.showSession))
@@ -88,10 +90,11 @@ func New(o Options) *Console {
 	act("POST /api/webhooks/test", c.testWebhook)
 	look("GET /api/apps", c.listApps)
 	look("GET /api/node", c.node)
-	c.mux.Handle("GET /{$}", file("index.html"))
-	c.mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(serveFile)))
+	c.mux.Handle("GET /api/live", c.allow(Look, http.HandlerFunc(c.live)))
+	c.mux.Handle("GET /{$}", c.file("index.html"))
+	c.mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(c.serveFile)))
 	c.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, fail(http.StatusNotFound, "no such path"))
+		c.refuse(w, fail(http.StatusNotFound, "no such path"))
 	})
 	return c
 }
@@ -99,8 +102,8 @@ func New(o Options) *Console {
 // Run takes the numbers that the page shows of the last hour, until ctx ends.
 func (c *Console) Run(ctx context.Context) { c.samples.run(ctx, c.Metrics.Gather) }
 
-// Close ends streams, so that the server can stop. Everything else goes on.
-func (c *Console) Close() { c.end() }
+// Close ends the streams. Requests are answered further.
+func (c *Console) Close() { c.close() }
 
 // Configured says that another configuration is in force, which does not change the
 // console itself.
@@ -113,7 +116,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err := c.cross.Check(r); err != nil {
 			c.Refusals.Add(refusals.Refusal{What: "console request refused", Code: http.StatusForbidden, Reason: err.Error()},
 				slog.String("remote", r.RemoteAddr), slog.String("origin", r.Header.Get("Origin")))
-			writeError(w, fail(http.StatusForbidden, "the request is from another page than the console: have the proxy in front pass the Host header on"))
+			c.refuse(w, fail(http.StatusForbidden, "the request is from another page than the console: have the proxy in front pass the Host header on"))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, c.maxBody(r))
@@ -151,7 +154,7 @@ func (c *Console) answer(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, err := h(r)
 		if err != nil {
-			writeError(w, err)
+			c.refuse(w, err)
 			return
 		}
 		write(w, http.StatusOK, answer)
@@ -164,7 +167,8 @@ func write(w http.ResponseWriter, status int, answer any) {
 	_ = json.NewEncoder(w).Encode(answer) // an error means that the browser has gone
 }
 
-func writeError(w http.ResponseWriter, err error) {
+// refuse writes why there is no answer.
+func (c *Console) refuse(w http.ResponseWriter, err error) {
 	status, answer := http.StatusInternalServerError, any(map[string]string{"error": err.Error()})
 	failed, signIn, tooLarge := new(failure), new(unknown), new(http.MaxBytesError)
 	switch {

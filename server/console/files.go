@@ -56,11 +56,11 @@ var files = sync.OnceValue(func() map[string]staticFile {
 	return files
 })
 
-func file(name string) http.Handler {
+func (c *Console) file(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, ok := files()[name]
 		if !ok {
-			writeError(w, fail(http.StatusNotFound, "no such file"))
+			c.refuse(w, fail(http.StatusNotFound, "no such file"))
 			return
 		}
 		w.Header().Set("Cache-Control", "no-cache") // a browser asks whether the tag is still the same
@@ -71,4 +71,6 @@ func file(name string) http.Handler {
 }
 
 // serveFile serves the file that the path names.
-func serveFile(w http.ResponseWriter, r *http.Request) { file(r.URL.Path).ServeHTTP(w, r) }
+func (c *Console) serveFile(w http.ResponseWriter, r *http.Request) {
+	c.file(r.URL.Path).ServeHTTP(w, r)
+}

@@ -181,7 +181,7 @@ func (c *Console) allow(role Role, h http.Handler) http.Handler {
 			err = fail(http.StatusForbidden, "%s may only look: sign in as somebody who may act", a.User)
 		}
 		if err != nil {
-			writeError(w, err)
+			c.refuse(w, err)
 			return
 		}
 		if c.Authorized != nil {
@@ -206,15 +206,15 @@ func (c *Console) showSession(r *http.Request) (any, error) {
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	if wait := c.attempts.begin(r.RemoteAddr, time.Now()); wait > 0 {
-		c.refuse(r, http.StatusTooManyRequests, "too many attempts")
+		c.signInRefused(r, http.StatusTooManyRequests, "too many attempts")
 		seconds := int(wait/time.Second) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		writeError(w, fail(http.StatusTooManyRequests, "too many attempts: try again in %d seconds", seconds))
+		c.refuse(w, fail(http.StatusTooManyRequests, "too many attempts: try again in %d seconds", seconds))
 		return
 	}
 	var tried attempt
 	if err := readJSON(r, &tried); err != nil {
-		writeError(w, err)
+		c.refuse(w, err)
 		return
 	}
 	a, ok := c.keys.find(tried)
@@ -223,8 +223,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		if tried.Token != "" {
 			message = "the token is wrong: take the address that the server has printed when it started"
 		}
-		c.refuse(r, http.StatusUnauthorized, message)
-		writeError(w, c.unknown(message))
+		c.signInRefused(r, http.StatusUnauthorized, message)
+		c.refuse(w, c.unknown(message))
 		return
 	}
 	c.attempts.succeeded(r.RemoteAddr)
@@ -252,7 +252,7 @@ func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string
 	})
 }
 
-// refuse tells the log why somebody was not signed in.
-func (c *Console) refuse(r *http.Request, status int, why string) {
+// signInRefused tells the log why somebody was not signed in.
+func (c *Console) signInRefused(r *http.Request, status int, why string) {
 	c.Refusals.Add(refusals.Refusal{What: "console sign-in refused", Code: status, Reason: why}, slog.String("remote", r.RemoteAddr))
 }
