@@ -77,7 +77,7 @@ function Payload({ record: { data, data_bytes } }) {
 export function Record({ record: r, withApp }) {
   const [open, setOpen] = useState(false);
   const has = typeof r.data === 'string';
-  return html`<li class="fresh" data-kind=${r.kind}>
+  return html`<li data-kind=${r.kind}>
     <time datetime=${new Date(r.at).toISOString()}>${clock(r.at)}</time>
     <span><${Badge} kind=${r.kind}>${kinds[r.kind] ?? show(r.kind)}<//></span>
     ${withApp && html`<span class="line app mute"><${Text} value=${r.app} max=${40} /></span>`}
