@@ -188,15 +188,14 @@ function TestBrowser({ api, app, apps, role, server, base, url, fields }) {
   };
 
   const all = Object.entries(ways);
-  const done = results && !busy;
   const working = results ? all.filter(([way]) => results[way]?.state === 'ok').length : 0;
-  const summary = busy ? 'Testing…' : done ? (error ? 'The test could not be finished.' : `${working} of ${all.length} ways work.`) : '';
+  const summary = busy ? 'Testing…' : results ? `${working} of ${all.length} ways work.` : '';
   return html`<section class="card" aria-label="Test this browser">
     <h2>Test this browser</h2>
     <p>Connects from this browser to <code>${show(base)}</code> as pusher-js does, on each of the ways it has, with the key above.${' '}
       ${mayAct ? 'Then it publishes an event to a channel of its own and waits for it.' : 'It publishes no event, as you may only look.'}</p>
     ${url !== base && html`<p class="note note-info">This page may connect only to its own server. To test <code>${show(url)}</code>, run <code>belfry doctor --url ${show(sh(url))} --app-id ${show(sh(owner?.id ?? app))} --key ${show(sh(fields.key))}</code>.</p>`}
-    <div class="bar"><button type="button" class="primary" disabled=${busy} onClick=${run}>Test this browser</button><span role="status" class="summary">${summary}</span></div>
+    <div class="bar middle"><button type="button" class="primary" disabled=${busy} onClick=${run}>Test this browser</button><span role="status" class="summary">${summary}</span></div>
     <${ErrorNote} error=${error && `The test event was not published: ${error.message}`} />
     ${results && html`<div class="ways">${all.map(([way, { title }]) => html`<${Way} key=${way} title=${title} result=${results[way] ?? {}} context=${{ key, config: server.config }} />`)}</div>`}
   </section>`;
