@@ -14,6 +14,8 @@ import (
 	"belfry/server/apps"
 	"belfry/server/capacity"
 	"belfry/server/config"
+	"belfry/server/handover"
+	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
@@ -30,6 +32,10 @@ type Options struct {
 	Capacity *capacity.Capacity
 	// Sessions are all that are open, of every transport.
 	Sessions func() iter.Seq[*session.Session]
+	// Watch is that of the sessions.
+	Watch *keepalive.Watch
+	// Changes are frozen during a handover.
+	Changes *handover.Changes
 }
 
 // Console serves the page. It is an http.Handler of everything below its path.
