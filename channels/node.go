@@ -295,6 +295,7 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	if err != nil {
 		return nil
 	}
+	c.noteRelayed(e, now)
 	return c.append(pending{frame: c.frame(e, m.Version), except: e.except, at: now})
 }
 
