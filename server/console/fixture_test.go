@@ -99,6 +99,7 @@ func newFixture(t testing.TB, edit ...func(*config.App)) *fixture {
 	f.Console = New(Options{Config: &config.Config{}, Log: log, Apps: registry, Broker: broker, Metrics: m,
 		Refusals: f.admission.Refusals, Watch: watch, Sessions: f.all})
 	t.Cleanup(func() {
+		f.Close()
 		for s := range f.all() {
 			s.End(session.ByClient)
 		}
