@@ -1,0 +1,3 @@
+import { html } from '../vendor/preact.js';
+
+export default () => html`<p>Not here yet.</p>`;
