@@ -104,6 +104,7 @@ type Broker struct {
 	leaving map[string]*App // by id: those that are closed and have channels left, the last of each id
 
 	histories histories
+	tracer    Tracer // nil: nobody ever watches
 
 	driver cluster.Driver // nil on a single node
 	node   node

@@ -218,11 +218,13 @@ func (c *channel) published(payload []byte, v cluster.Version, now time.Time) (i
 	if err != nil {
 		return nil
 	}
-	p := pending{frame: c.frame(e, v), except: e.except, at: now}
+	p := pending{frame: c.frame(e, v), except: e.except, at: now, following: c.app.followRelayed(c.name, e, now)}
 	if c.kind.IsCache() && !e.client {
 		c.last = &lastEvent{frame: p.frame, expires: now.Add(c.app.limits.Load().CacheTTL)}
 	}
-	return c.append(p)
+	idle = c.append(p)
+	p.following.pending(c)
+	return idle
 }
 
 // setLast makes an event that the ledger has the channel's last one. mu is held.

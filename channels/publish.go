@@ -53,16 +53,19 @@ type Publication struct {
 // waited for that.
 func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 	now := time.Now()
+	f := a.followPublication(&e, now)
 	if !a.once.first(e, now) {
+		f.repeat()
 		return nil
 	}
 	limits := a.limits.Load()
 	retention := limits.retention(e.Channel)
 	cache, keeps := protocol.KindOf(e.Channel).IsCache(), retention.Events > 0
 	if !cache && !keeps && a.find(e.Channel) == nil {
+		f.reachesNobody()
 		return nil
 	}
-	p := pending{except: e.Except, at: now}
+	p := pending{except: e.Except, at: now, following: f}
 	if !keeps { // else the frame has a serial
 		p.frame = e.Frame()
 	}
@@ -71,6 +74,7 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 		if cache || keeps {
 			c = a.lock(e.Channel)
 		} else if c = a.lockExisting(e.Channel); c == nil {
+			f.reachesNobody()
 			return nil
 		}
 		if room = c.waitForRoom(); room != nil && wait {
@@ -82,7 +86,9 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
-		c.unlock(c.append(p))
+		idle := c.append(p)
+		f.pending(c)
+		c.unlock(idle)
 		if keeps {
 			a.broker.histories.trim()
 		}
@@ -110,16 +116,23 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	}
 	told := protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
 		Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()}
+	f := a.followClient(s, &e, p.at)
 	if c.remote != nil {
 		err := a.broker.send(s, c.clientEvent(p), told)
 		c.mu.Unlock()
+		if err == nil {
+			f.relay()
+		}
 		return err
 	}
+	p.following = f
 	c.encode(&p, e, retention, limits)
 	if a.listener != nil {
 		a.listener.Happened(told, nil)
 	}
-	c.unlock(c.append(p))
+	idle := c.append(p)
+	f.pending(c)
+	c.unlock(idle)
 	if keeps {
 		a.broker.histories.trim()
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"belfry/channels/cluster"
 	"belfry/protocol"
@@ -88,8 +89,20 @@ func (c *channel) frame(e relayed, v cluster.Version) protocol.Frame {
 	return protocol.SerialFrame(e.json, protocol.Serial(v))
 }
 
-// publishToCluster publishes what is not kept, and then what is.
+// publishToCluster publishes events for all nodes.
 func (a *App) publishToCluster(events []Publication) error {
+	start := time.Now()
+	err := a.relay(events)
+	for i := range events {
+		if err == nil {
+			a.followPublication(&events[i], start).relay()
+		}
+	}
+	return err
+}
+
+// relay publishes what is not kept, and then what is.
+func (a *App) relay(events []Publication) error {
 	var plain []cluster.Publication
 	var kept []cluster.Kept
 	limits := a.limits.Load()

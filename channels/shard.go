@@ -27,9 +27,10 @@ const (
 
 // pending is a published frame that waits for its flusher.
 type pending struct {
-	frame  protocol.Frame
-	except protocol.SocketID // must not receive it; zero for nobody
-	at     time.Time
+	frame     protocol.Frame
+	except    protocol.SocketID // must not receive it; zero for nobody
+	at        time.Time
+	following *following // nil for an event that nobody wants to know of
 }
 
 // shard is the part of a channel's subscriptions that one flusher serves.
@@ -134,11 +135,12 @@ func (s *shard) append(p pending) (wasIdle bool) {
 
 // batch is what one shard's subscribers are offered in one go.
 type batch struct {
-	first   uint64 // sequence number of the first frame
-	data    []byte // all frames, or lines, joined
-	ends    []int  // where each ends in data
-	excepts []except
-	oldest  time.Time // when the first was published
+	first    uint64 // sequence number of the first frame
+	data     []byte // all frames, or lines, joined
+	ends     []int  // where each ends in data
+	excepts  []except
+	followed []*following // of the frames
+	oldest   time.Time    // when the first was published
 
 	joined []byte // data of more than one frame, or of lines; for the next batch, too, unless it is kept
 	kept   bool   // a subscriber has kept a part of data
@@ -163,6 +165,9 @@ func (s *shard) take() {
 		}
 		if p.except != (protocol.SocketID{}) {
 			b.excepts = append(b.excepts, except{n, p.except})
+		}
+		if p.following != nil {
+			b.followed = append(b.followed, p.following)
 		}
 		n++
 		size += len(p.frame)
@@ -206,6 +211,8 @@ func (b *batch) release() {
 	}
 	b.ends = b.ends[:0]
 	b.excepts = b.excepts[:0]
+	clear(b.followed)
+	b.followed = b.followed[:0]
 	batches.Put(b)
 }
 
@@ -241,6 +248,9 @@ func (s *shard) flush(r *round) (more bool) {
 		return true
 	}
 	c.app.observer.Delay(time.Since(b.oldest))
+	for _, f := range b.followed {
+		f.served()
+	}
 	s.batch = nil
 	b.release()
 	s.active = len(s.pending) > 0

@@ -30,6 +30,7 @@ import (
 	"belfry/server/refusals"
 	"belfry/server/session"
 	"belfry/server/systemd"
+	"belfry/server/trace"
 	"belfry/server/webhooks"
 	"belfry/server/websocket"
 )
@@ -56,6 +57,7 @@ type Server struct {
 	pollers     *poller.Pollers
 	websocket   *websocket.Handler
 	fallback    *fallback.Handler
+	trace       *trace.Trace
 	refusals    *refusals.Log
 	bugs        *bugs.Log
 	certificate certificate
@@ -94,7 +96,8 @@ func Check(cfg *config.Config) error {
 }
 
 func newServer(cfg *config.Config, log *slog.Logger) *Server {
-	s := &Server{config: cfg, log: log, refusals: refusals.New(log)}
+	s := &Server{config: cfg, log: log, trace: new(trace.Trace), refusals: refusals.New(log)}
+	s.refusals.TraceTo(s.trace)
 	s.hurry, s.hasten = context.WithCancel(context.Background())
 	return s
 }
@@ -153,6 +156,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
 	s.broker = channels.NewBroker(runtime.GOMAXPROCS(0)-1, s.driver)
+	s.broker.TraceTo(s.trace)
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	s.metrics.Cluster(s.broker.Ready)
 	s.metrics.Histories(s.broker.HistoryUse)
@@ -160,6 +164,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Spool:     cfg.Webhooks.Spool,
 		UserAgent: "Belfry/" + build.Version,
 		Log:       log,
+		Trace:     s.trace,
 		Shared:    s.driver != nil,
 		Held:      s.succeeds(),
 	}
@@ -170,7 +175,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.apps = apps.NewRegistry(cfg.Apps, s.broker, s.webhooks, s.metrics)
 	s.webhooks.CheckSpool()
 	s.watch = keepalive.New()
-	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals, Bugs: s.bugs}
+	admission := &session.Admission{Apps: s.apps, Metrics: s.metrics, Log: log, Refusals: s.refusals, Bugs: s.bugs, Trace: s.trace}
 	s.capacity = capacity.New(s.limits())
 	s.metrics.Sockets(s.capacity)
 	s.budget = outbox.NewBudget(outbox.Limits{

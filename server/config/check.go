@@ -1,12 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"belfry/protocol"
 )
@@ -26,6 +29,8 @@ const (
 	maxHistoryAge  = 24 * time.Hour
 	minHistory     = 1 << 20 // bytes of all: a few large events
 	maxHeaders     = 50      // extra headers of one endpoint
+	minPassword    = 8       // characters
+	maxUser        = 100     // characters
 )
 
 // SendBuffer bounds, in bytes, what the kernel keeps for a client that does
@@ -56,7 +61,14 @@ func (c *Config) check(l *loader) {
 	if m.Enabled && m.Token == "" && !loopback(listen) {
 		l.warn(fmt.Sprintf("anybody who reaches %s can read the metrics: set metrics.token, or metrics.listen to an address such as 127.0.0.1:9100", listen))
 	}
+	if k := c.Console; k.Enabled && k.Password == "" && !loopback(c.ConsoleListen()) {
+		l.refuse("console.password", fmt.Sprintf("is missing or empty, and %s is no loopback address: give a password of at least %d characters, or set console.listen to an address such as 127.0.0.1:8081",
+			c.ConsoleListen(), minPassword))
+	}
 }
+
+// ConsoleListen is the address that the console is served at.
+func (c *Config) ConsoleListen() string { return cmp.Or(c.Console.Listen, c.Server.Listen) }
 
 func loopback(listen string) bool {
 	host, _, _ := net.SplitHostPort(listen)
@@ -191,6 +203,9 @@ func (c *Config) serverPathProblem(p string) string {
 	if m := c.Metrics; m.Enabled && m.Listen == "" && m.Path != "" {
 		routes = append(slices.Clone(routes), m.Path)
 	}
+	if k := c.Console; k.Enabled && k.Listen == "" && k.Path != "" {
+		routes = append(slices.Clone(routes), k.Path)
+	}
 	for _, route := range routes {
 		if under(p, route) {
 			return "is taken by " + route + ": give another prefix such as /ws"
@@ -205,10 +220,39 @@ func (c *Config) metricsPathProblem(p string) string {
 	if p == "" {
 		return "is empty: give a path such as /metrics"
 	}
+	if r := c.ownRoute(p); r != "" {
+		return "is taken by " + r + ": give another path such as /metrics"
+	}
+	return pathProblem(p)
+}
+
+// ownRoute returns the route that a path is under, with the prefix that it may have, or
+// "".
+func (c *Config) ownRoute(p string) string {
 	for _, route := range ownRoutes {
 		for _, r := range []string{route, c.Server.Path + route} {
 			if under(p, r) {
-				return "is taken by " + r + ": give another path such as /metrics"
+				return r
+			}
+		}
+	}
+	return ""
+}
+
+// consolePathProblem also keeps the console, with and without the prefix, clear of
+// Belfry's other routes and of the metrics.
+func (c *Config) consolePathProblem(p string) string {
+	const give = ": give another path such as /console"
+	if p == "" {
+		return "is empty: give a path such as /console"
+	}
+	if r := c.ownRoute(p); r != "" {
+		return "is taken by " + r + give
+	}
+	if m := c.Metrics; c.Console.Enabled && m.Enabled && c.Console.Listen == "" && m.Listen == "" {
+		for _, at := range []string{p, c.Server.Path + p} {
+			if under(at, m.Path) || under(m.Path, at) {
+				return "is taken by metrics.path, " + m.Path + give
 			}
 		}
 	}
@@ -219,8 +263,47 @@ func (c *Config) metricsListenProblem(s string) string {
 	if s == "" {
 		return ""
 	}
-	if _, port, _ := net.SplitHostPort(s); s == c.Server.Listen && port != "0" {
+	if s == c.Server.Listen && !anyPort(s) {
 		return "is the same as server.listen: leave it empty to share that, or give another"
 	}
 	return listenProblem(s)
+}
+
+func (c *Config) consoleListenProblem(s string) string {
+	if s != "" && s == c.Metrics.Listen && !anyPort(s) {
+		return "is the same as metrics.listen: leave it empty to share server.listen, or give another"
+	}
+	return c.metricsListenProblem(s)
+}
+
+func anyPort(listen string) bool {
+	_, port, _ := net.SplitHostPort(listen)
+	return port == "0"
+}
+
+func userProblem(s string) string {
+	switch {
+	case s == "":
+		return "is empty: give a name such as admin"
+	case len(s) > maxUser:
+		return fmt.Sprintf("is %d characters long: give at most %d", len(s), maxUser)
+	}
+	return wordProblem(s, "")
+}
+
+func (c *Config) viewerProblem(s string) string {
+	if s == c.Console.User {
+		return "is the same as console.user: give each their own"
+	}
+	return userProblem(s)
+}
+
+func passwordProblem(s string) string {
+	if s != "" && utf8.RuneCountInString(s) < minPassword {
+		return fmt.Sprintf("is too short: give at least %d characters", minPassword)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return "has a control character: give it without"
+	}
+	return ""
 }

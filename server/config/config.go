@@ -53,6 +53,7 @@ type Config struct {
 	Webhooks Webhooks
 	Cluster  Cluster
 	Metrics  Metrics
+	Console  Console
 	Log      Log
 
 	// Generated says that the only app has credentials made up for this run.
@@ -61,6 +62,8 @@ type Config struct {
 	// Warnings are what loading found that works, but maybe not as it was meant,
 	// one sentence each and never with a secret.
 	Warnings []string
+
+	origin origin
 }
 
 // Server is what concerns every app.
@@ -141,6 +144,17 @@ type Metrics struct {
 	Token   string `json:"-"` // bearer token a scraper has to send; empty: none
 }
 
+// Console is the page that shows what the server is doing.
+type Console struct {
+	Enabled        bool
+	Listen         string // host:port of a listener of its own; empty: server.listen
+	Path           string
+	User           string // who may look and act
+	Password       string `json:"-"` // empty: sign-in is by a token of the run, at a loopback address only
+	ViewerUser     string // who may only look
+	ViewerPassword string `json:"-"` // empty: nobody
+}
+
 // Log is what is written to standard error.
 type Log struct {
 	Level  slog.Level
@@ -192,6 +206,18 @@ func (m Metrics) Format(f fmt.State, verb rune) {
 	type plain Metrics
 	m.Token = hide(m.Token)
 	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(m))
+}
+
+// LogValue gives a logger where the console is, and never a password.
+func (k Console) LogValue() slog.Value {
+	return slog.GroupValue(slog.Bool("enabled", k.Enabled), slog.String("path", k.Path), slog.String("listen", k.Listen))
+}
+
+// Format prints the console's settings as fmt does, with the passwords hidden.
+func (k Console) Format(f fmt.State, verb rune) {
+	type plain Console
+	k.Password, k.ViewerPassword = hide(k.Password), hide(k.ViewerPassword)
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(k))
 }
 
 func hide(secret string) string {

@@ -15,7 +15,7 @@ import (
 )
 
 func diff(want, got any) string {
-	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Config{}, "Warnings"))
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Config{}, "Warnings", "origin"))
 }
 
 // env makes an Env of NAME=value strings.
@@ -67,9 +67,10 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}}
 	c.Apps[1].Secrets = []string{secret, secret + "-old"}
 	c.Metrics.Token = token
+	c.Console.Password, c.Console.ViewerPassword = password, password+"-viewer"
 	c.Cluster.Redis.URL = "redis://user:" + password + "@redis.example"
 	var out bytes.Buffer
-	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Apps[0].Webhooks[0], c.Cluster, c.Cluster.Redis, c.Metrics, &c.Metrics} {
+	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Apps[0].Webhooks[0], c.Cluster, c.Cluster.Redis, c.Metrics, &c.Metrics, c.Console, &c.Console} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}

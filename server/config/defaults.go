@@ -10,16 +10,19 @@ import (
 
 // Defaults of the server. They are Belfry's own choice where no source is given.
 const (
-	DefaultListen              = "127.0.0.1:8080"           // the port of Laravel Reverb; loopback until somebody decides otherwise
-	DefaultMaxRequestBytes     = 1 << 20                    // a full batch: 10 events of 10 KiB, JSON-escaped, with room
-	DefaultMaxConnections      = 0                          // no limit
-	DefaultMaxTotalOutboxBytes = 256 << 20                  // a quarter of a small machine
-	DefaultMaxHistoryBytes     = 64 << 20                   // some 50,000 events of 1 KB
-	DefaultOutboxTimeout       = 30 * time.Second           // as long as a request's answer may take
-	DefaultMaxOutboxBytes      = 1 << 20                    // a hundred events of the largest size
-	DefaultDrainDelay          = 0                          // no load balancer
-	DefaultShutdownGrace       = 10 * time.Second           // what `docker stop` waits before it kills
-	DefaultMetricsPath         = "/metrics"                 // where Prometheus looks
+	DefaultListen              = "127.0.0.1:8080" // the port of Laravel Reverb; loopback until somebody decides otherwise
+	DefaultMaxRequestBytes     = 1 << 20          // a full batch: 10 events of 10 KiB, JSON-escaped, with room
+	DefaultMaxConnections      = 0                // no limit
+	DefaultMaxTotalOutboxBytes = 256 << 20        // a quarter of a small machine
+	DefaultMaxHistoryBytes     = 64 << 20         // some 50,000 events of 1 KB
+	DefaultOutboxTimeout       = 30 * time.Second // as long as a request's answer may take
+	DefaultMaxOutboxBytes      = 1 << 20          // a hundred events of the largest size
+	DefaultDrainDelay          = 0                // no load balancer
+	DefaultShutdownGrace       = 10 * time.Second // what `docker stop` waits before it kills
+	DefaultMetricsPath         = "/metrics"       // where Prometheus looks
+	DefaultConsolePath         = "/console"
+	DefaultConsoleUser         = "admin"
+	DefaultConsoleViewer       = "viewer"
 	DefaultRedisURL            = "redis://127.0.0.1:6379/0" // where Redis listens by itself
 	DefaultRedisPrefix         = "belfry"
 	DefaultLogLevel            = slog.LevelInfo

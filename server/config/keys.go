@@ -14,7 +14,7 @@ import (
 // come from it.
 
 func (c *Config) keys() section {
-	s, m := &c.Server, &c.Metrics
+	s, m, k := &c.Server, &c.Metrics, &c.Console
 	return section{
 		{name: "server", about: "What all apps share.", value: section{
 			{name: "listen", about: "Address to listen on; :8080 is port 8080 of every address.",
@@ -69,6 +69,20 @@ func (c *Config) keys() section {
 				value: text(&m.Listen, "", "host:port", c.metricsListenProblem)},
 			{name: "token", about: "Bearer token that a scraper has to send; empty: anybody may read the metrics.",
 				value: secretText(&m.Token, "", "text without spaces", without(""))},
+		}},
+		{name: "console", about: "The console, a page that shows what the server is doing: see docs/console.md.", value: section{
+			{name: "enabled", about: "Whether there is one.", value: toggle(&k.Enabled, false)},
+			{name: "listen", about: "Address of a listener for the console alone; empty: it is on server.listen.",
+				value: text(&k.Listen, "", "host:port", c.consoleListenProblem)},
+			{name: "path", about: "Where it is.", value: text(&k.Path, DefaultConsolePath, "path", c.consolePathProblem)},
+			{name: "user", about: "Name of who may look and act, such as send events and disconnect clients.",
+				value: text(&k.User, DefaultConsoleUser, "text without spaces", userProblem)},
+			{name: "password", about: "Their password. Without one, sign-in is by a token that the server prints when it starts, which needs a loopback address.",
+				value: secretText(&k.Password, "", "text of at least 8 characters", passwordProblem)},
+			{name: "viewer_user", about: "Name of who may only look.",
+				value: text(&k.ViewerUser, DefaultConsoleViewer, "text without spaces", c.viewerProblem)},
+			{name: "viewer_password", about: "Their password; empty: there are none.",
+				value: secretText(&k.ViewerPassword, "", "text of at least 8 characters", passwordProblem)},
 		}},
 		{name: "log", about: "The log on standard error.", value: section{
 			{name: "level", about: "Least level that is logged.", live: true, value: level(&c.Log.Level, DefaultLogLevel)},

@@ -10,7 +10,8 @@ import (
 
 // Load reads the file at path as [Parse] does. With path "" there is no file:
 // everything is at its default but what env sets, and without an app in env
-// one is generated, see [Config.Generated].
+// one is generated, see [Config.Generated], and the console is enabled at a loopback
+// address.
 func Load(path string, env Env) (*Config, error) {
 	if path == "" {
 		l := newLoader("", env)
@@ -18,6 +19,7 @@ func Load(path string, env Env) (*Config, error) {
 		l.environment(&c)
 		if len(c.Apps) == 0 {
 			c.Apps, c.Generated = []App{GeneratedApp()}, true
+			c.Console.Enabled = loopback(c.Server.Listen) && !under(c.Server.Path, c.Console.Path)
 		}
 		return l.finish(&c)
 	}
@@ -72,7 +74,7 @@ func (l *loader) finish(c *Config) (*Config, error) {
 	if err := l.errs.err(); err != nil {
 		return nil, err
 	}
-	c.Warnings = l.warnings
+	c.Warnings, c.origin = l.warnings, l.origin()
 	return c, nil
 }
 

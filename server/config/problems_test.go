@@ -147,6 +147,23 @@ server:
 		{"unknown escape", oneApp + "server: {path: \"\\/a\"}\nlog: {level: \"\\q\"}", []string{"config.yaml:3: not valid YAML: found unknown escape"}},
 		{"metrics on the server's address", oneApp + "metrics:\n  path: metrics\n  listen: 127.0.0.1:8080\n", []string{
 			`:3: metrics.path: "metrics" is not a plain path`, `:4: metrics.listen: "127.0.0.1:8080" is the same as server.listen`}},
+		{"console for everybody", oneApp + "server: {listen: ':1'}\nconsole:\n  enabled: true\n", []string{
+			":3: console.password: the value is missing or empty, and :1 is no loopback address: give a password of at least 8 characters, or set console.listen to an address such as"}},
+		{"console elsewhere for everybody", oneApp + "console:\n  listen: '0.0.0.0:1'\n  enabled: true\n  password: ''\n  viewer_password: hunter2-hunter2\n", []string{
+			":5: console.password: the value is missing or empty, and 0.0.0.0:1 is no loopback address"}},
+		{"console", oneApp + "console:\n  enabled: yes\n  listen: localhost\n  path: ''\n  user: a b\n  password: hunter2\n  viewer_user: ''\n  viewer_password: \"hunter2\\thunter2\"\n", []string{
+			`:3: console.enabled: "yes" is neither true nor false`, `:4: console.listen: "localhost" is not`, ":5: console.path: the value is empty: give a path such as /console",
+			`:6: console.user: "a b" has a space`, ":7: console.password: the value is too short: give at least 8 characters",
+			":8: console.viewer_user: the value is empty", ":9: console.viewer_password: the value has a control character"}},
+		{"console's path", oneApp + "server: {path: /x}\nmetrics: {path: /x/console/metrics}\nconsole: {enabled: true}\n", []string{
+			":4: console.path: the value is taken by metrics.path, /x/console/metrics: give another path such as /console"}},
+		{"console's path is a route", oneApp + "console:\n  path: /app/x\n", []string{`:3: console.path: "/app/x" is taken by /app: give another path such as /console`}},
+		{"path of the console", oneApp + "server: {path: console}\nconsole: {enabled: true}\n", []string{`:2: server.path: "console" is taken by /console: give another prefix such as /ws`}},
+		{"one name for both", oneApp + "console: {enabled: true,\n viewer_user: admin}\n", []string{`:3: console.viewer_user: "admin" is the same as console.user`}},
+		{"console on another's address", oneApp + "metrics: {listen: '127.0.0.1:1'}\nconsole: {listen: '127.0.0.1:1'}\n", []string{
+			`:3: console.listen: "127.0.0.1:1" is the same as metrics.listen`}},
+		{"console on the server's address", oneApp + "console: {listen: '127.0.0.1:8080'}\n", []string{
+			`:2: console.listen: "127.0.0.1:8080" is the same as server.listen`}},
 		{"log", oneApp + "log:\n  level: INFO\n  format: xml\n", []string{
 			`:3: log.level: "INFO" is not accepted: give debug, info, warn or error`, `:4: log.format: "xml" is not accepted: give text or json`}},
 		{"app values", `

@@ -3,6 +3,7 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/trace"
 )
 
 // Options of a Console.
@@ -27,6 +29,7 @@ type Options struct {
 	Broker   *channels.Broker
 	Metrics  *metrics.Metrics
 	Refusals *refusals.Log
+	Trace    *trace.Trace
 	Capacity *capacity.Capacity
 	// Sessions are all that are open, of every transport.
 	Sessions func() iter.Seq[*session.Session]
@@ -36,11 +39,16 @@ type Options struct {
 type Console struct {
 	Options
 	mux *http.ServeMux
+
+	open  context.Context // ends with Close
+	close context.CancelFunc
 }
 
 // New makes a console.
 func New(o Options) *Console {
 	c := &Console{Options: o, mux: http.NewServeMux()}
+	c.open, c.close = context.WithCancel(context.Background())
+	c.Refusals.Keep()
 	look := func(pattern string, h handler) { c.mux.Handle(pattern, c.answer(h)) }
 	act := look // TODO(frame): asks for the role that may act
 	look("GET /api/server", c.server)
@@ -55,8 +63,12 @@ func New(o Options) *Console {
 	act("POST /api/webhooks/test", c.testWebhook)
 	look("GET /api/apps", c.listApps)
 	look("GET /api/node", c.node)
+	c.mux.HandleFunc("GET /api/live", c.live)
 	return c
 }
+
+// Close ends the streams. Requests are answered further.
+func (c *Console) Close() { c.close() }
 
 // ServeHTTP implements http.Handler. The path has no prefix any more.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.mux.ServeHTTP(w, r) }
@@ -80,18 +92,27 @@ func fail(status int, format string, args ...any) error {
 func (c *Console) answer(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, err := h(r)
-		status := http.StatusOK
 		if err != nil {
-			status = http.StatusInternalServerError
-			if failed := new(failure); errors.As(err, &failed) {
-				status = failed.status
-			}
-			answer = map[string]string{"error": err.Error()}
+			c.refuse(w, err)
+			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(answer) // an error means that the browser has gone
+		write(w, http.StatusOK, answer)
 	})
+}
+
+// refuse writes why there is no answer.
+func (c *Console) refuse(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	if failed := new(failure); errors.As(err, &failed) {
+		status = failed.status
+	}
+	write(w, status, map[string]string{"error": err.Error()})
+}
+
+func write(w http.ResponseWriter, status int, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer) // an error means that the browser has gone
 }
 
 // app is the one that a request names, or an error that says that there is none.

@@ -5,7 +5,6 @@ import "net/http"
 var errSoon = fail(http.StatusNotImplemented, "not here yet")
 
 func (c *Console) server(*http.Request) (any, error)          { return nil, errSoon }
-func (c *Console) listRefusals(*http.Request) (any, error)    { return nil, errSoon }
 func (c *Console) listConnections(*http.Request) (any, error) { return nil, errSoon }
 func (c *Console) showConnection(*http.Request) (any, error)  { return nil, errSoon }
 func (c *Console) disconnect(*http.Request) (any, error)      { return nil, errSoon }

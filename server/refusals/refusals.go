@@ -1,6 +1,7 @@
 // Package refusals logs what the server refuses: each refusal while there are
 // few of its kind, and how many more there were when there are many, so that no
-// stranger fills the log.
+// stranger fills the log. It keeps the last refusals of each application, and tells
+// each to those who watch.
 package refusals
 
 import (
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/trace"
 )
 
 const (
@@ -43,7 +45,9 @@ type Refusal struct {
 
 // Log logs refusals. Its methods may be called concurrently.
 type Log struct {
-	log *slog.Logger
+	log   *slog.Logger
+	trace *trace.Trace // nil: nobody ever watches
+	kept  kept
 
 	mu    sync.Mutex // guards the following
 	kinds map[kind]*window
@@ -63,9 +67,14 @@ type window struct {
 // New returns a Log that writes to log.
 func New(log *slog.Logger) *Log { return &Log{log: log, kinds: make(map[kind]*window)} }
 
+// TraceTo has those told as well who watch. It is called before Add is.
+func (l *Log) TraceTo(t *trace.Trace) { l.trace = t }
+
 // Add logs a refusal. The attributes follow what and why; their texts are cut
 // to a length that can be read.
 func (l *Log) Add(r Refusal, attrs ...slog.Attr) {
+	l.kept.add(r, attrs)
+	l.tell(r, attrs)
 	ctx := context.Background()
 	level := slog.LevelInfo
 	if !l.first(r) {

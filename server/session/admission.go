@@ -12,6 +12,7 @@ import (
 	"belfry/server/bugs"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
+	"belfry/server/trace"
 )
 
 // noContext is for logging: nothing of it is cancelled.
@@ -35,6 +36,7 @@ type Admission struct {
 	Log      *slog.Logger
 	Refusals *refusals.Log
 	Bugs     *bugs.Log
+	Trace    *trace.Trace // nil: nobody ever watches
 
 	replaying sync.Mutex // held while a session is sent a part of a history; does not block
 
@@ -73,6 +75,9 @@ func (a *Admission) Admit(h Handshake, conn Conn) (s *Session, refused *protocol
 	if a.Log.Enabled(noContext, slog.LevelDebug) {
 		a.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,
 			"origin", clipped(h.Origin), "client", clipped(h.Client), "version", clipped(h.Version))
+	}
+	if s.watched() {
+		s.trace(trace.Record{Kind: trace.Connect, Transport: h.Transport.String(), Remote: h.Remote, Client: h.Client, Version: h.Version, Origin: h.Origin})
 	}
 	s.answer(protocol.ConnectionEstablishedFrame(s.id, int(app.Settings().ActivityTimeout.Seconds())))
 	return s, nil

@@ -13,6 +13,7 @@ import (
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/trace"
 )
 
 // Handle takes one text message of the client, valid UTF-8. It keeps nothing
@@ -193,6 +194,9 @@ func (s *Session) join(channel string, member *protocol.Member) {
 	}
 	s.app.Metrics.Delivered(messages, len(answer))
 	s.conn.Release(answer)
+	if s.watched() {
+		s.trace(trace.Record{Kind: trace.Subscribe, Channel: sub.Channel(), UserID: sub.UserID()})
+	}
 }
 
 // rejoin answers a client that is subscribed already: the same answer, and
@@ -226,6 +230,9 @@ func (s *Session) unsubscribe(data []byte) {
 	s.forgetRecovery(req.Channel)
 	// An unknown channel is not an error in Pusher either.
 	if sub := s.subscriptions.remove(req.Channel); sub != nil {
+		if s.watched() {
+			s.trace(trace.Record{Kind: trace.Unsubscribe, Channel: sub.Channel(), UserID: sub.UserID()})
+		}
 		s.app.Channels.Unsubscribe(sub)
 	}
 }

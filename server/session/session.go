@@ -19,6 +19,7 @@ import (
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
+	"belfry/server/trace"
 )
 
 // Conn is the transport's connection. No method blocks.
@@ -250,7 +251,27 @@ func (s *Session) End(reason Reason) bool {
 	if log := s.admission.Log; log.Enabled(noContext, slog.LevelDebug) {
 		log.Debug("connection closed", "app", s.app.ID, "socket_id", s.id.String(), "reason", string(reason))
 	}
+	if s.watched() {
+		kind := trace.Disconnect
+		if reason == SlowConsumer {
+			kind = trace.SlowConsumer
+		}
+		s.trace(trace.Record{Kind: kind, Reason: string(reason)})
+	}
 	return true
+}
+
+// watched reports whether what happens is to be traced.
+func (s *Session) watched() bool { return s.admission.Trace.Watched() }
+
+// trace tells those who watch of something that this client has done. mu is held, or the
+// session is not known to others yet.
+func (s *Session) trace(r trace.Record) {
+	r.App, r.Socket = s.app.ID, s.id
+	if r.UserID == "" && s.user != nil {
+		r.UserID = s.user.UserID()
+	}
+	s.admission.Trace.Add(r)
 }
 
 // answer sends a frame to this client alone.

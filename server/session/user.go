@@ -6,6 +6,7 @@ import (
 
 	"belfry/channels"
 	"belfry/protocol"
+	"belfry/server/trace"
 )
 
 // user is who signed in on a connection.
@@ -69,6 +70,9 @@ func (s *Session) signIn(data []byte) {
 	if identity.WatchlistCut {
 		s.refuse(protocol.Errorf(protocol.CodeWatchlist, "Watchlist has more than %d users: the first %d are watched",
 			protocol.MaxWatchlist, protocol.MaxWatchlist))
+	}
+	if s.watched() {
+		s.trace(trace.Record{Kind: trace.SignIn})
 	}
 	if log := s.admission.Log; log.Enabled(noContext, slog.LevelDebug) {
 		log.Debug("signed in", "app", s.app.ID, "socket_id", s.id.String(), "user", clipped(identity.UserID))

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"belfry/protocol"
+	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/trace"
 )
 
 // How often and for how long an event is tried. Pusher retries with exponential
@@ -227,6 +229,7 @@ func (e *endpoint) try(d *delivery) {
 		return // the endpoint's end has ended the request
 	}
 	e.app.counts.Duration.Observe(now.Sub(start).Seconds())
+	e.trace(o, d.n, now.Sub(start))
 	if o.delivered() {
 		e.app.counts.Sent.Add(float64(d.n))
 		e.logRecovery()
@@ -261,6 +264,19 @@ func (e *endpoint) try(d *delivery) {
 		s.fresh.until, s.retry.until = s.asked, s.asked
 	}
 	e.refused(d, o, now)
+}
+
+// trace tells those who watch what came of a request.
+func (e *endpoint) trace(o outcome, events int, took time.Duration) {
+	t := e.app.sender.trace
+	if !t.Watched() {
+		return
+	}
+	r := trace.Record{Kind: trace.Webhook, App: e.app.id, Endpoint: config.Webhook{URL: *e.url.Load()}.Endpoint(), Status: o.status, Events: events, DelayMS: trace.MS(took)}
+	if !o.delivered() {
+		r.Reason = o.String()
+	}
+	t.Add(r)
 }
 
 // body is that of a request with these events, the same each time.

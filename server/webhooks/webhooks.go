@@ -64,6 +64,7 @@ import (
 	"time"
 
 	"belfry/server/metrics"
+	"belfry/server/trace"
 )
 
 // Bounds of one endpoint.
@@ -81,6 +82,7 @@ type Options struct {
 	Spool     string // directory for batches that are not delivered yet; empty: none
 	UserAgent string // of every request
 	Log       *slog.Logger
+	Trace     *trace.Trace // nil: nobody ever watches
 	// Shared says that other nodes of a cluster send webhooks of the same channels.
 	Shared bool
 	// Held says that another process has the spool, and what is to be delivered first:
@@ -92,6 +94,7 @@ type Options struct {
 // be called concurrently.
 type Sender struct {
 	log       *slog.Logger
+	trace     *trace.Trace
 	userAgent string
 	transport *http.Transport
 	directory string // of the spool; empty: none
@@ -117,6 +120,7 @@ func newSender(o Options, transport *http.Transport) (*Sender, error) {
 	s := &Sender{
 		log:       o.Log,
 		userAgent: o.UserAgent,
+		trace:     o.Trace,
 		transport: transport,
 		shared:    o.Shared,
 		directory: o.Spool,

@@ -1,0 +1,53 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// origin is where a configuration was read from. It has no values.
+type origin struct {
+	file string
+	keys map[string]string // what set them, by path
+}
+
+func (l *loader) origin() origin {
+	o := origin{file: l.name, keys: make(map[string]string, len(l.sources))}
+	for path, src := range l.sources {
+		switch {
+		case src.variable != "":
+			o.keys[path] = src.variable
+		case src.line > 0:
+			o.keys[path] = fmt.Sprintf("%s:%d", l.name, src.line)
+		}
+	}
+	return o
+}
+
+// File is the name of the file that the configuration was read from, as it was given;
+// empty if there was none.
+func (c *Config) File() string { return c.origin.file }
+
+// Where tells what set the key at a path such as apps[0].max_connections: a line as
+// belfry.yaml:12, or the name of a variable of the environment. It is empty if the key
+// has its default.
+func (c *Config) Where(path string) string { return c.origin.keys[path] }
+
+// Has reports whether there is a key at a path such as apps[0].max_connections, set or not.
+func (c *Config) Has(path string) bool {
+	keys := c.keys()
+	if index, inner, ok := strings.Cut(strings.TrimPrefix(path, "apps["), "]."); ok {
+		i, err := strconv.Atoi(index)
+		if err != nil || i < 0 || i >= len(c.Apps) {
+			return false
+		}
+		keys, path = c.Apps[i].keys(), inner
+	}
+	for _, k := range keys.leaves("", false) {
+		if k.name == path {
+			return true
+		}
+	}
+	return false
+}
