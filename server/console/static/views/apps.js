@@ -1,6 +1,6 @@
 // What each app uses of what it may.
 
-import { bytes, count, href, plural, show } from '../lib/format.js';
+import { bytes, count, duration, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
 import { Loaded, useFocusKept } from '../lib/parts.js';
 import { Badge, Empty, Text, useId } from '../lib/ui.js';
@@ -11,14 +11,17 @@ const titles = {
   subscriptions: 'Subscriptions',
   channels: 'Channels',
   events: 'Events a second',
-  messages: 'Messages a second',
-  api_requests: 'API requests a second',
+  messages: 'Messages from clients a second',
+  requests: 'API requests a second',
 };
 
 const title = (name) => titles[name] ?? show(name).replaceAll('_', ' ').replace(/^./, (c) => c.toUpperCase());
 
-/** A number of what a key of the configuration limits. */
-const amount = (name, n) => (name.includes('bytes') ? bytes(n) : count(n));
+/** A number of what a key of the configuration limits; times are in seconds. */
+function amount(key, n) {
+  if (key.includes('bytes')) return bytes(n);
+  return /timeout|require_signin/.test(key) ? duration(n * 1000) : count(n);
+}
 
 export default function Apps({ api }) {
   const { data, error, reload } = usePoll((signal) => api.get('apps', {}, { signal }), 3000, []);
@@ -65,5 +68,5 @@ function Use({ use: { name, now, peak, limit, key: setting } }) {
 
 /** A limit that has refused something. */
 const Met = ({ met: { key: setting, limit, times } }) => html`<li>
-  <${Badge} kind="warn">${plural(times, 'time')}<//> <code>${show(setting)}</code>${limit > 0 && html` <span class="mute">${setting.includes('bytes') ? bytes(limit) : count(limit)}</span>`}
+  <${Badge} kind="warn">${plural(times, 'time')}<//> <code>${show(setting)}</code>${limit > 0 && html` <span class="mute">${amount(setting, limit)}</span>`}
 </li>`;

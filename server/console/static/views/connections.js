@@ -38,7 +38,7 @@ function List({ api, app, role, query, setQuery }) {
     { key: 'user_id', label: 'User', render: (row) => html`<span class="cell"><${Text} value=${row.user_id} max=${48} /></span>` },
     { key: 'remote', label: 'Address', render: (row) => html`<span class="id cell"><${Text} value=${row.remote} max=${48} /></span>` },
     { key: 'transport', label: 'Transport', render: (row) => html`<${Transport} name=${row.transport} />` },
-    { key: 'client', label: 'Client', render: (row) => html`<span class="cell"><${Library} client=${row.client} version=${row.version} /></span>` },
+    { key: 'client', label: 'Client', render: (row) => html`<span class="cell short"><${Library} client=${row.client} version=${row.version} /></span>` },
     { key: 'channels', label: 'Channels', num: true, sort: 'channels', render: (row) => count(row.channels) },
     { key: 'waiting', label: 'Waiting', num: true, sort: 'waiting', render: (row) => (row.waiting_bytes ? html`<strong><${Bytes} n=${row.waiting_bytes} /></strong>` : html`<span class="none">0</span>`) },
     { key: 'opened', label: 'Opened', num: true, sort: 'opened', render: (row) => html`<${Time} at=${row.opened_at} />` },

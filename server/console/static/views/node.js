@@ -28,19 +28,16 @@ const plots = [
 
 export default function Node({ api, server }) {
   const { data, error, reload } = usePoll((signal) => api.get('node', {}, { signal }), every, []);
-  return html`<${Loaded} data=${data} error=${error} reload=${reload}>
-    ${() => {
-      const node = { ...server, ...data };
-      return html`
-        <div class="cards three">
-          <${Process} node=${node} />
-          <${Use} node=${node} />
-          <${Cluster} node=${node} />
-        </div>
-        <${Plots} series=${node.series} />
-        <${Nodes} node=${node} />`;
-    }}
-  <//>`;
+  const node = { ...server, ...data };
+  return html`
+    <div class="cards three">
+      <${Process} node=${node} />
+      ${data && html`<${Use} node=${node} />`}
+      <${Cluster} node=${node} />
+    </div>
+    <${Loaded} data=${data} error=${error} reload=${reload}>
+      ${() => html`<${Plots} series=${node.series} /><${Nodes} node=${node} />`}
+    <//>`;
 }
 
 function Process({ node }) {
@@ -48,7 +45,7 @@ function Process({ node }) {
     <h2 id="process">What runs</h2>
     <${Definitions} items=${[
       ['Version', html`<${Text} value=${node.version} />${node.revision && html` <span class="mono mute">${show(node.revision.slice(0, 12))}</span>`}`],
-      ['Up for', html`<span title=${`since ${dateTime(node.started_at)}`}>${duration(node.uptime_s * 1000)}</span>`],
+      ['Up for', html`<span title=${`since ${dateTime(node.started_at)}`}>${duration(node.now_at - node.started_at)}</span>`],
       ['Host', html`<${Text} value=${node.host} max=${60} />`],
       ['Process', html`<span class="mono">${node.pid}</span>`],
       ['Built with', show(node.go)],
