@@ -3,7 +3,8 @@
 import { bytes, clock, count, duration, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
 import { Kind, lastPage, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept } from '../lib/parts.js';
-import { Badge, Copy, Empty, ErrorNote, Field, Pager, Status, Table, Text, Time } from '../lib/ui.js';
+import { Record } from '../lib/record.js';
+import { Copy, Empty, ErrorNote, Field, Pager, Status, Table, Text, Time } from '../lib/ui.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 
 const limit = 20; // subscribers on a page
@@ -74,7 +75,8 @@ function Followed({ api, app, name }) {
   useEffect(() => api.live(
     { app, channel: name },
     (records, skipped) => {
-      const mine = records.filter(({ channel }) => channel === name).reverse();
+      // Each row need not say which channel this is.
+      const mine = records.filter(({ channel }) => channel === name).map(({ channel, ...rest }) => rest).reverse();
       if (!mine.length && !skipped) return;
       const before = held.current;
       held.current = { records: [...mine, ...before.records].slice(0, kept), skipped: before.skipped + skipped };
@@ -92,44 +94,16 @@ function Followed({ api, app, name }) {
       <h2 id="followed">Live</h2>
       <${Status} class="mute" text=${open === false ? 'The stream is interrupted; it is opened again.' : open === undefined ? 'opening …' : paused ? 'paused' : `following, ${plural(records.length, 'record')}`} />
       <span class="spring"></span>
-      <button type="button" aria-pressed=${paused} onClick=${toggle}>${paused ? 'Go on' : 'Pause'}</button>
+      <button type="button" aria-pressed=${paused} onClick=${toggle}>${paused ? 'Resume' : 'Pause'}</button>
       <a class="button" href=${href('live', { app, channel: name })}>Open in Live</a>
     </header>
     ${skipped > 0 && html`<p class="note note-warn">${plural(skipped, 'record')} of channels whose names begin so came too fast, and ${skipped === 1 ? 'was' : 'were'} skipped.</p>`}
     ${records.length
-      ? html`<ol class="followed" tabindex="0" aria-label="What happened on this channel, the newest first">
-          ${records.map((record) => html`<${Record} key=${record.id} app=${app} record=${record} />`)}
-        </ol>`
+      ? html`<div class="followed" tabindex="0" role="group" aria-label="What happened on this channel">
+          <ul class="feed" aria-label="Records, newest first">${records.map((record) => html`<${Record} key=${record.id} record=${record} />`)}</ul>
+        </div>`
       : html`<${Empty}>Nothing has happened since this page was opened. Events, subscriptions and refusals appear here as they come.<//>`}
   </section>`;
-}
-
-const titles = {
-  publish: 'publish',
-  delivery: 'delivery',
-  client_event: 'client event',
-  subscribe: 'subscribe',
-  unsubscribe: 'unsubscribe',
-  refusal: 'refusal',
-  slow_consumer: 'slow consumer',
-};
-
-function Record({ app, record }) {
-  const { at, kind, event, socket_id: socket, user_id: user, recipients, delay_ms: delay, code, reason, what, data, data_bytes: size } = record;
-  return html`<li>
-    <time class="mono" datetime=${new Date(at).toISOString()}>${clock(at)}</time>
-    <${Badge} kind=${kind}>${titles[kind] ?? show(kind)}<//>
-    <span class="line">
-      ${event && html`<strong><${Text} value=${event} max=${120} /></strong> `}
-      ${what && html`<${Text} value=${what} max=${60} /> `}
-      ${code && html`<span class="mono">${code}</span> `}
-      ${reason && html`<${Text} value=${reason} max=${200} /> `}
-      ${socket && html`<a class="id" href=${href('connection', { app, id: socket })}>${show(socket)}</a> `}
-      ${user && html`<${Text} value=${user} max=${60} /> `}
-      ${recipients !== undefined && html`<span class="mute">${plural(recipients, 'recipient')}${delay !== undefined && `, ${duration(delay)}`}</span> `}
-      ${data !== undefined && html`<${Payload} data=${data} size=${size} what=${`data of ${show(event)}`} />`}
-    </span>
-  </li>`;
 }
 
 /** What is wrong with a text as JSON, or nothing. */

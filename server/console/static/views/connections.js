@@ -7,9 +7,9 @@ import { Badge, Bytes, Field, Pager, Table, Text, Time } from '../lib/ui.js';
 import { html, useEffect, useState } from '../vendor/preact.js';
 
 const limit = 50;
-const transports = { websocket: 'WebSocket', xhr_streaming: 'streaming', xhr_polling: 'polling' };
+const transports = { xhr_streaming: 'streaming', xhr_polling: 'polling' };
 
-export const Transport = ({ name }) => html`<${Badge} kind=${name === 'websocket' ? 'mute' : 'warn'}>${transports[name] ?? show(name)}<//>`;
+export const Transport = ({ name }) => (name === 'websocket' ? 'WebSocket' : html`<${Badge} kind="warn">${transports[name] ?? show(name)}<//>`);
 
 export const Library = ({ client, version }) => html`<${Text} value=${[client, version].filter(Boolean).join(' ')} max=${40} none="unknown" />`;
 
