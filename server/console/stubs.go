@@ -4,7 +4,6 @@ import "net/http"
 
 var errSoon = fail(http.StatusNotImplemented, "not here yet")
 
-func (c *Console) server(*http.Request) (any, error)          { return nil, errSoon }
 func (c *Console) listConnections(*http.Request) (any, error) { return nil, errSoon }
 func (c *Console) showConnection(*http.Request) (any, error)  { return nil, errSoon }
 func (c *Console) disconnect(*http.Request) (any, error)      { return nil, errSoon }
@@ -13,5 +12,3 @@ func (c *Console) showChannel(*http.Request) (any, error)     { return nil, errS
 func (c *Console) sendEvent(*http.Request) (any, error)       { return nil, errSoon }
 func (c *Console) listWebhooks(*http.Request) (any, error)    { return nil, errSoon }
 func (c *Console) testWebhook(*http.Request) (any, error)     { return nil, errSoon }
-func (c *Console) listApps(*http.Request) (any, error)        { return nil, errSoon }
-func (c *Console) node(*http.Request) (any, error)            { return nil, errSoon }
