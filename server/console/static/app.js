@@ -69,14 +69,8 @@ function useAddress() {
   }, []);
   const setQuery = useCallback((changes, { push = false } = {}) => {
     const { name, query } = parseAddress();
-    for (const [key, value] of Object.entries(changes)) {
-      query.delete(key);
-      for (const each of Array.isArray(value) ? value : [value]) {
-        // The app '' is all apps; elsewhere an empty value is none.
-        if (each !== undefined && each !== null && (each !== '' || key === 'app')) query.append(key, each);
-      }
-    }
-    const next = `#/${name}${query.size ? `?${query}` : ''}`;
+    const rest = Object.fromEntries([...query.keys()].map((key) => [key, query.getAll(key)]));
+    const next = href(name, { ...rest, ...changes });
     if (next === location.hash) return;
     history[push ? 'pushState' : 'replaceState'](null, '', next);
     setAddress(parseAddress());

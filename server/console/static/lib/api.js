@@ -62,6 +62,20 @@ function parse(text) {
   }
 }
 
+/** Why the server refuses to open the stream; nothing if it does not, or does not answer. */
+async function refusal(params) {
+  const controller = new AbortController();
+  try {
+    const response = await fetch(address('live', params), { signal: controller.signal, cache: 'no-store' });
+    tell(response.status);
+    if (!response.ok) return new ApiError(parse(await response.text())?.error ?? `The stream was refused with status ${response.status}.`, response.status);
+  } catch {
+    tell(0);
+  } finally {
+    controller.abort();
+  }
+}
+
 /** Each resolves to the answer's JSON, or rejects with an ApiError. path is without "api/". */
 export const api = {
   get: (path, params, { signal } = {}) => ask('GET', path, { params, signal }),
@@ -70,8 +84,9 @@ export const api = {
 
   /**
    * Follows api/live with these parameters until what it returns is called.
-   * onRecords(records, skipped) is called for each message, onState(open) when
-   * the stream opens or breaks. A broken one is opened again.
+   * onRecords(records, skipped) is called for each message, onState(open, error) when
+   * the stream opens or breaks; the error says why the server refused it, if it did.
+   * A broken one is opened again.
    */
   live(params, onRecords, onState = () => {}) {
     let source, timer, ended;
@@ -85,8 +100,8 @@ export const api = {
       source.onerror = () => {
         onState(false);
         if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
-        // An answer other than 200. If the session is over, asking for it shows the sign-in.
-        ask('GET', 'session').catch(() => {});
+        // An answer other than 200, which an EventSource keeps to itself.
+        refusal(params).then((error) => ended || (error && onState(false, error)));
         timer = setTimeout(() => ended || open(), 3000);
       };
     };

@@ -116,16 +116,16 @@ export function pretty(text) {
   return out;
 }
 
-/** The query of an object: lists are repeated, empty values left out. */
-export function queryOf(params = {}) {
+/** The query of an object: lists are repeated; empty values are left out, but for those of keep. */
+export function queryOf(params = {}, keep = []) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
     for (const each of Array.isArray(value) ? value : [value]) {
-      if (each !== undefined && each !== null && each !== '') query.append(name, each);
+      if (each !== undefined && each !== null && (each !== '' || keep.includes(name))) query.append(name, each);
     }
   }
   return query.size ? `?${query}` : '';
 }
 
-/** The address of a view within the page: href('channel', {app, name}). */
-export const href = (view, params) => `#/${view}${queryOf(params)}`;
+/** The address of a view within the page: href('channel', {app, name}). The app '' is all apps. */
+export const href = (view, params) => `#/${view}${queryOf(params, ['app'])}`;

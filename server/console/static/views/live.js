@@ -3,7 +3,7 @@
 import { count, plural } from '../lib/format.js';
 import { useTyped } from '../lib/hooks.js';
 import { Record, kinds } from '../lib/record.js';
-import { Empty, Field, Status } from '../lib/ui.js';
+import { Empty, ErrorNote, Field, Status } from '../lib/ui.js';
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 
 /** At most this many records are kept, and this many while paused. */
@@ -30,7 +30,7 @@ function fits(record, { app, kind, channel, event, socket, user }) {
 
 /**
  * The records that the server tells. They are kept outside of the state, and shown
- * once a frame: {open, shown, skipped, waiting, pause, resume, clear, paused}.
+ * once a frame.
  */
 function useRecords(api, filter) {
   const feed = useRef();
@@ -66,8 +66,8 @@ function useRecords(api, filter) {
         }
         soon();
       },
-      (open) => {
-        now.open = open;
+      (open, error) => {
+        Object.assign(now, { open, error });
         soon();
       },
     );
@@ -92,7 +92,7 @@ export default function Live({ api, app, query, setQuery }) {
   const kind = query.getAll('kind').filter((name) => Object.hasOwn(kinds, name));
   const filter = { app, kind };
   for (const name of Object.keys(texts)) filter[name] = query.get(name) ?? '';
-  const { shown, skipped, more, paused, open, pause, resume, clear } = useRecords(api, filter);
+  const { shown, skipped, more, paused, open, error, pause, resume, clear } = useRecords(api, filter);
 
   // A row that is rendered already is given again as it is, which costs nothing.
   const withApp = app === '';
@@ -137,6 +137,7 @@ export default function Live({ api, app, query, setQuery }) {
       <button type="button" class=${paused ? 'on' : undefined} onClick=${paused ? resume : pause}>${paused ? `Resume${more ? ` (${count(more)} new)` : ''}` : 'Pause'}</button>
       <button type="button" onClick=${clear}>Clear</button>
     </div>
+    <${ErrorNote} error=${error} />
     ${shown.length === 0
       ? html`<${Empty}>${open ? (filtered || app ? 'Nothing that matches has happened since this page was opened.' : 'Nothing has happened since this page was opened.') : 'The stream is not open yet.'}<//>`
       : html`<ul class="feed ${withApp ? 'with-app' : ''}" aria-label="Records, newest first">${shown.map(row)}</ul>`}
