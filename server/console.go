@@ -30,6 +30,7 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Sessions:   s.sessions,
 		Watch:      s.watch,
 		Changes:    &s.changes,
+		Nodes:      s.nodes,
 		Version:    build.Version,
 		Revision:   build.Revision,
 		GoVersion:  build.GoVersion,

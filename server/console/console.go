@@ -45,7 +45,7 @@ type Options struct {
 	Watch *keepalive.Watch
 	// Changes are frozen during a handover.
 	Changes *handover.Changes
-	// Nodes are those of the cluster, this one among them; nil: this one is alone.
+	// Nodes are those of the cluster that live, and this one in any case.
 	Nodes func(context.Context) ([]Node, error)
 	// Authorized is called with each request of somebody who is signed in.
 	Authorized func(http.ResponseWriter, *http.Request)
