@@ -30,8 +30,8 @@ const (
 	introduced = 3 * introductions
 )
 
-// introduce has consoles of all nodes show this one, until the context ends.
-func (s *Server) introduce(ctx context.Context) {
+// tellNodes has consoles of all nodes show this one, until the context ends.
+func (s *Server) tellNodes(ctx context.Context) {
 	ticker := time.NewTicker(introductions)
 	defer ticker.Stop()
 	for {
@@ -60,7 +60,7 @@ func (s *Server) self() console.Node {
 // nodes are those of the cluster that live, and this server alone without one.
 func (s *Server) nodes(ctx context.Context) (nodes []console.Node, err error) {
 	self := s.self()
-	self.Self = true
+	self.ID, self.Self = self.Host, true
 	if s.driver == nil {
 		return []console.Node{self}, nil
 	}

@@ -314,7 +314,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	running.Go(func() { s.tellManager(ctx) })
 	if s.driver != nil {
-		running.Go(func() { s.introduce(ctx) })
+		running.Go(func() { s.tellNodes(ctx) })
 	}
 	running.Go(func() { s.expireCaches(ctx) })
 
