@@ -79,23 +79,24 @@ ${lines('    ', [
 
 pusher.subscribe('news').bind('posted', (data) => console.log('posted', data));
 `;
-  const who = `--url ${sh(url)} --app-id ${sh(id)} --key ${sh(key)}`;
-  const command = `export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
-
-belfry listen ${who} news &
-belfry trigger ${who} news posted '{"id": 1}'
+  const listen = `belfry listen --url ${sh(url)} --key ${sh(key)} news
 `;
-  const curl = `export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
+  const trigger = `export BELFRY_APP_ID=${sh(id)} BELFRY_APP_KEY=${sh(key)}
+export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
+
+belfry trigger --url ${sh(url)} news posted '{"id": 1}'
+`;
+  const curl = `secret=${sh(`<${secret}>`)}
 
 body='{"name":"posted","channels":["news"],"data":"{\\"id\\":1}"}'
 md5=$(printf %s "$body" | openssl dgst -md5 | sed 's/.* //')
 query=${sh(`auth_key=${key}`)}"&auth_timestamp=$(date +%s)&auth_version=1.0&body_md5=$md5"
 signature=$(printf 'POST\\n%s\\n%s' ${sh(`/apps/${id}/events`)} "$query" |
-  openssl dgst -sha256 -hmac "$BELFRY_APP_SECRET" | sed 's/.* //')
+  openssl dgst -sha256 -hmac "$secret" | sed 's/.* //')
 curl -sS -H 'Content-Type: application/json' -d "$body" \\
   ${sh(`${url}/apps/${id}/events`)}"?$query&auth_signature=$signature"
 `;
-  return { env, echo, pusher, command, curl, url };
+  return { env, echo, pusher, listen, trigger, curl };
 }
 
 /** A host: a name, an IPv4 address, or an IPv6 address in brackets. */
@@ -257,7 +258,8 @@ export default function Start(props) {
       <section class="card" aria-label="Without Laravel">
         <h2>Without Laravel</h2>
         <${Snippet} title="pusher-js" text=${text.pusher} />
-        <${Snippet} title="belfry" text=${text.command} />
+        <${Snippet} title="belfry listen" text=${text.listen} />
+        <${Snippet} title="belfry trigger" text=${text.trigger} />
         <${Snippet} title="curl" text=${text.curl} />
       </section>
     </div>
