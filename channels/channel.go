@@ -138,9 +138,6 @@ func (c *channel) append(p pending) (idle []*shard) {
 			idle = append(idle, s)
 		}
 	}
-	if p.following != nil {
-		p.following.pending(c)
-	}
 	return idle
 }
 

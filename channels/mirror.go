@@ -222,7 +222,9 @@ func (c *channel) published(payload []byte, v cluster.Version, now time.Time) (i
 	if c.kind.IsCache() && !e.client {
 		c.last = &lastEvent{frame: p.frame, expires: now.Add(c.app.limits.Load().CacheTTL)}
 	}
-	return c.append(p)
+	idle = c.append(p)
+	p.following.pending(c)
+	return idle
 }
 
 // setLast makes an event that the ledger has the channel's last one. mu is held.

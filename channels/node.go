@@ -295,7 +295,10 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	if err != nil {
 		return nil
 	}
-	return c.append(pending{frame: c.frame(e, m.Version), except: e.except, at: now, following: c.app.followRelayed(c.name, e, now)})
+	p := pending{frame: c.frame(e, m.Version), except: e.except, at: now, following: c.app.followRelayed(c.name, e, now)}
+	idle = c.append(p)
+	p.following.pending(c)
+	return idle
 }
 
 // Restored implements cluster.Receiver.

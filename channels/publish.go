@@ -86,7 +86,9 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
-		c.unlock(c.append(p))
+		idle := c.append(p)
+		f.pending(c)
+		c.unlock(idle)
 		if keeps {
 			a.broker.histories.trim()
 		}
@@ -128,7 +130,9 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	if a.listener != nil {
 		a.listener.Happened(told, nil)
 	}
-	c.unlock(c.append(p))
+	idle := c.append(p)
+	f.pending(c)
+	c.unlock(idle)
 	if keeps {
 		a.broker.histories.trim()
 	}

@@ -105,8 +105,12 @@ func (a *App) followRelayed(channel string, e relayed, at time.Time) *following 
 	return a.follow(Passage{Channel: channel, Event: m.Event, Data: m.Data, From: Cluster, Socket: e.except, UserID: m.UserID}, at)
 }
 
-// pending notes who has the event pending. mu is held.
+// pending notes who has the event pending. mu is held; f is nil for an event that nobody
+// wants to know of.
 func (f *following) pending(c *channel) {
+	if f == nil {
+		return
+	}
 	for _, s := range c.shards {
 		if s == nil || len(s.subs) == 0 {
 			continue
@@ -135,15 +139,14 @@ func (f *following) served() {
 	}
 }
 
-// reachesNobody ends following an event of a channel without subscribers. Nothing is to be
-// done for nil.
+// reachesNobody ends following an event of a channel without subscribers. f may be nil.
 func (f *following) reachesNobody() {
 	if f != nil {
 		f.tracer.Passed(f.passage)
 	}
 }
 
-// relay ends following an event that has gone to the cluster.
+// relay ends following an event that has gone to the cluster. f may be nil.
 func (f *following) relay() {
 	if f != nil {
 		f.passage.Relayed, f.passage.Delay = true, time.Since(f.at)
@@ -151,7 +154,7 @@ func (f *following) relay() {
 	}
 }
 
-// repeat ends following an event that was published before.
+// repeat ends following an event that was published before. f may be nil.
 func (f *following) repeat() {
 	if f != nil {
 		f.passage.Repeated = true
