@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"belfry/channels/cluster/local"
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/handover"
@@ -171,6 +172,38 @@ func TestSendEvent(t *testing.T) {
 	if strings.Contains(w.text(), "late") {
 		t.Error("an event was published though the state has moved")
 	}
+}
+
+// A node tells of all nodes, and what it knows by itself while the cluster is away.
+func TestChannelOfCluster(t *testing.T) {
+	hub := local.NewHub()
+	var nodes [2]*fixture
+	for i := range nodes {
+		nodes[i] = newFixtureOn(t, hub.Node())
+		w := new(wire)
+		s := nodes[i].connect("1", session.Handshake{}, w)
+		subscribe(s, "presence-a", fmt.Sprint(i))
+		servertest.Eventually(t, "the client is subscribed", func() bool { return strings.Contains(w.text(), "subscription_succeeded") })
+	}
+	const path = "/api/channel?app=1&name=presence-a"
+	servertest.Eventually(t, "the cluster knows both", func() bool {
+		var got shownChannel
+		nodes[0].get(path, &got)
+		return got.TotalSubscriptions == 2 && got.TotalUsers == 2 && got.Subscriptions == 1 && got.Users == 1 && got.Error == ""
+	})
+	event := map[string]string{"app": "1", "channel": "presence-a", "event": "e", "data": "x", "as": "server"}
+	var answer map[string]int
+	if nodes[0].ask("POST", "/api/events", event, &answer); answer["recipients"] != 2 {
+		t.Errorf("an event reaches %v", answer)
+	}
+	hub.SetDown(true)
+	var got shownChannel
+	nodes[0].get(path, &got)
+	if got.Error == "" || got.Subscriptions != 1 || got.TotalSubscriptions != 1 || len(got.Subscribers) != 1 {
+		t.Errorf("while the cluster is away: %+v", got)
+	}
+	nodes[0].refused(http.StatusServiceUnavailable, "POST", "/api/events", event)
+	hub.SetDown(false)
 }
 
 func TestClientEventsOff(t *testing.T) {
