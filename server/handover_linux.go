@@ -51,8 +51,9 @@ const (
 // hello is the first record of the old process. Its listeners come ahead of it.
 type hello struct {
 	Version int  `json:"version"`
-	Metrics bool `json:"metrics"` // a listener for metrics comes behind the main one
-	Outlive bool `json:"outlive"` // the main one's socket outlives the processes
+	Metrics bool `json:"metrics"`          // a listener for metrics comes behind the main one
+	Console bool `json:"console,omitzero"` // one for the console comes behind these
+	Outlive bool `json:"outlive"`          // the main one's socket outlives the processes
 
 	Node *node `json:"node,omitempty"` // nil for a server that is no node of a cluster
 }
@@ -360,8 +361,10 @@ func (s *Server) stay(ctx context.Context, successor *handover.Successor, becaus
 // introduce sends the listeners, and returns when the new process is ready.
 func (s *Server) introduce(successor *handover.Successor) error {
 	listeners := []net.Listener{s.listener}
-	if s.metricsListener != nil {
-		listeners = append(listeners, s.metricsListener)
+	for _, l := range []net.Listener{s.metricsListener, s.consoleListener} {
+		if l != nil {
+			listeners = append(listeners, l)
+		}
 	}
 	for _, l := range listeners {
 		fd, err := poller.Duplicate(l.(*net.TCPListener))
@@ -378,7 +381,7 @@ func (s *Server) introduce(successor *handover.Successor) error {
 	if err != nil {
 		return err
 	}
-	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Outlive: s.inherited, Node: n}
+	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Console: s.consoleListener != nil, Outlive: s.inherited, Node: n}
 	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
 		return err
 	}

@@ -116,8 +116,9 @@ func (s *Server) leave() {
 			s.log.Error("webhooks are lost, as the new process does not take them", "error", err)
 		}
 	})
-	if s.metricsHTTP != nil {
-		leaving.Go(func() { _ = s.metricsHTTP.Shutdown(ctx) }) // who is late is cut
+	s.endConsole()
+	for _, h := range s.apart() {
+		leaving.Go(func() { _ = h.Shutdown(ctx) }) // who is late is cut
 	}
 	s.tellClients(ctx, session.Together)
 	// A connection of net/http's that is closed just when a request comes would lose it:

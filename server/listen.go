@@ -10,8 +10,8 @@ import (
 	"belfry/server/config"
 )
 
-// listen listens for clients and backends, and for those who scrape metrics if that
-// is configured to be elsewhere. A socket that the process has inherited takes the
+// listen listens for clients and backends, and for those who scrape metrics or look at
+// the console if that is configured to be elsewhere. A socket that the process has inherited takes the
 // place of what is configured.
 func (s *Server) listen() (err error) {
 	sockets, outlive, err := s.inherit()
@@ -36,19 +36,34 @@ func (s *Server) listen() (err error) {
 	} else if s.listener, err = listen(s.config.Server.Listen); err != nil {
 		return fmt.Errorf("server.listen: %w", err)
 	}
-	switch l := sockets.Metrics; {
-	case l != nil && !s.config.Metrics.Enabled:
-		s.log.Warn("the inherited socket for metrics is not used: metrics.enabled is false")
-		l.Close()
-	case l != nil:
-		s.log.Info("serving metrics on an inherited socket, not at metrics.listen", "address", l.Addr().String(), "metrics.listen", s.config.Metrics.Listen)
-		s.metricsListener = l
-	case s.config.Metrics.Enabled && s.config.Metrics.Listen != "":
-		if s.metricsListener, err = net.Listen("tcp", s.config.Metrics.Listen); err != nil {
-			return fmt.Errorf("metrics.listen: %w", err)
-		}
+	m, k := s.config.Metrics, s.config.Console
+	if s.metricsListener, err = s.listenApart("metrics", sockets.Metrics, m.Enabled, m.Listen); err != nil {
+		return err
 	}
-	return nil
+	if s.consoleListener, err = s.listenApart("console", sockets.Console, k.Enabled, k.Listen); err != nil {
+		return err
+	}
+	return s.checkConsole()
+}
+
+// listenApart listens for what is configured to be elsewhere than the main listener; nil
+// is there. A socket that the process has inherited takes the place of what is configured.
+func (s *Server) listenApart(what string, inherited *net.TCPListener, enabled bool, address string) (net.Listener, error) {
+	switch {
+	case inherited != nil && !enabled:
+		s.log.Warn(fmt.Sprintf("the inherited socket for %s is not used: %[1]s.enabled is false", what))
+		inherited.Close()
+	case inherited != nil:
+		s.log.Info(fmt.Sprintf("serving %s on an inherited socket, not at %[1]s.listen", what), "address", inherited.Addr().String(), what+".listen", address)
+		return inherited, nil
+	case enabled && address != "":
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("%s.listen: %w", what, err)
+		}
+		return l, nil
+	}
+	return nil, nil
 }
 
 // listen listens for clients and backends. What is set on the listener, its
@@ -74,18 +89,36 @@ func checkAddresses(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("server.listen: %w", err)
 	}
-	if !cfg.Metrics.Enabled || cfg.Metrics.Listen == "" {
-		return nil
-	}
-	metrics, err := checkAddress(cfg.Metrics.Listen)
-	if err != nil {
-		return fmt.Errorf("metrics.listen: %w", err)
-	}
-	if main.Port == metrics.Port && main.Port != 0 && (main.IP.Equal(metrics.IP) || wildcard(main) || wildcard(metrics)) {
-		return fmt.Errorf("metrics.listen: %s has the port of server.listen, %s, at the same address: leave it empty to share that, or give another port",
-			cfg.Metrics.Listen, cfg.Server.Listen)
+	taken := []named{{"server.listen", cfg.Server.Listen, main}}
+	for _, apart := range []struct {
+		name, address string
+		enabled       bool
+	}{
+		{"metrics.listen", cfg.Metrics.Listen, cfg.Metrics.Enabled},
+		{"console.listen", cfg.Console.Listen, cfg.Console.Enabled},
+	} {
+		if !apart.enabled || apart.address == "" {
+			continue
+		}
+		found, err := checkAddress(apart.address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", apart.name, err)
+		}
+		for _, other := range taken {
+			if at := other.at; at.Port == found.Port && at.Port != 0 && (at.IP.Equal(found.IP) || wildcard(at) || wildcard(found)) {
+				return fmt.Errorf("%s: %s has the port of %s, %s, at the same address: leave it empty to share server.listen, or give another port",
+					apart.name, apart.address, other.name, other.address)
+			}
+		}
+		taken = append(taken, named{apart.name, apart.address, found})
 	}
 	return nil
+}
+
+// named is an address with the key that has it.
+type named struct {
+	name, address string
+	at            *net.TCPAddr
 }
 
 // checkAddress finds the address and listens there for a moment, at any free port.

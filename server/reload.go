@@ -42,6 +42,9 @@ func (s *Server) Reload(cfg *config.Config) error {
 	}
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	changes := s.change(cfg.Apps)
+	if s.console != nil {
+		s.console.Configured(cfg)
+	}
 	s.reloaded(true)
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
 		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed), "certificate_changed", renewed)

@@ -27,6 +27,12 @@ func (s *Server) routes() http.Handler {
 	if s.config.Metrics.Enabled && s.metricsListener == nil {
 		mux.Handle("GET "+s.config.Metrics.Path, s.metricsHandler())
 	}
+	if s.console != nil && s.consoleListener == nil {
+		s.mountConsole(mux, s.config.Console.Path)
+		if s.config.Server.Path != "" {
+			s.mountConsole(mux, s.config.Server.Path+s.config.Console.Path)
+		}
+	}
 	mux.HandleFunc("/", s.notFound)
 	return s.recovered(trust(s.config.Server.TrustedProxies, singleSlashes(mux)))
 }

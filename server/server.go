@@ -21,6 +21,7 @@ import (
 	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/config"
+	"belfry/server/console"
 	"belfry/server/door"
 	"belfry/server/fallback"
 	"belfry/server/keepalive"
@@ -43,6 +44,7 @@ type Build struct {
 // Server is one running Belfry.
 type Server struct {
 	config      *config.Config
+	version     string // of the build
 	log         *slog.Logger
 	logLevel    *slog.LevelVar // that reloads set; may be nil
 	listener    net.Listener
@@ -74,6 +76,11 @@ type Server struct {
 	// Only with metrics.listen.
 	metricsListener net.Listener
 	metricsHTTP     *http.Server
+
+	console *console.Console // nil if it is not enabled
+	// Only with console.listen.
+	consoleListener net.Listener
+	consoleHTTP     *http.Server
 }
 
 // Bounds of an HTTP request, besides its body: how long its head and all of it
@@ -151,6 +158,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if s.pollers, err = poller.Start(); err != nil {
 		return nil, err
 	}
+	s.version = build.Version
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
 	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
@@ -201,6 +209,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Capacity:  s.capacity,
 		Changes:   &s.changes,
 	}
+	s.console = s.newConsole(build)
 	s.http = s.newHTTP(door.Serve(s.routes()))
 	s.http.ConnContext = door.ConnContext
 	if s.accepted, err = s.accept(); err != nil {
@@ -210,6 +219,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		mux := http.NewServeMux()
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
 		s.metricsHTTP = s.newHTTP(mux)
+	}
+	if s.consoleListener != nil {
+		s.consoleHTTP = s.newHTTP(s.consoleRoutes())
 	}
 	return s, s.adopt()
 }
@@ -241,7 +253,7 @@ func (s *Server) api() *api.API {
 }
 
 func (s *Server) closeListeners() {
-	for _, l := range []net.Listener{s.listener, s.metricsListener} {
+	for _, l := range []net.Listener{s.listener, s.metricsListener, s.consoleListener} {
 		if l != nil {
 			l.Close()
 		}
@@ -275,7 +287,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var running sync.WaitGroup
-	failed := make(chan error, 3) // of all who send
+	failed := make(chan error, 4) // of all who send
 	s.begin(&running)
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
@@ -294,7 +306,16 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.metricsListener)
 	}
+	if s.consoleHTTP != nil {
+		serve(s.consoleHTTP, s.consoleListen())
+	}
+	if s.console != nil {
+		running.Go(func() { s.console.Run(ctx) })
+	}
 	running.Go(func() { s.tellManager(ctx) })
+	if s.driver != nil {
+		running.Go(func() { s.tellNodes(ctx) })
+	}
 	running.Go(func() { s.expireCaches(ctx) })
 
 	s.serveHandovers(ctx)
@@ -336,6 +357,7 @@ func (s *Server) drain() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.ShutdownGrace*9/10)
 	defer cancel()
+	s.endConsole()
 	s.log.Info("stopping: telling clients to reconnect", "grace", s.config.Server.ShutdownGrace)
 	if s.clustered() {
 		s.sendAway(ctx)
@@ -353,14 +375,24 @@ func (s *Server) drain() {
 
 // finish ends what is left when there are no connections any more.
 func (s *Server) finish() {
-	if s.metricsHTTP != nil {
-		s.metricsHTTP.Close()
+	for _, h := range s.apart() {
+		h.Close()
 	}
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()
 	s.broker.Close() // acknowledges what the webhooks have delivered
 	s.refusals.Flush()
+}
+
+// apart are the servers that have a listener beside the main one.
+func (s *Server) apart() (servers []*http.Server) {
+	for _, h := range []*http.Server{s.metricsHTTP, s.consoleHTTP} {
+		if h != nil {
+			servers = append(servers, h)
+		}
+	}
+	return servers
 }
 
 // clustered says whether other nodes serve clients too.

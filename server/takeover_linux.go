@@ -43,6 +43,9 @@ func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 	if sockets.Main, err = s.nextListener(); err == nil && h.Metrics {
 		sockets.Metrics, err = s.nextListener()
 	}
+	if err == nil && h.Console {
+		sockets.Console, err = s.nextListener()
+	}
 	if err == nil {
 		err = s.inheritNode(h.Node)
 	}

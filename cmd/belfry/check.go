@@ -55,6 +55,13 @@ func check(f files, stdout, stderr io.Writer) error {
 	default:
 		fmt.Fprintf(stdout, "metrics  %s\n", m.Path)
 	}
+	switch k := cfg.Console; {
+	case !k.Enabled:
+	case k.Listen != "":
+		fmt.Fprintf(stdout, "console  %s://%s%s/\n", strings.Replace(scheme, "ws", "http", 1), k.Listen, k.Path)
+	default:
+		fmt.Fprintf(stdout, "console  %s/\n", k.Path)
+	}
 	if cfg.Cluster.Driver != config.ClusterLocal {
 		fmt.Fprintf(stdout, "cluster  %s  prefix %s\n", cfg.Cluster.Driver, cfg.Cluster.Redis.Prefix)
 	}

@@ -114,6 +114,8 @@ func serve(f files, stdout, stderr io.Writer) error {
 	warn(log, cfg, nil)
 	if cfg.Generated {
 		printPaste(stdout, cfg.Apps[0], s)
+	} else if url := s.ConsoleURL(); url != "" {
+		log.Info("console", "url", url)
 	}
 	reload.server, reload.config, reload.log = s, cfg, log
 	var reloading sync.WaitGroup
@@ -183,6 +185,10 @@ func printPaste(w io.Writer, app config.App, s *server.Server) {
 	if s.Secure() {
 		scheme = "https"
 	}
+	console := ""
+	if url := s.ConsoleURL(); url != "" {
+		console = "\nconsole " + url + "\n"
+	}
 	fmt.Fprintf(w, `
 No app is configured, so this one was made for this run. Paste into Laravel's .env:
 
@@ -203,6 +209,6 @@ VITE_PUSHER_APP_CLUSTER="${PUSHER_APP_CLUSTER}"
 
 To keep it: set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET, start with
 --env-file /path/to/laravel/.env, or write a configuration (config.example.yaml).
-
-`, app.ID, app.Key, app.Secret, host, port, scheme)
+%[7]s
+`, app.ID, app.Key, app.Secret, host, port, scheme, console)
 }

@@ -8,28 +8,43 @@ func TestWhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{
-		"server.listen":           "belfry.yaml:2",
-		"metrics.token":           "belfry.yaml:4",
-		"apps[0].max_connections": "belfry.yaml:9",
-		"apps[0].max_event_bytes": "",
-		"metrics.enabled":         "SOKETI_METRICS_ENABLED",
-		"apps[1].max_connections": "",
-		"elephants":               "",
+	for _, tt := range []struct {
+		path, want string
+		known      bool
+	}{
+		{"server.listen", "belfry.yaml:2", true},
+		{"server", "belfry.yaml:2", true},
+		{"server.tls", "", true},
+		{"server.tls.cert_file", "", true},
+		{"metrics.token", "belfry.yaml:4", true},
+		{"metrics.enabled", "SOKETI_METRICS_ENABLED", true},
+		{"apps[0].max_connections", "belfry.yaml:9", true},
+		{"apps[0].max_event_bytes", "", true},
+		{"apps[0].listen", "", false},
+		{"apps[1].max_connections", "", false},
+		{"apps[-1].max_connections", "", false},
+		{"apps[x", "", false},
+		{"server.listen.x", "", false},
+		{"elephants", "", false},
+		{"", "", false},
 	} {
-		if got := c.Where(path); got != want {
-			t.Errorf("%s was set by %q, want %q", path, got, want)
+		if got, known := c.Where(tt.path); got != tt.want || known != tt.known {
+			t.Errorf("%s was set by %q, known %v", tt.path, got, known)
 		}
 	}
 	if c.File() != "belfry.yaml" {
 		t.Errorf("read from %q", c.File())
 	}
-	if c := Default(); c.Where("server.listen") != "" || c.File() != "" {
-		t.Error("a default was set by something")
+	initial := Default()
+	if where, known := initial.Where("server.listen"); where != "" || !known || initial.File() != "" {
+		t.Errorf("a default was set by %q, known %v", where, known)
 	}
 	c, err = Load("", env("REVERB_APP_ID=1", "REVERB_APP_KEY=k", "REVERB_APP_SECRET=s", "REVERB_APP_MAX_CONNECTIONS=5"))
-	if err != nil || c.Where("apps[0].max_connections") != "REVERB_APP_MAX_CONNECTIONS" || c.File() != "" {
-		t.Errorf("error %v, set by %q", err, c.Where("apps[0].max_connections"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if where, _ := c.Where("apps[0].max_connections"); where != "REVERB_APP_MAX_CONNECTIONS" || c.File() != "" {
+		t.Errorf("set by %q", where)
 	}
 }
 

@@ -60,16 +60,24 @@ func (s section) check(l *loader, path string) {
 
 // find returns the key at path, which leads through sections only.
 func (s section) find(path string) value {
-	name, rest, deeper := strings.Cut(path, ".")
-	for _, k := range s {
-		if k.name != name {
-			continue
-		} else if deeper {
-			return k.value.(section).find(rest)
-		}
-		return k.value
+	if v := s.lookup(path); v != nil {
+		return v
 	}
 	panic("no key " + path)
+}
+
+// lookup is find for a path that may lead nowhere: then it returns nil.
+func (s section) lookup(path string) value {
+	name, rest, deeper := strings.Cut(path, ".")
+	i := slices.IndexFunc(s, func(k key) bool { return k.name == name })
+	if i < 0 {
+		return nil
+	}
+	if !deeper {
+		return s[i].value
+	}
+	inner, _ := s[i].value.(section)
+	return inner.lookup(rest)
 }
 
 // leaves returns the keys that have no sections in them, named by their path.

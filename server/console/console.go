@@ -1,5 +1,8 @@
 // Package console is the page inside the binary that shows what the server is doing, and
 // why something did not arrive: static files, a JSON API for them, and one stream.
+//
+// Who may see it is in session.go, what every answer has in it in headers.go. Everything
+// in the page is addressed relatively, so that it works behind any prefix.
 package console
 
 import (
@@ -9,7 +12,10 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"belfry/channels"
 	"belfry/server/apps"
@@ -39,24 +45,45 @@ type Options struct {
 	Watch *keepalive.Watch
 	// Changes are frozen during a handover.
 	Changes *handover.Changes
+	// Nodes are those of the cluster that live, and this one in any case.
+	Nodes func(context.Context) ([]Node, error)
+	// Authorized is called with each request of somebody who is signed in.
+	Authorized func(http.ResponseWriter, *http.Request)
+
+	Version, Revision, GoVersion string
+
+	// Address is where the console is, and Clients where clients connect; they may be the
+	// same.
+	Address, Clients net.Addr
 }
 
 // Console serves the page. It is an http.Handler of everything below its path.
 type Console struct {
 	Options
-	mux *http.ServeMux
+	mux      *http.ServeMux
+	keys     keys
+	attempts attempts
+	cookie   string // its name
+	cross    http.CrossOriginProtection
+	started  time.Time
+	samples  samples
+	latest   atomic.Pointer[config.Config]
 
 	open  context.Context // ends with Close
 	close context.CancelFunc
 }
 
-// New makes a console.
+// New makes a console. It shows the numbers of the last hour while it runs.
 func New(o Options) *Console {
-	c := &Console{Options: o, mux: http.NewServeMux()}
+	c := &Console{Options: o, mux: http.NewServeMux(), started: time.Now(), keys: newKeys(o.Config.Console), cookie: "belfry_console_" + port(o.Address)}
+	c.latest.Store(o.Config)
 	c.open, c.close = context.WithCancel(context.Background())
 	c.Refusals.Keep()
-	look := func(pattern string, h handler) { c.mux.Handle(pattern, c.answer(h)) }
-	act := look // TODO(frame): asks for the role that may act
+	look := func(pattern string, h handler) { c.mux.Handle(pattern, c.allow(Look, c.answer(h))) }
+	act := func(pattern string, h handler) { c.mux.Handle(pattern, c.allow(Act, c.answer(h))) }
+	c.mux.Handle("GET /api/session", c.answer(c.showSession))
+	c.mux.HandleFunc("POST /api/session", c.signIn)
+	c.mux.HandleFunc("DELETE /api/session", c.signOut)
 	look("GET /api/server", c.server)
 	look("GET /api/refusals", c.listRefusals)
 	look("GET /api/connections", c.listConnections)
@@ -69,15 +96,49 @@ func New(o Options) *Console {
 	act("POST /api/webhooks/test", c.testWebhook)
 	look("GET /api/apps", c.listApps)
 	look("GET /api/node", c.node)
-	c.mux.HandleFunc("GET /api/live", c.live)
+	c.mux.Handle("GET /api/live", c.allow(Look, http.HandlerFunc(c.live)))
+	c.mux.Handle("GET /{$}", c.file("index.html"))
+	c.mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(c.serveFile)))
+	c.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		c.refuse(w, fail(http.StatusNotFound, "no such path"))
+	})
 	return c
 }
+
+// Run takes the numbers that the page shows of the last hour, until ctx ends.
+func (c *Console) Run(ctx context.Context) { c.samples.run(ctx, c.Metrics.Gather) }
 
 // Close ends the streams. Requests are answered further.
 func (c *Console) Close() { c.close() }
 
+// Configured says that another configuration is in force, which does not change the
+// console itself.
+func (c *Console) Configured(cfg *config.Config) { c.latest.Store(cfg) }
+
 // ServeHTTP implements http.Handler. The path has no prefix any more.
-func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.mux.ServeHTTP(w, r) }
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.setHeaders(w.Header(), r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if err := c.cross.Check(r); err != nil {
+			c.Refusals.Add(refusals.Refusal{What: "console request refused", Code: http.StatusForbidden, Reason: err.Error()},
+				slog.String("remote", r.RemoteAddr), slog.String("origin", r.Header.Get("Origin")))
+			c.refuse(w, fail(http.StatusForbidden, "the request is from another page than the console: have the proxy in front pass the Host header on"))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, c.maxBody(r))
+	}
+	c.mux.ServeHTTP(w, r)
+}
+
+// maxBody is how many bytes the body of a request may have: what an API request may for
+// one that has an event, as its data is escaped in JSON.
+func (c *Console) maxBody(r *http.Request) int64 {
+	const most = 64 << 10
+	if r.URL.Path == "/api/events" {
+		return most + c.Config.Server.MaxRequestBytes
+	}
+	return most
+}
 
 // handler answers a request with the JSON of what it returns.
 type handler func(*http.Request) (answer any, err error)
@@ -106,19 +167,34 @@ func (c *Console) answer(h handler) http.Handler {
 	})
 }
 
-// refuse writes why there is no answer.
-func (c *Console) refuse(w http.ResponseWriter, err error) {
-	status := http.StatusInternalServerError
-	if failed := new(failure); errors.As(err, &failed) {
-		status = failed.status
-	}
-	write(w, status, map[string]string{"error": err.Error()})
-}
-
 func write(w http.ResponseWriter, status int, answer any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer) // an error means that the browser has gone
+}
+
+// refuse writes why there is no answer.
+func (c *Console) refuse(w http.ResponseWriter, err error) {
+	status, answer := http.StatusInternalServerError, any(map[string]string{"error": err.Error()})
+	failed, signIn, tooLarge := new(failure), new(unknown), new(http.MaxBytesError)
+	switch {
+	case errors.As(err, &signIn):
+		status, answer = http.StatusUnauthorized, signIn
+	case errors.As(err, &failed):
+		status = failed.status
+	case errors.As(err, &tooLarge):
+		status = http.StatusRequestEntityTooLarge
+	}
+	write(w, status, answer)
+}
+
+// readJSON reads the body of a request.
+func readJSON(r *http.Request, into any) error {
+	err := json.NewDecoder(r.Body).Decode(into)
+	if tooLarge := new(http.MaxBytesError); err == nil || errors.As(err, &tooLarge) {
+		return err
+	}
+	return fail(http.StatusBadRequest, "the body is not the JSON that is expected")
 }
 
 // app is the one that a request names, or an error that says that there is none.
@@ -127,4 +203,9 @@ func (c *Console) app(id string) (*apps.App, error) {
 		return a, nil
 	}
 	return nil, fail(http.StatusNotFound, "no app with id %q", id)
+}
+
+func port(a net.Addr) string {
+	_, port, _ := net.SplitHostPort(a.String())
+	return port
 }

@@ -62,8 +62,8 @@ func (c *Console) settings(app, reason string) []setting {
 	found := []setting{}
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {
 		for _, key := range []string{c.appKey(app, name), "server." + name, name} {
-			if c.Config.Has(key) {
-				found = append(found, setting{key, c.Config.Where(key)})
+			if where, known := c.Config.Where(key); known {
+				found = append(found, setting{key, where})
 				break
 			}
 		}

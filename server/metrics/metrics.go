@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"belfry/channels"
 	"belfry/protocol"
@@ -163,6 +164,9 @@ func (m *Metrics) Sockets(c *capacity.Capacity) {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
+
+// Gather returns what Handler serves.
+func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
 
 // Request counts an answered HTTP API request.
 func (m *Metrics) Request(app, route string, status int, seconds float64) {

@@ -16,8 +16,9 @@ import (
 
 // Sockets are the listeners that the process was started with; nil for none.
 type Sockets struct {
-	// Metrics is the one that FileDescriptorName= calls metrics, and Main another one.
-	Main, Metrics *net.TCPListener
+	// Metrics and Console are those that FileDescriptorName= calls metrics and console,
+	// and Main another one.
+	Main, Metrics, Console *net.TCPListener
 }
 
 // Inherit takes the listeners that are meant for this process, which works once. The
@@ -25,8 +26,11 @@ type Sockets struct {
 func Inherit() (s Sockets, err error) {
 	for _, file := range activation.Files(true) {
 		slot := &s.Main
-		if file.Name() == "metrics" {
+		switch file.Name() {
+		case "metrics":
 			slot = &s.Metrics
+		case "console":
+			slot = &s.Console
 		}
 		l, listenErr := net.FileListener(file)
 		file.Close()
@@ -39,7 +43,7 @@ func Inherit() (s Sockets, err error) {
 			err = fmt.Errorf("inherited socket %s is no TCP listener: use ListenStream= with a port", file.Name())
 		case *slot != nil:
 			l.Close()
-			err = fmt.Errorf("inherited socket %s is one too many: there may be one, and one more with FileDescriptorName=metrics", file.Name())
+			err = fmt.Errorf("inherited socket %s is one too many: there may be one, and one more each with FileDescriptorName=metrics and console", file.Name())
 		default:
 			*slot = tcp
 		}
@@ -54,7 +58,7 @@ func Inherit() (s Sockets, err error) {
 // Close closes the listeners that there are; their sockets stay open at whoever has
 // made them.
 func (s Sockets) Close() {
-	for _, l := range []*net.TCPListener{s.Main, s.Metrics} {
+	for _, l := range []*net.TCPListener{s.Main, s.Metrics, s.Console} {
 		if l != nil {
 			l.Close()
 		}

@@ -1,0 +1,106 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+
+	"belfry/protocol"
+	"belfry/server/apps"
+	"belfry/server/config"
+	"belfry/server/metrics"
+)
+
+type appsAnswer struct {
+	Apps []appState `json:"apps"`
+}
+
+// appState is an application beside its limits.
+type appState struct {
+	appName
+	Use []usage `json:"use"`
+	Met []met   `json:"met"` // limits that have kept something from happening
+}
+
+// usage is how much there is of something.
+type usage struct {
+	Name  string  `json:"name"`
+	Now   float64 `json:"now"`
+	Peak  float64 `json:"peak"`  // since the server was started
+	Limit float64 `json:"limit"` // 0: none
+	Key   string  `json:"key"`   // of the configuration, for the limit; empty: there is no such key
+}
+
+// met says how often a limit was met, since the server was started.
+type met struct {
+	Key   string  `json:"key"`
+	Limit float64 `json:"limit"` // seconds, if it is a time
+	Times uint64  `json:"times"`
+}
+
+// listApps is GET api/apps.
+func (c *Console) listApps(*http.Request) (any, error) {
+	answer := appsAnswer{Apps: []appState{}}
+	for _, a := range c.allApps() {
+		s := a.Settings()
+		now, peak, limits := c.samples.of(a)
+		state := appState{appName: nameOf(a), Met: []met{}, Use: []usage{
+			{"connections", now.Connections, peak.Connections, float64(s.MaxConnections), "max_connections"},
+			{"subscriptions", now.Subscriptions, peak.Subscriptions, 0, ""},
+			{"channels", now.Channels, peak.Channels, 0, ""},
+			{"events", round(now.Events), round(peak.Events), 0, ""},
+			{"messages", round(now.Messages), round(peak.Messages), 0, ""},
+			{"requests", round(now.Requests), round(peak.Requests), float64(s.APIRequestRate), "api_request_rate"},
+		}}
+		for key, times := range limits {
+			state.Met = append(state.Met, met{key, limitOf(&s.App, metrics.Limit(key)), times})
+		}
+		slices.SortFunc(state.Met, func(a, b met) int { return cmp.Or(cmp.Compare(b.Times, a.Times), strings.Compare(a.Key, b.Key)) })
+		answer.Apps = append(answer.Apps, state)
+	}
+	return answer, nil
+}
+
+// of says what an application takes now: rates are those of the last sample.
+func (s *samples) of(a *apps.App) (now, peak use, met map[string]uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now = s.now[a.ID]
+	now.Connections, now.Subscriptions, now.Channels = float64(a.Connections()), float64(a.Channels.Subscriptions()), 0
+	for _, kind := range protocol.Kinds() {
+		now.Channels += float64(a.Channels.OccupiedChannels(kind))
+	}
+	return now, now.most(s.peaks[a.ID]), s.last.apps[a.ID].met // which is not changed any more
+}
+
+// limitOf is a limit as it is configured.
+func limitOf(a *config.App, l metrics.Limit) float64 {
+	switch l {
+	case metrics.MaxConnections:
+		return float64(a.MaxConnections)
+	case metrics.MaxConnectionsPerAddress:
+		return float64(a.MaxConnectionsPerAddress)
+	case metrics.ConnectRatePerAddress:
+		return float64(a.ConnectRatePerAddress)
+	case metrics.MaxChannelsPerConnection:
+		return float64(a.MaxChannelsPerConnection)
+	case metrics.MaxPresenceMembers:
+		return float64(a.MaxPresenceMembers)
+	case metrics.MaxMessageBytes:
+		return float64(a.MaxMessageBytes)
+	case metrics.MaxEventBytes:
+		return float64(a.MaxEventBytes)
+	case metrics.MessageRate:
+		return float64(a.MessageRate)
+	case metrics.MessageTimeout:
+		return a.MessageTimeout.Seconds()
+	case metrics.ClientEventRate:
+		return float64(a.ClientEventRate)
+	case metrics.RequireSignin:
+		return a.RequireSignin.Seconds()
+	case metrics.APIRequestRate:
+		return float64(a.APIRequestRate)
+	}
+	return 0
+}

@@ -1,0 +1,75 @@
+package console
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"belfry/server/apps"
+)
+
+// How often it may be tried to sign in, from one network address and from all. All
+// together are few enough to bound how many addresses have to be known, too.
+const (
+	networkAttempts  = 5
+	networkRegain    = 12 * time.Second // for another attempt
+	everyoneAttempts = 100
+	everyoneRegain   = time.Second
+)
+
+// attempts limits how often it is tried to sign in. The zero value is ready. Its methods
+// may be called concurrently.
+type attempts struct {
+	mu       sync.Mutex // guards the following
+	everyone *rate.Limiter
+	networks map[netip.Prefix]*rate.Limiter // those that have tried of late
+}
+
+// begin counts an attempt, or returns after how long there may be one.
+func (a *attempts) begin(remote string, now time.Time) (wait time.Duration) {
+	network := apps.Network(remote)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.everyone == nil {
+		a.everyone = rate.NewLimiter(rate.Every(everyoneRegain), everyoneAttempts)
+		a.networks = make(map[netip.Prefix]*rate.Limiter)
+	}
+	one := a.networks[network]
+	if one == nil {
+		one = rate.NewLimiter(rate.Every(networkRegain), networkAttempts)
+	}
+	mine := one.ReserveN(now, 1)
+	if wait := mine.DelayFrom(now); wait > 0 {
+		mine.CancelAt(now)
+		return wait
+	}
+	all := a.everyone.ReserveN(now, 1)
+	if wait := all.DelayFrom(now); wait > 0 {
+		all.CancelAt(now)
+		mine.CancelAt(now)
+		return wait
+	}
+	if a.networks[network] == nil {
+		a.sweep(now)
+		a.networks[network] = one
+	}
+	return 0
+}
+
+// sweep forgets the networks that have all their attempts again. mu is held.
+func (a *attempts) sweep(now time.Time) {
+	for network, one := range a.networks {
+		if one.TokensAt(now) >= networkAttempts {
+			delete(a.networks, network)
+		}
+	}
+}
+
+// succeeded gives a network its attempts back.
+func (a *attempts) succeeded(remote string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.networks, apps.Network(remote))
+}

@@ -1,0 +1,97 @@
+package console
+
+import (
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"belfry/server/apps"
+	"belfry/server/config"
+	"belfry/server/refusals"
+)
+
+// process says which one answers.
+type process struct {
+	Version   string `json:"version"`
+	Revision  string `json:"revision"`
+	Go        string `json:"go"`
+	Host      string `json:"host"`
+	PID       int    `json:"pid"`
+	StartedAt int64  `json:"started_at"` // milliseconds since 1970, as all that ends in At
+	NowAt     int64  `json:"now_at"`
+}
+
+func (c *Console) process() process {
+	host, _ := os.Hostname() // empty if it is not known
+	return process{c.Version, c.Revision, c.GoVersion, host, os.Getpid(), c.started.UnixMilli(), time.Now().UnixMilli()}
+}
+
+type serverAnswer struct {
+	process
+	Clustered bool          `json:"clustered"`
+	Cluster   clusterState  `json:"cluster"`
+	Clients   clientAddress `json:"clients"`
+	Apps      []appName     `json:"apps"`
+	Config    string        `json:"config"` // name of the file; empty if there is none
+}
+
+type clusterState struct {
+	Driver string `json:"driver"`
+	Ready  bool   `json:"ready"`
+	Error  string `json:"error"`
+}
+
+// clientAddress is where clients connect, for a page that knows its own address.
+type clientAddress struct {
+	Same   bool   `json:"same"` // on the console's listener
+	Port   int    `json:"port"`
+	Secure bool   `json:"secure"`
+	Path   string `json:"path"` // prefix
+}
+
+// appName is how an application is called.
+type appName struct {
+	ID      string `json:"id"`
+	Key     string `json:"key"`
+	Enabled bool   `json:"enabled"`
+}
+
+func nameOf(a *apps.App) appName {
+	s := a.Settings()
+	return appName{a.ID, s.Key, s.Enabled}
+}
+
+// server is GET api/server.
+func (c *Console) server(*http.Request) (any, error) {
+	number, _ := strconv.Atoi(port(c.Clients))
+	answer := serverAnswer{
+		process:   c.process(),
+		Clustered: c.Config.Cluster.Driver != config.ClusterLocal,
+		Cluster:   c.cluster(),
+		Clients:   clientAddress{c.same(), number, c.secure(), c.Config.Server.Path},
+		Apps:      []appName{},
+		Config:    c.latest.Load().File(),
+	}
+	for _, a := range c.allApps() {
+		answer.Apps = append(answer.Apps, nameOf(a))
+	}
+	return answer, nil
+}
+
+func (c *Console) cluster() clusterState {
+	state := clusterState{Driver: c.Config.Cluster.Driver, Ready: true}
+	if err := c.Broker.Ready(); err != nil {
+		state.Ready, state.Error = false, refusals.Clean(err.Error())
+	}
+	return state
+}
+
+// allApps are all applications, in the order of their ids.
+func (c *Console) allApps() (all []*apps.App) {
+	c.Apps.All(func(a *apps.App) { all = append(all, a) })
+	slices.SortFunc(all, func(a, b *apps.App) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
