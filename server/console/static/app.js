@@ -299,7 +299,7 @@ function Frame({ session, onSignOut }) {
           ${apps.map(({ id, enabled }) => html`<option key=${id} value=${id}>${show(id)}${enabled ? '' : ' (off)'}</option>`)}
         </select></label>`}
       <span class="who">${session.user && html`<${Text} value=${session.user} max=${24} /> `}<span class="mute">${session.role === 'act' ? 'may act' : 'may only look'}</span></span>
-      <button type="button" class="quiet" aria-label="Keys" title="Keys" onClick=${() => setHelp(true)}>?</button>
+      <button type="button" class="quiet keys-button" aria-label="Keys" title="Keys" onClick=${() => setHelp(true)}>?</button>
       <button type="button" class="quiet" onClick=${onSignOut}>Sign out</button>
     </header>
     <nav class="views" aria-label="Views">
