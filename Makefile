@@ -89,7 +89,7 @@ demo-cluster: build examples/chat/dist ## the same on two nodes, with Redis betw
 	@go build -o bin/chat ./examples/chat
 	@examples/cluster/run.sh
 
-bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, storm, tls, latency, fallback, presence, restart, history or cluster for one; ROUNDS=5 for the record
+bench: build bench/node_modules ## measure Belfry beside Bun; BENCH=fanout, idle, http, churn, storm, tls, latency, fallback, presence, restart, history, console or cluster for one; ROUNDS=5 for the record
 	go build -o bin/bench ./bench
 	bin/bench -only "$(BENCH)" -rounds $(ROUNDS)
 

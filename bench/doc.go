@@ -36,6 +36,9 @@
 // entries of history of which none matches a channel, and with a history of each channel.
 // Its clients check that the serials of a channel's messages ascend.
 //
+// The part console has Belfry alone as well: without a console, with one that nobody looks
+// at, and with a page of it that shows all that happens.
+//
 // The part cluster, which runs only if it is named, has one server alone beside
 // clusters of one to three nodes on a Redis of its own (apt-get install
 // redis-server), and counts what goes through that. All of it shares the cores:

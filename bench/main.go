@@ -52,6 +52,8 @@ type workload struct {
 	transports bool
 	// history: run it with and without histories, beside one another.
 	history bool
+	// console: run it without and with a console, beside one another.
+	console bool
 	// cluster: run it on one server alone and on clusters, beside one another,
 	// and only if it was named.
 	cluster bool
@@ -75,6 +77,7 @@ var workloads = []workload{
 	{name: "presence", presence: true, run: joining},
 	{name: "restart", presence: true, restart: true, run: restart},
 	{name: "history", history: true, run: historyCost},
+	{name: "console", console: true, run: consoleCost},
 	{name: "cluster", cluster: true, run: clustered},
 }
 
@@ -98,7 +101,11 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tables := newTables(servers, histories(o, dir), layouts(o.belfry, dir))
+	consoles, err := consoles(o, dir)
+	if err != nil {
+		return err
+	}
+	tables := newTables(servers, histories(o, dir), consoles, layouts(o.belfry, dir))
 	var others contention
 	failure := measureAll(ctx, o, tables, &others, min(o.connections, files-reservedFiles), stderr)
 	results := tables.results(append(notes(o, servers), others.note()))
@@ -198,6 +205,8 @@ func notes(o *options, servers []server) []string {
 		switch {
 		case w.history:
 			lines = append(lines, historyNote)
+		case w.console:
+			lines = append(lines, consoleNote)
 		case w.cluster:
 			lines = append(lines, clusterNote)
 		}

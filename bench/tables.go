@@ -13,14 +13,15 @@ type table struct {
 	result  *report.Report
 }
 
-// tables are the four that there are.
-type tables struct{ servers, transports, histories, layouts table }
+// tables are the five that there are.
+type tables struct{ servers, transports, histories, consoles, layouts table }
 
-func newTables(servers, histories, layouts []server) *tables {
+func newTables(servers, histories, consoles, layouts []server) *tables {
 	t := &tables{
 		servers:    table{servers, &report.Report{Reference: bunName}},
 		transports: table{overTransports(servers[0]), &report.Report{Base: transportNames[protocol.WebSocket]}},
 		histories:  table{histories, &report.Report{Base: noRules}},
+		consoles:   table{consoles, &report.Report{Base: noConsole}},
 		layouts:    table{layouts, &report.Report{Base: layouts[0].name()}},
 	}
 	for _, table := range t.all() {
@@ -32,7 +33,7 @@ func newTables(servers, histories, layouts []server) *tables {
 }
 
 func (t *tables) all() []*table {
-	return []*table{&t.servers, &t.transports, &t.histories, &t.layouts}
+	return []*table{&t.servers, &t.transports, &t.histories, &t.consoles, &t.layouts}
 }
 
 func (t *tables) of(w workload) *table {
@@ -41,6 +42,8 @@ func (t *tables) of(w workload) *table {
 		return &t.transports
 	case w.history:
 		return &t.histories
+	case w.console:
+		return &t.consoles
 	case w.cluster:
 		return &t.layouts
 	default:

@@ -18,17 +18,18 @@ type channel struct {
 	mu sync.Mutex // guards everything below but the constant fields, and its shards
 
 	// kind, home and bare are constant; placed here so that the struct has no padding.
-	kind    protocol.Kind
-	home    uint8 // the flusher of a channel that needs but one
-	bare    bool  // the cluster is not told who is on it
-	dead    bool  // removed from the app: look the name up again
-	count   int32 // subscriptions
-	shards  []*shard
-	members *roster // of a presence channel
-	last    *lastEvent
-	history *history // nil while there is none, and on a node of a cluster
-	notices *notices // nil while there are none
-	remote  *remote  // nil on a single node
+	kind     protocol.Kind
+	home     uint8 // the flusher of a channel that needs but one
+	bare     bool  // the cluster is not told who is on it
+	dead     bool  // removed from the app: look the name up again
+	count    int32 // subscriptions
+	shards   []*shard
+	members  *roster // of a presence channel
+	last     *lastEvent
+	history  *history // nil while there is none, and on a node of a cluster
+	notices  *notices // nil while there are none
+	activity activity
+	remote   *remote // nil on a single node
 	// room is closed when a full shard has been taken, nil while nobody waits.
 	room chan struct{}
 }

@@ -97,6 +97,7 @@ type Broker struct {
 	flushers []*flusher
 	timers   timers
 	seed     maphash.Seed
+	began    time.Time
 	done     sync.WaitGroup
 
 	mu      sync.Mutex      // guards the following
@@ -119,7 +120,7 @@ type Broker struct {
 // NewBroker starts n flushers, 1 to 256. With a driver, which it starts and
 // closes, the channels are those of all nodes together.
 func NewBroker(n int, driver cluster.Driver) *Broker {
-	b := &Broker{seed: maphash.MakeSeed(), driver: driver}
+	b := &Broker{seed: maphash.MakeSeed(), began: time.Now(), driver: driver}
 	for range min(max(n, 1), 256) {
 		f := newFlusher()
 		b.flushers = append(b.flushers, f)

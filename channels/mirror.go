@@ -218,6 +218,7 @@ func (c *channel) published(payload []byte, v cluster.Version, now time.Time) (i
 	if err != nil {
 		return nil
 	}
+	c.noteRelayed(e, now)
 	p := pending{frame: c.frame(e, v), except: e.except, at: now, following: c.app.followRelayed(c.name, e, now)}
 	if c.kind.IsCache() && !e.client {
 		c.last = &lastEvent{frame: p.frame, expires: now.Add(c.app.limits.Load().CacheTTL)}

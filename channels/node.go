@@ -295,6 +295,7 @@ func (c *channel) receive(m cluster.Message, now time.Time) (idle []*shard) {
 	if err != nil {
 		return nil
 	}
+	c.noteRelayed(e, now)
 	p := pending{frame: c.frame(e, m.Version), except: e.except, at: now, following: c.app.followRelayed(c.name, e, now)}
 	idle = c.append(p)
 	p.following.pending(c)

@@ -83,6 +83,7 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 			continue
 		}
 		c.encode(&p, e.Event, retention, limits)
+		c.note(e.Name, now)
 		if cache {
 			c.last = &lastEvent{frame: p.frame, data: e.Data, expires: now.Add(a.limits.Load().CacheTTL)}
 		}
@@ -127,6 +128,7 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	}
 	p.following = f
 	c.encode(&p, e, retention, limits)
+	c.note(e.Name, p.at)
 	if a.listener != nil {
 		a.listener.Happened(told, nil)
 	}

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -62,3 +63,8 @@ func (id SocketID) String() string {
 // Shard spreads connections evenly over n parts; a connection stays in its
 // part.
 func (id SocketID) Shard(n int) int { return int(id.b) % n }
+
+// Compare orders ids as their numbers are.
+func (id SocketID) Compare(other SocketID) int {
+	return cmp.Or(cmp.Compare(id.a, other.a), cmp.Compare(id.b, other.b))
+}

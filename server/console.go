@@ -27,7 +27,10 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Refusals:   s.refusals,
 		Trace:      s.trace,
 		Capacity:   s.capacity,
-		Sessions:   func() iter.Seq[*session.Session] { return func(func(*session.Session) bool) {} },
+		Sessions:   s.sessions,
+		Watch:      s.watch,
+		Changes:    &s.changes,
+		Nodes:      s.nodes,
 		Version:    build.Version,
 		Revision:   build.Revision,
 		GoVersion:  build.GoVersion,
@@ -35,6 +38,19 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Clients:    s.listener.Addr(),
 		Authorized: door.Authorized,
 	})
+}
+
+// sessions are those of all transports.
+func (s *Server) sessions() iter.Seq[*session.Session] {
+	return func(yield func(*session.Session) bool) {
+		for _, of := range []iter.Seq[*session.Session]{s.websocket.Sessions(), s.fallback.Sessions()} {
+			for each := range of {
+				if !yield(each) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // consoleAddr is where the console is, if it is enabled.

@@ -44,6 +44,7 @@ type Build struct {
 // Server is one running Belfry.
 type Server struct {
 	config      *config.Config
+	version     string // of the build
 	log         *slog.Logger
 	logLevel    *slog.LevelVar // that reloads set; may be nil
 	listener    net.Listener
@@ -157,6 +158,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if s.pollers, err = poller.Start(); err != nil {
 		return nil, err
 	}
+	s.version = build.Version
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
 	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
@@ -311,6 +313,9 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { s.console.Run(ctx) })
 	}
 	running.Go(func() { s.tellManager(ctx) })
+	if s.driver != nil {
+		running.Go(func() { s.tellNodes(ctx) })
+	}
 	running.Go(func() { s.expireCaches(ctx) })
 
 	s.serveHandovers(ctx)

@@ -191,6 +191,18 @@ type Ledger interface {
 	// Occupied says of each channel of an application whether anybody is
 	// subscribed to it.
 	Occupied(ctx context.Context, app string, channels []string) ([]bool, error)
+
+	// Introduce has Nodes tell this about this node, for so long, if it lives.
+	Introduce(ctx context.Context, about string, long time.Duration) error
+	// Nodes are those that live, this one among them, in the order of their ids.
+	Nodes(context.Context) ([]Node, error)
+}
+
+// Node is a node that lives.
+type Node struct {
+	ID    string
+	Self  bool
+	About string // see [Ledger.Introduce]; empty if it has said nothing
 }
 
 // Share is what a node has of a channel.

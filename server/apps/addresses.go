@@ -16,19 +16,25 @@ const ipv6Bits = 64
 // is: the whole of an IPv4 address, the first 64 bits of an IPv6 one. remote may
 // have a port. The result is not valid if remote is no address.
 func Network(remote string) netip.Prefix {
-	var a netip.Addr
-	if ap, err := netip.ParseAddrPort(remote); err == nil {
-		a = ap.Addr()
-	} else if a, err = netip.ParseAddr(remote); err != nil {
-		return netip.Prefix{}
-	}
-	a = a.Unmap().WithZone("")
+	a := Addr(remote)
 	bits := a.BitLen()
 	if a.Is6() {
 		bits = ipv6Bits
 	}
 	p, _ := a.Prefix(bits) // cannot fail: the bits fit
 	return p
+}
+
+// Addr is a client's address, without a zone. remote may have a port. The result is not
+// valid if remote is no address.
+func Addr(remote string) netip.Addr {
+	a, err := netip.ParseAddr(remote)
+	if ap, withPort := netip.ParseAddrPort(remote); withPort == nil {
+		a = ap.Addr()
+	} else if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap().WithZone("")
 }
 
 // Address counts an application's connections from one network address.

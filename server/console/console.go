@@ -21,6 +21,8 @@ import (
 	"belfry/server/apps"
 	"belfry/server/capacity"
 	"belfry/server/config"
+	"belfry/server/handover"
+	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
@@ -39,7 +41,11 @@ type Options struct {
 	Capacity *capacity.Capacity
 	// Sessions are all that are open, of every transport.
 	Sessions func() iter.Seq[*session.Session]
-	// Nodes are those of the cluster, this one among them; nil: this one is alone.
+	// Watch is that of the sessions.
+	Watch *keepalive.Watch
+	// Changes are frozen during a handover.
+	Changes *handover.Changes
+	// Nodes are those of the cluster that live, and this one in any case.
 	Nodes func(context.Context) ([]Node, error)
 	// Authorized is called with each request of somebody who is signed in.
 	Authorized func(http.ResponseWriter, *http.Request)

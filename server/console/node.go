@@ -4,8 +4,6 @@ import (
 	"math"
 	"net/http"
 	"time"
-
-	"belfry/server/apps"
 )
 
 // Node is one of the servers of a cluster.
@@ -25,7 +23,7 @@ type nodeAnswer struct {
 	CPU         float64      `json:"cpu_percent"`  // of one processor
 	Uptime      float64      `json:"uptime_s"`
 	Cluster     clusterState `json:"cluster"`
-	Nodes       []Node       `json:"nodes"`
+	Nodes       []Node       `json:"nodes"` // just this one while the cluster is away
 	Series      series       `json:"series"`
 }
 
@@ -59,15 +57,7 @@ func (c *Console) node(r *http.Request) (any, error) {
 		Uptime:  math.Round(time.Since(c.started).Seconds()),
 		Cluster: c.cluster(),
 	}
-	if c.Nodes != nil {
-		nodes, err := c.Nodes(r.Context())
-		if err != nil {
-			return nil, fail(http.StatusServiceUnavailable, "the other nodes are not known: the cluster cannot be reached")
-		}
-		answer.Nodes = nodes
-	} else {
-		answer.Nodes = []Node{c.self()}
-	}
+	answer.Nodes, _ = c.Nodes(r.Context()) // Cluster says that there may be others
 	s := &c.samples
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,13 +68,6 @@ func (c *Console) node(r *http.Request) (any, error) {
 	}
 	answer.Series = s.series()
 	return answer, nil
-}
-
-// self is this server as a node that is alone.
-func (c *Console) self() Node {
-	p, n := c.process(), 0
-	c.Apps.All(func(a *apps.App) { n += a.Connections() })
-	return Node{ID: p.Host + ":" + port(c.Clients), Self: true, Host: p.Host, Version: c.Version, Connections: n, SeenAt: p.NowAt}
 }
 
 // series makes them. mu is held.

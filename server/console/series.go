@@ -174,7 +174,7 @@ func read(families []*dto.MetricFamily, at time.Time) reading {
 	for _, f := range families {
 		if into := r.field(f.GetName()); into != nil {
 			for _, m := range f.GetMetric() {
-				*into += number(m)
+				*into += valueOf(m)
 			}
 		} else if f.GetName() == "belfry_delivery_delay_seconds" {
 			for _, m := range f.GetMetric() {
@@ -227,21 +227,21 @@ func (r *reading) readApps(f *dto.MetricFamily) {
 		a := r.apps[id]
 		switch f.GetName() {
 		case "belfry_connections":
-			a.connections += number(m)
+			a.connections += valueOf(m)
 		case "belfry_subscriptions":
-			a.subscriptions += number(m)
+			a.subscriptions += valueOf(m)
 		case "belfry_channels":
-			a.channels += number(m)
+			a.channels += valueOf(m)
 		case "belfry_events_published_total":
-			a.published += number(m)
+			a.published += valueOf(m)
 		case "belfry_messages_received_total":
-			a.received += number(m)
+			a.received += valueOf(m)
 		case "belfry_messages_sent_total":
-			a.sent += number(m)
+			a.sent += valueOf(m)
 		case "belfry_api_requests_total":
-			a.requests += number(m)
+			a.requests += valueOf(m)
 		case "belfry_limits_met_total":
-			if n := uint64(number(m)); n > 0 {
+			if n := uint64(valueOf(m)); n > 0 {
 				if a.met == nil {
 					a.met = make(map[string]uint64)
 				}
@@ -252,8 +252,8 @@ func (r *reading) readApps(f *dto.MetricFamily) {
 	}
 }
 
-// number is the value of a counter or a gauge.
-func number(m *dto.Metric) float64 {
+// valueOf is the value of a counter or a gauge.
+func valueOf(m *dto.Metric) float64 {
 	if c := m.GetCounter(); c != nil {
 		return c.GetValue()
 	}

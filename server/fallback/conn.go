@@ -83,6 +83,12 @@ func (c *conn) answerHeartbeat() {
 	c.receiver.notify()
 }
 
+// Waiting implements session.Conn.
+func (c *conn) Waiting() int { return c.out.Waiting() }
+
+// Seen implements session.Conn.
+func (c *conn) Seen() keepalive.Time { return c.seen.Load() }
+
 // Close implements session.Conn.
 func (c *conn) Close(e *protocol.Error) {
 	c.out.Close(appendGoodbye(nil, e))

@@ -32,8 +32,10 @@ package fallback
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,18 +175,25 @@ func (h *Handler) all() []*conn {
 // Evict closes the sessions of applications that were disabled or removed. It
 // waits for none of them.
 func (h *Handler) Evict() {
-	for _, c := range h.all() {
-		c.session.Evict()
+	for s := range h.Sessions() {
+		s.Evict()
 	}
 }
 
 // Drain tells all clients to reconnect, see [session.CloseAll].
 func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
-	var sessions []*session.Session
-	for _, c := range h.all() {
-		sessions = append(sessions, c.session)
+	session.CloseAll(ctx, slices.Collect(h.Sessions()), pause)
+}
+
+// Sessions are those that there are now, among them some that have just ended.
+func (h *Handler) Sessions() iter.Seq[*session.Session] {
+	return func(yield func(*session.Session) bool) {
+		for _, c := range h.all() {
+			if !yield(c.session) {
+				return
+			}
+		}
 	}
-	session.CloseAll(ctx, sessions, pause)
 }
 
 // Export calls leave with all sessions, which stay when everything else moves to another

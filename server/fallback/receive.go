@@ -157,6 +157,7 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 	}
 	c = &conn{handler: h, name: n, place: place, until: keepalive.Never}
 	c.out.Init(c, h.Budget)
+	c.seen.Store(h.Watch.Now())
 	if refused = h.admit(r, t, c); refused != nil {
 		place.Leave()
 		return nil, refused

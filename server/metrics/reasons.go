@@ -13,6 +13,7 @@ const (
 	Drain         CloseReason = "drain"          // 4200
 	NotAuthorized CloseReason = "not_authorized" // 4009, by require_signin
 	Terminated    CloseReason = "terminated"     // terminate_code: the application's backend said so
+	Console       CloseReason = "console"        // 4009, 4200: an operator said so
 	AppClosed     CloseReason = "app_closed"     // 4003, 4009: its application was disabled or removed
 	ProtocolError CloseReason = "protocol_error" // 1002, 1007: RFC 6455 says it must close
 	TooBig        CloseReason = "too_big"        // 1009: a message of more than max_message_bytes
@@ -22,7 +23,7 @@ const (
 
 func closeReasons() []CloseReason {
 	return []CloseReason{
-		ByClient, PongTimeout, SlowConsumer, Drain, NotAuthorized, Terminated, AppClosed, ProtocolError, TooBig, Unfinished, Panic,
+		ByClient, PongTimeout, SlowConsumer, Drain, NotAuthorized, Terminated, Console, AppClosed, ProtocolError, TooBig, Unfinished, Panic,
 	}
 }
 

@@ -117,6 +117,16 @@ func (o *Outbox) Room(bytes int) bool {
 	return o.waiting == nil || o.waiting.len() == 0 || o.waiting.len()+bytes <= o.budget.limits.Client
 }
 
+// Waiting is how many bytes wait.
+func (o *Outbox) Waiting() int {
+	o.Lock()
+	defer o.Unlock()
+	if o.waiting == nil {
+		return 0
+	}
+	return o.waiting.len()
+}
+
 // Await keeps back everything until Start. It comes before all other calls; Close
 // comes behind Start.
 func (o *Outbox) Await() {

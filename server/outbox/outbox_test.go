@@ -50,16 +50,6 @@ func (s *socket) Finish(err error) {
 	s.finish = err
 }
 
-// Waiting is how many bytes the socket has not taken yet.
-func (o *Outbox) Waiting() int {
-	o.Lock()
-	defer o.Unlock()
-	if o.waiting == nil {
-		return 0
-	}
-	return o.waiting.len()
-}
-
 func frame(text string) protocol.Frame {
 	return protocol.Event{Name: text, Data: []byte(`""`)}.Frame()
 }

@@ -23,7 +23,7 @@ type Handshake struct {
 	Transport protocol.Transport
 	Key       string   // of the application
 	Protocol  []string // values of the protocol parameter, none when absent
-	Client    string   // its library, for the log
+	Client    string   // its library
 	Version   string
 	Origin    string // header, empty when absent
 	Remote    string // network address, with a port or without
@@ -71,6 +71,7 @@ func (a *Admission) Admit(h Handshake, conn Conn) (s *Session, refused *protocol
 	}
 	s = newSession(app, h.Transport, conn, a)
 	s.address, s.source = address, app.Source(h.Remote)
+	s.setPeer(apps.Addr(h.Remote), agent{h.Client, h.Version, h.Origin})
 	app.Metrics.Opened(h.Transport)
 	if a.Log.Enabled(noContext, slog.LevelDebug) {
 		a.Log.Debug("connection opened", "app", app.ID, "socket_id", s.id.String(), "transport", h.Transport.String(), "remote", h.Remote,

@@ -49,7 +49,7 @@ func (s *Session) withinRate(n int) bool {
 // drop refuses a message that is over the rate: a subscription on its channel,
 // as always, and others once a second for all. mu is held.
 func (s *Session) drop(m protocol.Message) {
-	now := time.Now().Unix()
+	now := uint32(time.Now().Unix())
 	if m.Event != protocol.EventSubscribe && now == s.lastRefusal {
 		return
 	}

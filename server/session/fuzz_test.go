@@ -14,6 +14,7 @@ import (
 	"belfry/server/config"
 	"belfry/server/internal/servertest"
 	"belfry/server/internal/wstest"
+	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
@@ -24,6 +25,7 @@ type wire struct {
 	sent, held bytes.Buffer
 	holding    bool
 	closed     *protocol.Error
+	seen       keepalive.Time
 }
 
 func (w *wire) Send(frames []byte) {
@@ -52,6 +54,8 @@ func (w *wire) Release(first []byte) {
 
 func (w *wire) Room(int) bool           { return true }
 func (w *wire) Ping()                   { w.Send(protocol.PingFrame) }
+func (w *wire) Waiting() int            { return 0 }
+func (w *wire) Seen() keepalive.Time    { return w.seen }
 func (w *wire) Close(e *protocol.Error) { w.closed = e }
 
 var discard = slog.New(slog.DiscardHandler)

@@ -289,8 +289,9 @@ func (s *Session) mayWhisper(most int) bool {
 	if most == 0 {
 		return true
 	}
-	if s.clientEvents == nil || s.clientEvents.Burst() != most {
-		s.clientEvents = rate.NewLimiter(rate.Limit(most), most)
+	seldom := s.needs()
+	if seldom.clientEvents == nil || seldom.clientEvents.Burst() != most {
+		seldom.clientEvents = rate.NewLimiter(rate.Limit(most), most)
 	}
-	return s.clientEvents.Allow()
+	return seldom.clientEvents.Allow()
 }

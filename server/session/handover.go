@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/time/rate"
 
@@ -18,13 +19,17 @@ type Exported struct {
 	ID         string             `json:"id"`
 	Source     protocol.Source    `json:"source"`
 	Transport  protocol.Transport `json:"transport,omitzero"`
+	Remote     netip.Addr         `json:"remote,omitzero"`
+	Client     string             `json:"client,omitempty"`
+	Version    string             `json:"version,omitempty"`
+	Origin     string             `json:"origin,omitempty"`
 	Authorized bool               `json:"authorized,omitzero"`
 	Opened     keepalive.Time     `json:"opened,omitzero"`
 	Pinged     keepalive.Time     `json:"pinged,omitzero"`
 
 	MessagesLeft int32      `json:"messages_left,omitzero"` // of message_rate, at MessagesAt
 	MessagesAt   uint32     `json:"messages_at,omitzero"`   // seconds since 1970; 0: all are left
-	LastRefusal  int64      `json:"last_refusal,omitzero"`
+	LastRefusal  uint32     `json:"last_refusal,omitzero"`
 	ClientEvents *apps.Rate `json:"client_events,omitempty"`
 
 	Subscriptions []ExportedSubscription `json:"subscriptions,omitempty"`
@@ -55,16 +60,19 @@ func (s *Session) Export() (e Exported, ok bool) {
 	if s.ended {
 		return e, false
 	}
+	agent := s.agent.Value()
 	e = Exported{
 		App: s.app.ID, ID: s.id.String(), Source: s.source, Transport: s.transport,
+		Remote: s.Remote(), Client: agent.client, Version: agent.version, Origin: agent.origin,
 		Authorized: s.authorized.Load(), Opened: s.opened, Pinged: s.pinged,
 		MessagesLeft: s.messages.left, MessagesAt: s.messages.at, LastRefusal: s.lastRefusal,
-		ClientEvents: apps.ExportRate(s.clientEvents),
+	}
+	if s.seldom != nil {
+		e.ClientEvents, e.Recoveries = apps.ExportRate(s.seldom.clientEvents), s.seldom.recoveries
 	}
 	for sub := range s.subscriptions.all() {
 		e.Subscriptions = append(e.Subscriptions, ExportedSubscription{sub.Channel(), sub.UserID()})
 	}
-	e.Recoveries = s.recoveries
 	if s.user != nil {
 		e.User = &ExportedUser{ID: s.user.UserID(), Info: s.user.info}
 		e.User.Watchlist, e.User.Online = s.app.Channels.Watchlist(s.user.Identity)
@@ -82,13 +90,17 @@ func (a *Admission) Restore(e Exported, conn Conn) (*Session, error) {
 	}
 	s := newSession(app, e.Transport, conn, a)
 	s.id, s.source = id, e.Source
-	s.opened, s.pinged = e.Opened, e.Pinged
+	s.setPeer(e.Remote, agent{e.Client, e.Version, e.Origin})
+	if e.Opened != 0 {
+		s.opened = e.Opened
+	}
+	s.pinged = e.Pinged
 	s.authorized.Store(e.Authorized)
 	s.messages = allowance{left: e.MessagesLeft, at: e.MessagesAt}
 	s.lastRefusal = e.LastRefusal
 	if most := app.Settings().ClientEventRate; most > 0 && e.ClientEvents != nil {
-		s.clientEvents = rate.NewLimiter(rate.Limit(most), most)
-		e.ClientEvents.Spend(s.clientEvents)
+		s.needs().clientEvents = rate.NewLimiter(rate.Limit(most), most)
+		e.ClientEvents.Spend(s.seldom.clientEvents)
 	}
 	for _, exported := range e.Subscriptions {
 		sub, err := app.Channels.RestoreSubscription(s, exported.Channel, exported.UserID)
@@ -97,7 +109,9 @@ func (a *Admission) Restore(e Exported, conn Conn) (*Session, error) {
 		}
 		s.subscriptions.add(sub)
 	}
-	s.recoveries = e.Recoveries
+	if e.Recoveries != nil {
+		s.needs().recoveries = e.Recoveries
+	}
 	if u := e.User; u != nil {
 		i, err := app.Channels.RestoreSignIn(s, u.ID, u.Watchlist, u.Online)
 		if err != nil {
@@ -123,4 +137,6 @@ func (absent) Hold()                                              {}
 func (absent) Release([]byte)                                     {}
 func (absent) Room(int) bool                                      { return false }
 func (absent) Ping()                                              {}
+func (absent) Waiting() int                                       { return 0 }
+func (absent) Seen() keepalive.Time                               { return 0 }
 func (absent) Close(*protocol.Error)                              {}

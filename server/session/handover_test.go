@@ -1,11 +1,13 @@
 package session_test
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"belfry/channels"
 	"belfry/protocol"
@@ -30,12 +32,15 @@ func newAdmission(t *testing.T) (*session.Admission, *apps.App) {
 	return &session.Admission{Apps: registry, Metrics: counts, Log: discard, Refusals: refusals.New(discard)}, registry.ByID("1")
 }
 
+var addresses = cmpopts.EquateComparable(netip.Addr{})
+
 // A session is the same after a handover, and its client was told nothing.
 func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before, app := newAdmission(t)
-		client := new(wire)
-		s, e := before.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}, Remote: "192.0.2.1:1"}, client)
+		client := &wire{seen: 1}
+		s, e := before.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}, Remote: "192.0.2.1:1",
+			Client: "js", Version: "8.4.0", Origin: "https://example.com"}, client)
 		if e != nil {
 			t.Fatal(e)
 		}
@@ -77,7 +82,7 @@ func TestRestore(t *testing.T) {
 		if err := json.Unmarshal(text, &state); err != nil {
 			t.Fatal(err)
 		}
-		silent := new(wire)
+		silent := &wire{seen: 1}
 		r, err := after.Restore(state, silent)
 		if err != nil {
 			t.Fatal(err)
@@ -85,11 +90,17 @@ func TestRestore(t *testing.T) {
 		if err := next.Channels.Restored(); err != nil {
 			t.Fatal(err)
 		}
-		if again, alive := r.Export(); !alive || !cmp.Equal(again, exported) {
-			t.Errorf("restored %s", cmp.Diff(exported, again))
+		if again, alive := r.Export(); !alive || !cmp.Equal(again, exported, addresses) {
+			t.Errorf("restored %s", cmp.Diff(exported, again, addresses))
 		}
 		if silent.sent.Len() > 0 {
 			t.Errorf("the client was told %q", &silent.sent)
+		}
+
+		was, _ := s.Info()
+		if is, open := r.Info(); !open || is != was || is.Remote.String() != "192.0.2.1" || is.Client != "js" ||
+			is.Origin != "https://example.com" || is.Opened != 1 || is.UserID != "1" || is.Subscriptions != 2 {
+			t.Errorf("shown as %+v, before as %+v", is, was)
 		}
 
 		// The limits go on: one client event and one request are left, and no other

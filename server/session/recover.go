@@ -19,8 +19,8 @@ func (s *Session) recover(data []byte) {
 		return
 	}
 	var before map[string]string
-	if s.recoveries != nil {
-		before = s.recoveries.Channels
+	if s.seldom != nil && s.seldom.recoveries != nil {
+		before = s.seldom.recoveries.Channels
 	}
 	n := len(before)
 	for channel := range req.Channels {
@@ -44,7 +44,7 @@ func (s *Session) recover(data []byte) {
 			req.Channels[channel] = serial
 		}
 	}
-	s.recoveries = &req // the last message says which sockets the client had
+	s.needs().recoveries = &req // the last message says which sockets the client had
 	for channel := range req.Channels {
 		if sub := s.subscriptions.find(channel); sub != nil && !s.ended {
 			s.recoverLate(sub)
@@ -84,16 +84,16 @@ func (s *Session) makeRoom(r *channels.Replay) (done func()) {
 
 // recovery is what the client has said of a channel, nil for nothing. mu is held.
 func (s *Session) recovery(channel string) *channels.Recovery {
-	if s.recoveries == nil {
+	if s.seldom == nil || s.seldom.recoveries == nil {
 		return nil
 	}
-	text, asked := s.recoveries.Channels[channel]
+	text, asked := s.seldom.recoveries.Channels[channel]
 	if !asked {
 		return nil
 	}
 	r := new(channels.Recovery)
 	r.Since, _ = protocol.ParseSerial(text)
-	for _, text := range s.recoveries.Sockets {
+	for _, text := range s.seldom.recoveries.Sockets {
 		if id, ok := protocol.ParseSocketID(text); ok {
 			r.Sockets = append(r.Sockets, id)
 		}
@@ -104,11 +104,11 @@ func (s *Session) recovery(channel string) *channels.Recovery {
 // forgetRecovery is for a channel whose subscription is answered, or not wanted any more. mu
 // is held.
 func (s *Session) forgetRecovery(channel string) {
-	if s.recoveries == nil {
+	if s.seldom == nil || s.seldom.recoveries == nil {
 		return
 	}
-	if delete(s.recoveries.Channels, channel); len(s.recoveries.Channels) == 0 {
-		s.recoveries = nil
+	if delete(s.seldom.recoveries.Channels, channel); len(s.seldom.recoveries.Channels) == 0 {
+		s.seldom.recoveries = nil
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"golang.org/x/time/rate"
 
@@ -36,6 +37,11 @@ type Conn interface {
 	Room(bytes int) bool
 	// Ping asks the peer for a sign of life, below the protocol.
 	Ping()
+	// Waiting is how many bytes wait to be sent.
+	Waiting() int
+	// Seen is when something of any kind last came in; at first, when the connection
+	// was opened.
+	Seen() keepalive.Time
 	// Close tells the client why and ends the connection with that code, once
 	// what was sent before has gone out.
 	Close(*protocol.Error)
@@ -52,6 +58,7 @@ const (
 	Drain         = metrics.Drain
 	NotAuthorized = metrics.NotAuthorized
 	Terminated    = metrics.Terminated
+	Console       = metrics.Console
 	AppClosed     = metrics.AppClosed
 	ProtocolError = metrics.ProtocolError
 	TooBig        = metrics.TooBig
@@ -68,25 +75,44 @@ type Session struct {
 	address   *apps.Address // where it is counted; nil mostly
 	id        protocol.SocketID
 	source    protocol.Source
+	agent     unique.Handle[agent]
+	remote    [16]byte // network address, an IPv4 one as in RFC 4291 section 2.5.5.2; zero for none
 
 	transport protocol.Transport
 
-	// Owned by Due.
-	opened keepalive.Time // when the connection was, 0 before the first call
-	pinged keepalive.Time // when an unanswered probe went out, 0 for none
+	ended bool // guarded by mu; placed here, as lastRefusal is, so that the struct has no padding
 
 	authorized atomic.Bool // signed in, or subscribed with a signature
 	hurried    atomic.Bool // see Hurried
 
+	opened keepalive.Time // constant
+	pinged keepalive.Time // when an unanswered probe went out, 0 for none; owned by Due
+
+	lastRefusal uint32 // when it was last told that messages are dropped, in seconds since 1970; guarded by mu
+
 	mu            sync.Mutex // guards the following; held while a message is handled
-	ended         bool
 	messages      allowance
-	lastRefusal   int64 // when it was last told that messages are dropped, in seconds since 1970
 	subscriptions subscriptions
-	clientEvents  *rate.Limiter     // nil until the first client event
-	user          *user             // nil until signed in
-	deferred      *deferred         // nil while no message waits for the cluster
-	recoveries    *protocol.Recover // channels that the client wants to recover when it subscribes; nil for none
+	user          *user     // nil until signed in
+	deferred      *deferred // nil while no message waits for the cluster
+	seldom        *seldom   // nil while the client has needed nothing of it
+}
+
+// agent is what a client says of itself, clipped. Many say the same.
+type agent struct{ client, version, origin string }
+
+// seldom is what few clients need.
+type seldom struct {
+	clientEvents *rate.Limiter     // nil until the first client event
+	recoveries   *protocol.Recover // channels that the client wants to recover when it subscribes; nil for none
+}
+
+// needs returns s.seldom, made if need be. mu is held.
+func (s *Session) needs() *seldom {
+	if s.seldom == nil {
+		s.seldom = new(seldom)
+	}
+	return s.seldom
 }
 
 func newSession(app *apps.App, transport protocol.Transport, conn Conn, admission *Admission) *Session {
@@ -98,6 +124,7 @@ func newSession(app *apps.App, transport protocol.Transport, conn Conn, admissio
 		admission: admission,
 		id:        protocol.NewSocketID(binary.NativeEndian.Uint64(random[:])),
 		transport: transport,
+		opened:    conn.Seen(),
 	}
 }
 
@@ -143,11 +170,8 @@ func (s *Session) App() *apps.App { return s.app }
 func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
 	settings := s.app.Settings()
 	next = s.silent(settings, now, seen)
-	if s.opened == 0 {
-		s.opened = now
-	}
 	if settings.RequireSignin > 0 && !s.authorized.Load() {
-		limit := s.opened + seconds(settings.RequireSignin)
+		limit := s.opened + 1 + seconds(settings.RequireSignin) // a second of which may be over
 		if now >= limit {
 			s.app.Metrics.LimitMet(metrics.RequireSignin)
 			s.Close(NotAuthorized, protocol.Errorf(protocol.CodeUnauthorized,
@@ -240,7 +264,7 @@ func (s *Session) End(reason Reason) bool {
 		s.app.Channels.Unsubscribe(sub)
 	}
 	s.subscriptions = subscriptions{}
-	s.recoveries = nil
+	s.seldom = nil
 	if s.user != nil {
 		s.app.Channels.SignOut(s.user.Identity)
 	}

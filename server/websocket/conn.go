@@ -79,6 +79,12 @@ func (c *conn) Release(first []byte) { c.out.Release(first) }
 // Ping implements session.Conn.
 func (c *conn) Ping() { c.out.Send(protocol.PingFrame) }
 
+// Waiting implements session.Conn.
+func (c *conn) Waiting() int { return c.out.Waiting() }
+
+// Seen implements session.Conn.
+func (c *conn) Seen() keepalive.Time { return c.seen.Load() }
+
 // Close implements session.Conn.
 func (c *conn) Close(e *protocol.Error) { c.end(farewell(e)) }
 

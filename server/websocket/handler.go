@@ -14,9 +14,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,13 +159,19 @@ func (h *Handler) remove(c *conn) {
 
 // Drain tells all clients to reconnect, see [session.CloseAll].
 func (h *Handler) Drain(ctx context.Context, pause time.Duration) {
-	var sessions []*session.Session
-	for _, c := range h.conns() {
-		if c.session != nil {
-			sessions = append(sessions, c.session)
+	session.CloseAll(ctx, slices.Collect(h.Sessions()), pause)
+}
+
+// Sessions are those of the clients that are connected, among them some that have just
+// ended.
+func (h *Handler) Sessions() iter.Seq[*session.Session] {
+	return func(yield func(*session.Session) bool) {
+		for _, c := range h.conns() {
+			if c.session != nil && !yield(c.session) {
+				return
+			}
 		}
 	}
-	session.CloseAll(ctx, sessions, pause)
 }
 
 // End returns when all clients have gone. Those that are left when the context ends are
@@ -191,10 +199,8 @@ func (h *Handler) waitForClients(ctx context.Context) (gone bool) {
 // Evict closes the connections of applications that were disabled or removed.
 // It waits for none of them.
 func (h *Handler) Evict() {
-	for _, c := range h.conns() {
-		if c.session != nil {
-			c.session.Evict()
-		}
+	for s := range h.Sessions() {
+		s.Evict()
 	}
 }
 

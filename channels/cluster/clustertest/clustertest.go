@@ -64,6 +64,7 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 		{"Lending", testLending},
 		{"LentToTheDead", testLentToTheDead},
 		{"Queries", testQueries},
+		{"Nodes", testNodes},
 		{"Apps", testApps},
 		{"Death", testDeath},
 		{"Close", testClose},

@@ -388,3 +388,42 @@ func testApps(s *suite) {
 		}
 	}
 }
+
+func testNodes(s *suite) {
+	a, b, silent := s.node(), s.node(), s.node()
+	ctx := context.Background()
+	for n, about := range map[*node]string{a: "a", b: "b"} {
+		if err := n.Introduce(ctx, about, time.Hour); err != nil {
+			s.Fatal(err)
+		}
+	}
+	told := func(n *node) (about []string, self int) {
+		nodes, err := n.Nodes(ctx)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if !slices.IsSortedFunc(nodes, func(a, b cluster.Node) int { return strings.Compare(a.ID, b.ID) }) {
+			s.Errorf("not in the order of ids: %+v", nodes)
+		}
+		for _, one := range nodes {
+			about = append(about, one.About)
+			if one.Self {
+				self++
+			}
+		}
+		slices.Sort(about)
+		return about, self
+	}
+	for _, n := range []*node{a, b, silent} {
+		s.until("all are there", func() bool {
+			about, self := told(n)
+			return slices.Equal(about, []string{"", "a", "b"}) && self == 1
+		})
+	}
+	a.Close()
+	s.cluster.Kill(silent.Driver)
+	s.until("the others are gone", func() bool {
+		about, _ := told(b)
+		return slices.Equal(about, []string{"b"})
+	})
+}

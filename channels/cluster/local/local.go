@@ -5,6 +5,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -391,6 +392,23 @@ func (n *node) Occupied(ctx context.Context, app string, channels []string) ([]b
 		}
 	})
 	return occupied, err
+}
+
+func (n *node) Introduce(ctx context.Context, about string, long time.Duration) error {
+	return n.do(ctx, "", func(*Hub) { n.about, n.told = about, time.Now().Add(long) })
+}
+
+func (n *node) Nodes(ctx context.Context) (nodes []cluster.Node, err error) {
+	err = n.do(ctx, "", func(h *Hub) {
+		for _, other := range h.nodes {
+			one := cluster.Node{ID: fmt.Sprintf("%08d", other.number), Self: other == n}
+			if time.Now().Before(other.told) {
+				one.About = other.about
+			}
+			nodes = append(nodes, one)
+		}
+	})
+	return nodes, err
 }
 
 // channel is what all nodes have of one. The hub's lock guards it.

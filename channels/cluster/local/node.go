@@ -22,6 +22,8 @@ type node struct {
 	lagged bool // messages are lost since the queue was full
 	slow   time.Duration
 	delays map[string]uint64 // how often each was
+	about  string            // see Introduce
+	told   time.Time         // until when about counts
 
 	move                  // to another process
 	wake    chan struct{} // something is queued, or the node is dead

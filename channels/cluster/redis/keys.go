@@ -19,6 +19,7 @@ const buckets = 64
 //	{prefix}claims          dead nodes by when the claim of who takes their shares away ends
 //	{prefix}born            since when there are data, in µs
 //	{prefix}b:NODE          set of the buckets where the node may have shares
+//	{prefix}a:NODE          what the node says of itself
 //
 // and with the tag of a bucket, {prefix:app/number}:
 //
@@ -64,6 +65,7 @@ func (k keys) leases() string             { return k.whole() + "leases" }
 func (k keys) claims() string             { return k.whole() + "claims" }
 func (k keys) born() string               { return k.whole() + "born" }
 func (k keys) bucketsOf(id string) string { return k.whole() + "b:" + id }
+func (k keys) about(id string) string     { return k.whole() + "a:" + id }
 
 // tag is that of the topic's bucket.
 func (k keys) tag(t cluster.Topic) string {

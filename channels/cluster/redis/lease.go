@@ -224,7 +224,8 @@ func (d *Driver) resign(ctx context.Context, s *session) error {
 	}
 	for _, r := range s.doAll(ctx,
 		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, s.node).Build(),
-		s.client.B().Zrem().Key(d.keys.leases()).Member(s.node).Build()) {
+		s.client.B().Zrem().Key(d.keys.leases()).Member(s.node).Build(),
+		s.client.B().Del().Key(d.keys.about(s.node)).Build()) {
 		if err := r.Error(); err != nil {
 			return err
 		}

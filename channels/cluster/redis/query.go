@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -259,4 +261,41 @@ func (r *reader) err() error {
 		return errAnswer
 	}
 	return nil
+}
+
+// Introduce implements [cluster.Ledger].
+func (d *Driver) Introduce(ctx context.Context, about string, long time.Duration) error {
+	return d.read(ctx, func(ctx context.Context, s *session) error {
+		return s.do(ctx, s.client.B().Set().Key(d.keys.about(s.node)).Value(about).Px(long).Build()).Error()
+	})
+}
+
+// Nodes implements [cluster.Ledger].
+func (d *Driver) Nodes(ctx context.Context) (nodes []cluster.Node, err error) {
+	err = d.read(ctx, func(ctx context.Context, s *session) error {
+		now, err := s.in(ctx, 0)
+		if err != nil {
+			return err
+		}
+		ids, err := s.do(ctx, s.client.B().Zrangebyscore().Key(d.keys.leases()).Min(strconv.FormatFloat(now, 'f', 0, 64)).Max("+inf").Build()).AsStrSlice()
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		slices.Sort(ids)
+		keys := make([]string, len(ids))
+		for i, id := range ids {
+			keys[i] = d.keys.about(id)
+		}
+		about, err := s.do(ctx, s.client.B().Mget().Key(keys...).Build()).ToArray()
+		if err != nil || len(about) != len(ids) {
+			return errors.Join(err, errAnswer)
+		}
+		nodes = make([]cluster.Node, len(ids))
+		for i, id := range ids {
+			text, _ := about[i].ToString() // or it has said nothing
+			nodes[i] = cluster.Node{ID: id, Self: id == s.node, About: text}
+		}
+		return nil
+	})
+	return nodes, err
 }

@@ -1,0 +1,58 @@
+// The console of a Belfry, in a browser.
+
+import assert from 'node:assert/strict';
+
+import { configuration } from './belfry.mjs';
+
+/** Who may act and who may only look, of consoleConfiguration. */
+export const actor = { user: 'admin', password: 'a password to act' };
+export const viewer = { user: 'viewer', password: 'a password to look' };
+
+/** A configuration with a console; what it takes is that of configuration. */
+export const consoleConfiguration = (options) => `${configuration(options)}
+console:
+  enabled: true
+  password: ${actor.password}
+  viewer_user: ${viewer.user}
+  viewer_password: ${viewer.password}
+`;
+
+/**
+ * A page of the console, signed in, in a context of its own. It is closed when the test
+ * ends, which fails if the page has thrown, logged an error (such as one of the content
+ * security policy) or opened a dialog of the browser. go(view, query) shows a view.
+ */
+export async function openConsole(t, browser, belfry, { as = actor, ...options } = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  const faults = [];
+  page.on('pageerror', (error) => faults.push(String(error)));
+  page.on('dialog', (dialog) => {
+    faults.push(`a dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.on('console', (message) => {
+    // That no session is there yet, and what a test provokes, Chromium logs by itself.
+    if (message.type() === 'error' && !/the server responded with a status of/.test(message.text())) {
+      faults.push(message.text());
+    }
+  });
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(faults, []);
+  });
+  await page.goto(`${belfry.url}/console/`);
+  await page.getByLabel('User').fill(as.user);
+  await page.getByLabel('Password').fill(as.password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation', { name: 'Views' }).waitFor();
+
+  async function go(view, query = {}) {
+    await page.evaluate((hash) => {
+      location.hash = hash;
+    }, `#/${view}?${new URLSearchParams(query)}`);
+    await page.waitForFunction((title) => document.title.startsWith(title), view.replace(/^./, (c) => c.toUpperCase()));
+  }
+  return { page, go };
+}

@@ -1,0 +1,169 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"belfry/protocol"
+	"belfry/server/apps"
+	"belfry/server/session"
+)
+
+// maxSubscriptions is how many subscriptions of a connection are shown.
+const maxSubscriptions = 1000
+
+// connection is one client's.
+type connection struct {
+	SocketID  string `json:"socket_id"`
+	App       string `json:"app"`
+	Transport string `json:"transport"`
+	Remote    string `json:"remote"`
+	Client    string `json:"client"`
+	Version   string `json:"version"`
+	Origin    string `json:"origin"`
+	UserID    string `json:"user_id"`
+	OpenedAt  int64  `json:"opened_at"`
+	SeenAt    int64  `json:"seen_at"`
+	Channels  int    `json:"channels"`
+	Waiting   int    `json:"waiting_bytes"`
+}
+
+// connectionOf makes rows, all as of one moment.
+func (c *Console) connectionOf() func(session.Info) connection {
+	now, at := c.Watch.Now(), time.Now()
+	return func(i session.Info) connection {
+		row := connection{
+			SocketID: i.ID.String(), App: i.App, Transport: i.Transport.String(),
+			Client: i.Client, Version: i.Version, Origin: i.Origin, UserID: i.UserID,
+			OpenedAt: millis(i.Opened, now, at), SeenAt: millis(i.Seen, now, at),
+			Channels: i.Subscriptions, Waiting: i.Waiting,
+		}
+		if i.Remote.IsValid() {
+			row.Remote = i.Remote.String()
+		}
+		return row
+	}
+}
+
+// sortable is one of the sessions that match.
+type sortable struct {
+	key int // the higher, the earlier
+	id  protocol.SocketID
+	*session.Session
+}
+
+// connectionKeys are what connections may be sorted by.
+var connectionKeys = map[string]func(session.Info) int{
+	"opened":   func(i session.Info) int { return int(i.Opened) },
+	"seen":     func(i session.Info) int { return int(i.Seen) },
+	"waiting":  func(i session.Info) int { return i.Waiting },
+	"channels": func(i session.Info) int { return i.Subscriptions },
+}
+
+// listConnections is GET api/connections. The newest come first, or those with most.
+func (c *Console) listConnections(r *http.Request) (any, error) {
+	query := r.URL.Query()
+	app, err := c.app(query.Get("app"))
+	if err != nil {
+		return nil, err
+	}
+	p, err := pageOf(query, "opened", "seen", "waiting", "channels")
+	if err != nil {
+		return nil, err
+	}
+	found := c.find(app, p)
+	row := c.connectionOf()
+	rows := []connection{}
+	for _, s := range cut(found, p.offset, p.limit) {
+		if info, open := s.Info(); open {
+			rows = append(rows, row(info))
+		}
+	}
+	return map[string]any{"total": len(found), "connections": rows}, nil
+}
+
+// find returns an app's sessions that match, in the page's order. It takes the lock of
+// one after the other.
+func (c *Console) find(app *apps.App, p page) (found []sortable) {
+	key := connectionKeys[p.sort]
+	for s := range c.Sessions() {
+		if s.App() != app || p.query != "" && !s.Matches(p.query) {
+			continue
+		}
+		if info, open := s.Info(); open {
+			found = append(found, sortable{key(info), info.ID, s})
+		}
+	}
+	slices.SortFunc(found, func(a, b sortable) int {
+		return cmp.Or(cmp.Compare(b.key, a.key), a.id.Compare(b.id))
+	})
+	return found
+}
+
+// session is the one of an app that a path names, or an error that says that there is none.
+func (c *Console) session(appID, socketID string) (*session.Session, error) {
+	app, err := c.app(appID)
+	if err != nil {
+		return nil, err
+	}
+	id, _ := protocol.ParseSocketID(socketID) // else it is nobody's
+	for s := range c.Sessions() {
+		if s.ID() == id && s.App() == app {
+			return s, nil
+		}
+	}
+	return nil, fail(http.StatusNotFound, "no connection %q of app %s is open", protocol.Clip(socketID, 60), app.ID)
+}
+
+// subscription is one of a connection.
+type subscription struct {
+	Channel string `json:"channel"`
+	UserID  string `json:"user_id"`
+}
+
+// showConnection is GET api/connections/{id}.
+func (c *Console) showConnection(r *http.Request) (any, error) {
+	s, err := c.session(r.URL.Query().Get("app"), r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	info, open := s.Info()
+	if !open {
+		return nil, fail(http.StatusNotFound, "connection %s has ended", info.ID)
+	}
+	answer := struct {
+		connection
+		Subscriptions []subscription `json:"subscriptions"`
+	}{c.connectionOf()(info), []subscription{}}
+	for _, sub := range s.Subscriptions(maxSubscriptions) {
+		answer.Subscriptions = append(answer.Subscriptions, subscription(sub))
+	}
+	slices.SortFunc(answer.Subscriptions, func(a, b subscription) int { return cmp.Compare(a.Channel, b.Channel) })
+	return answer, nil
+}
+
+// disconnect is POST api/connections/{id}/disconnect.
+func (c *Console) disconnect(r *http.Request) (any, error) {
+	var asked struct {
+		App  string `json:"app"`
+		Code int    `json:"code"`
+	}
+	if err := readBody(r, &asked); err != nil {
+		return nil, err
+	}
+	if asked.Code != protocol.CodeUnauthorized && asked.Code != protocol.CodeReconnect {
+		return nil, fail(http.StatusBadRequest, "code %d is not one of %d, with which the client stays away, and %d, with which it comes back",
+			asked.Code, protocol.CodeUnauthorized, protocol.CodeReconnect)
+	}
+	return c.change(func() (any, error) {
+		s, err := c.session(asked.App, r.PathValue("id"))
+		if err != nil {
+			return nil, err
+		}
+		s.Disconnect(asked.Code)
+		c.Log.Info("connection closed from the console", "app", s.App().ID, "socket_id", s.ID().String(), "code", asked.Code, "by", r.RemoteAddr)
+		return struct{}{}, nil
+	})
+}

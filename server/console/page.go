@@ -1,0 +1,114 @@
+package console
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"belfry/protocol"
+	"belfry/server/keepalive"
+)
+
+// Bounds of a request.
+const (
+	defaultLimit = 50
+	maxLimit     = 500     // rows of a page
+	maxOffset    = 1 << 30 // rows before it
+	maxSearch    = 200     // bytes
+	maxBody      = 4 << 20 // bytes; an app's own limits are lower
+)
+
+// page is the part of a list that a request asks for.
+type page struct {
+	query         string // in lower case; empty for all
+	sort          string
+	offset, limit int
+}
+
+// pageOf reads q, sort, offset and limit. The first of sorts is what there is without
+// sort.
+func pageOf(query url.Values, sorts ...string) (p page, err error) {
+	p.query = strings.ToLower(strings.TrimSpace(query.Get("q")))
+	if len(p.query) > maxSearch {
+		return p, fail(http.StatusBadRequest, "q is longer than %d bytes", maxSearch)
+	}
+	p.sort = sorts[0]
+	if text := query.Get("sort"); text != "" {
+		for p.sort = ""; len(sorts) > 0; sorts = sorts[1:] {
+			if sorts[0] == text {
+				p.sort = text
+			}
+		}
+		if p.sort == "" {
+			return p, fail(http.StatusBadRequest, "no such sort: %q", protocol.Clip(text, 60))
+		}
+	}
+	p.offset, p.limit, err = rangeOf(query)
+	return p, err
+}
+
+// rangeOf reads offset and limit.
+func rangeOf(query url.Values) (offset, limit int, err error) {
+	if offset, err = number(query, "offset", 0, 0, maxOffset); err == nil {
+		limit, err = number(query, "limit", defaultLimit, 1, maxLimit)
+	}
+	return offset, limit, err
+}
+
+func number(query url.Values, name string, otherwise, least, most int) (int, error) {
+	text := query.Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, fail(http.StatusBadRequest, "%s %q is not a whole number from %d to %d", name, protocol.Clip(text, 60), least, most)
+	}
+	return n, nil
+}
+
+// cut returns the rows of a page.
+func cut[T any](rows []T, offset, limit int) []T {
+	offset = min(offset, len(rows))
+	return rows[offset:min(offset+limit, len(rows))]
+}
+
+// readBody reads a request's JSON.
+func readBody(r *http.Request, v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		return fail(http.StatusBadRequest, "the request's body could not be read, or is larger than %d bytes", maxBody)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fail(http.StatusBadRequest, "the request's body is not the expected JSON object: %v", err)
+	}
+	return nil
+}
+
+// change runs what a request changes, unless a handover has moved the state to another
+// process.
+func (c *Console) change(f func() (any, error)) (any, error) {
+	moved := c.Changes.Begin()
+	defer c.Changes.End()
+	if moved {
+		return nil, fail(http.StatusServiceUnavailable, "moved: another process has taken over; reload the page")
+	}
+	return f()
+}
+
+// millis is a time of the watch, whole seconds ago, as milliseconds since 1970.
+func millis(t, now keepalive.Time, at time.Time) int64 {
+	return (at.Unix() - int64(now) + int64(t)) * 1000
+}
+
+// millisOf is 0 for no time.
+func millisOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}

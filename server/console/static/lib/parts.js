@@ -1,0 +1,111 @@
+// Components and hooks that the views of connections, channels and webhooks share.
+
+import { html, useLayoutEffect, useState } from '../vendor/preact.js';
+import { bytes, clip, count, pretty, show } from './format.js';
+import { Confirm, ErrorNote, useId } from './ui.js';
+
+/**
+ * Keeps the focus where it is when rows change places, which takes it from what moves. If
+ * what had it is gone, the view gets it.
+ */
+export function useFocusKept() {
+  const focused = document.activeElement;
+  useLayoutEffect(() => {
+    if (focused && focused !== document.body && document.activeElement === document.body) {
+      (focused.isConnected ? focused : document.getElementById('main'))?.focus({ preventScroll: true });
+    }
+  });
+}
+
+/**
+ * The data of an event, behind a button: what strangers wrote is not for every eye that
+ * sees the screen. size is how many bytes it has, of which data may be the beginning.
+ */
+export function Payload({ data, size, what = 'data' }) {
+  const [open, setOpen] = useState(false);
+  const id = useId('p');
+  if (data === undefined || data === null) return html`<span class="none">–</span>`;
+  const [part, cut] = clip(pretty(data), 20_000);
+  const sent = new TextEncoder().encode(data).length;
+  return html`<button type="button" class="more" aria-expanded=${open} aria-controls=${id} onClick=${() => setOpen(!open)}
+      >${open ? 'Hide' : 'Show'} ${bytes(size ?? sent)}<span class="sr"> of ${what}</span></button
+    >${open &&
+    html`<div class="payload" id=${id}>
+      <pre tabindex="0" role="group" aria-label=${what}><bdi>${show(part, { lines: true })}${cut && '…'}</bdi></pre>
+      ${size > sent && html`<p class="hint">The first ${count(sent)} of ${count(size)} bytes.</p>`}
+    </div>`}`;
+}
+
+const ways = [
+  {
+    code: 4009,
+    title: 'Send it away (4009)',
+    does: 'The client is told that it is not authorised. pusher-js and clients like it stay disconnected until the page is loaded again or the application connects them.',
+  },
+  {
+    code: 4200,
+    title: 'Have it reconnect (4200)',
+    does: 'The client is told to connect again, and does so at once, with a new socket id and its subscriptions.',
+  },
+];
+
+/** Asks how to disconnect a connection, says what its client will do, and does it. */
+export function Disconnect({ api, app, id, onDone, onClose }) {
+  const [code, setCode] = useState(4009);
+  const disconnect = async () => {
+    await api.post(`connections/${encodeURIComponent(id)}/disconnect`, { app, code });
+    onDone?.(code);
+  };
+  return html`<${Confirm} title=${`Disconnect ${show(id)}?`} action="Disconnect" danger onConfirm=${disconnect} onClose=${onClose}>
+    <fieldset class="choices">
+      <legend class="sr">What the client shall do</legend>
+      ${ways.map((way) => html`<label key=${way.code} class="choice">
+        <input type="radio" name="code" value=${way.code} checked=${code === way.code} onChange=${() => setCode(way.code)} />
+        <span><strong>${way.title}</strong><span class="hint">${way.does}</span></span>
+      </label>`)}
+    </fieldset>
+  <//>`;
+}
+
+/** What is shown of a view until its data has come, or why it has not; and while it is old. */
+export function Loaded({ data, error, reload, children }) {
+  return html`
+    <${ErrorNote} error=${error && (data ? `What is shown is not new: ${error.message}` : error)} retry=${reload} />
+    ${data ? children() : !error && html`<p class="loading">Loading…</p>`}`;
+}
+
+/**
+ * The first rows of a list, and below them a button for all, if there are more:
+ * [shown, button]. what names them.
+ */
+export function useFirst(rows, n, what) {
+  const [all, setAll] = useState(false);
+  const button = rows.length > n && html`<p><button type="button" class="small" aria-expanded=${all} onClick=${() => setAll(!all)}>
+    ${all ? `Only the last ${count(n)} ${what}` : `All ${count(rows.length)} ${what}`}</button></p>`;
+  return [all ? rows : rows.slice(0, n), button];
+}
+
+/** The offset of a query: a number from 0. */
+export const offsetOf = (query, name = 'offset') => Math.max(0, Math.floor(Number(query.get(name))) || 0);
+
+/** The offset of the last page with rows, to go to when a list has become shorter. */
+export const lastPage = (total, limit) => Math.max(0, Math.floor((total - 1) / limit) * limit);
+
+/** A few words of what a kind of channel means. */
+export const kinds = {
+  public: 'Anybody may subscribe.',
+  private: 'A subscription needs a signature.',
+  presence: 'A subscription needs a signature; members see each other.',
+  'private-encrypted': 'A subscription needs a signature; the server cannot read the data.',
+  cache: 'Anybody may subscribe, and gets the last event.',
+  'private-cache': 'A subscription needs a signature, and gets the last event.',
+  'presence-cache': 'Members see each other, and get the last event.',
+  'private-encrypted-cache': 'The server cannot read the data; a subscriber gets the last event.',
+  'server-to-user': 'The connections of one user who has signed in.',
+};
+
+/** The badge of a kind of channel. */
+export const Kind = ({ kind }) => html`<span class="badge kind" title=${kinds[kind]}>${show(kind)}</span>`;
+
+/** Events a second: "0", "0.3", "1,204". */
+export const perSecond = (n) => (n > 0 && n < 0.05 ? '< 0.1' : n < 10 ? count(n) : count(Math.round(n)));

@@ -1,0 +1,72 @@
+// What each app uses of what it may.
+
+import { bytes, count, duration, href, plural, show } from '../lib/format.js';
+import { usePoll } from '../lib/hooks.js';
+import { Loaded, useFocusKept } from '../lib/parts.js';
+import { Badge, Empty, Text, useId } from '../lib/ui.js';
+import { html } from '../vendor/preact.js';
+
+const titles = {
+  connections: 'Connections',
+  subscriptions: 'Subscriptions',
+  channels: 'Channels',
+  events: 'Events a second',
+  messages: 'Messages from clients a second',
+  requests: 'API requests a second',
+};
+
+const title = (name) => titles[name] ?? show(name).replaceAll('_', ' ').replace(/^./, (c) => c.toUpperCase());
+
+/** A number of what a key of the configuration limits; times are in seconds. */
+function amount(key, n) {
+  if (key.includes('bytes')) return bytes(n);
+  return /timeout|require_signin/.test(key) ? duration(n * 1000) : count(n);
+}
+
+export default function Apps({ api }) {
+  const { data, error, reload } = usePoll((signal) => api.get('apps', {}, { signal }), 3000, []);
+  useFocusKept();
+  return html`<${Loaded} data=${data} error=${error} reload=${reload}>
+    ${() => data.apps.length
+      ? html`<div class="cards ragged">${data.apps.map((app) => html`<${App} key=${app.id} app=${app} />`)}</div>`
+      : html`<${Empty}>There is no app. Those of <code>apps</code> in the configuration appear here.<//>`}
+  <//>`;
+}
+
+function App({ app: { id, key, enabled, use, met } }) {
+  return html`<section class="card">
+    <header class="head">
+      <h2><${Text} value=${id} max=${60} /></h2>
+      <${Badge} kind=${enabled ? 'ok' : 'warn'}>${enabled ? 'enabled' : 'not enabled'}<//>
+      <span class="spring"></span>
+      <span class="links">
+        <a href=${href('connections', { app: id })}>Connections<span class="sr"> of ${show(id)}</span></a>
+        <a href=${href('channels', { app: id })}>Channels<span class="sr"> of ${show(id)}</span></a>
+      </span>
+    </header>
+    <p class="mute">Key <span class="mono"><${Text} value=${key} max=${60} /></span></p>
+    <ul class="uses">${use.map((each) => html`<${Use} key=${each.name} use=${each} />`)}</ul>
+    <h3>Limits that were met</h3>
+    ${met.length
+      ? html`<ul class="met">${met.map((each) => html`<${Met} key=${each.key} met=${each} />`)}</ul>`
+      : html`<p class="mute">None since the server started. A limit that refuses something appears here.</p>`}
+  </section>`;
+}
+
+/** What there is of something: now, at most so far, and what is allowed. */
+function Use({ use: { name, now, peak, limit, key: setting } }) {
+  const id = useId('use');
+  const value = (n) => amount(name, n);
+  const share = limit > 0 ? now / limit : 0;
+  return html`<li class="use">
+    <span class="use-name" id=${id}>${title(name)}</span>
+    <span class="use-now"><b>${value(now)}</b>${limit > 0 && html` <span class="mute">of ${value(limit)}</span>`}</span>
+    ${limit > 0 && html`<meter aria-labelledby=${id} min="0" max=${limit} low=${limit * 0.75} high=${limit * 0.9} optimum="0" value=${Math.min(now, limit)}>${Math.round(share * 100)} %</meter>`}
+    <span class="hint use-more">peak ${value(peak)}${limit > 0 ? '' : ' · no limit'}${setting && html` · <code>${show(setting)}</code>`}</span>
+  </li>`;
+}
+
+/** A limit that has refused something. */
+const Met = ({ met: { key: setting, limit, times } }) => html`<li>
+  <${Badge} kind="warn">${plural(times, 'time')}<//> <code>${show(setting)}</code>${limit > 0 && html` <span class="mute">${amount(setting, limit)}</span>`}
+</li>`;
