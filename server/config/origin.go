@@ -16,6 +16,7 @@ func (l *loader) origin() origin {
 	o := origin{file: l.name, keys: make(map[string]string, len(l.sources))}
 	for path, src := range l.sources {
 		switch {
+		case path == "": // the document
 		case src.variable != "":
 			o.keys[path] = src.variable
 		case src.line > 0:

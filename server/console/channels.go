@@ -179,7 +179,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 		Data    string `json:"data"`
 		As      string `json:"as"`
 	}
-	if err := readBody(r, &asked); err != nil {
+	if err := readJSON(r, &asked); err != nil {
 		return nil, err
 	}
 	app, err := c.app(asked.App)

@@ -150,7 +150,7 @@ func (c *Console) disconnect(r *http.Request) (any, error) {
 		App  string `json:"app"`
 		Code int    `json:"code"`
 	}
-	if err := readBody(r, &asked); err != nil {
+	if err := readJSON(r, &asked); err != nil {
 		return nil, err
 	}
 	if asked.Code != protocol.CodeUnauthorized && asked.Code != protocol.CodeReconnect {

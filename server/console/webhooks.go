@@ -61,7 +61,7 @@ func (c *Console) testWebhook(r *http.Request) (any, error) {
 		URL   string `json:"url"`
 		Event string `json:"event"`
 	}
-	if err := readBody(r, &asked); err != nil {
+	if err := readJSON(r, &asked); err != nil {
 		return nil, err
 	}
 	app, err := c.app(asked.App)
