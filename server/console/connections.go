@@ -163,7 +163,7 @@ func (c *Console) disconnect(r *http.Request) (any, error) {
 			return nil, err
 		}
 		s.Disconnect(asked.Code)
-		c.Log.Info("connection closed from the console", "app", s.App().ID, "socket_id", s.ID().String(), "code", asked.Code, "by", r.RemoteAddr)
+		c.Log.Info("connection closed from the console", "app", s.App().ID, "socket_id", s.ID().String(), "code", asked.Code, "user", userOf(r))
 		return struct{}{}, nil
 	})
 }

@@ -85,6 +85,12 @@ func (c *Console) change(f func() (any, error)) (any, error) {
 	return f()
 }
 
+// userOf is who makes a request.
+func userOf(r *http.Request) string {
+	a, _ := r.Context().Value(accountKey{}).(account)
+	return a.User
+}
+
 // millis is a time of the watch, whole seconds ago, as milliseconds since 1970.
 func millis(t, now keepalive.Time, at time.Time) int64 {
 	return (at.Unix() - int64(now) + int64(t)) * 1000
