@@ -47,6 +47,19 @@ type Publication struct {
 	// Key, if it is not empty, has the event published once: nothing is done for another
 	// event of the same channel with the same key within [cluster.OnceFor].
 	Key string
+	// Client says that it is to be as a client's event: never the last one of a channel.
+	Client bool
+}
+
+// cached reports whether it becomes the last event of its channel.
+func (p *Publication) cached() bool { return !p.Client && protocol.KindOf(p.Channel).IsCache() }
+
+// payload is what other nodes are sent.
+func (p *Publication) payload() []byte {
+	if p.Client {
+		return eventPayload(payloadClient, p.Frame(), p.Except)
+	}
+	return eventPayload(payloadEvent, p.Frame(), p.Except)
 }
 
 // deliver returns what closes when there is room, if there was none and it has not
@@ -60,7 +73,7 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 	}
 	limits := a.limits.Load()
 	retention := limits.retention(e.Channel)
-	cache, keeps := protocol.KindOf(e.Channel).IsCache(), retention.Events > 0
+	cache, keeps := e.cached(), retention.Events > 0
 	if !cache && !keeps && a.find(e.Channel) == nil {
 		f.reachesNobody()
 		return nil

@@ -107,10 +107,10 @@ func (a *App) relay(events []Publication) error {
 	var kept []cluster.Kept
 	limits := a.limits.Load()
 	for _, e := range events {
-		p := cluster.Publication{Topic: cluster.Topic{App: a.id, Channel: e.Channel}, Payload: eventPayload(payloadEvent, e.Event.Frame(), e.Except), Key: e.Key}
+		p := cluster.Publication{Topic: cluster.Topic{App: a.id, Channel: e.Channel}, Payload: e.payload(), Key: e.Key}
 		r := limits.retention(e.Channel)
 		k := cluster.Kept{Publication: p, Events: r.Events, For: r.Age}
-		if protocol.KindOf(e.Channel).IsCache() {
+		if e.cached() {
 			k.Last = limits.CacheTTL
 		}
 		if k.Last > 0 || k.Events > 0 {

@@ -454,6 +454,9 @@ func (s *Server) closeConnections(ctx context.Context) {
 			s.http.Close()
 		}
 	}
+	for _, h := range s.apart() {
+		_ = h.Shutdown(ctx) // who is late is cut
+	}
 	s.endPassedOn(ctx)
 	s.fallback.End()
 	s.websocket.End(ctx)

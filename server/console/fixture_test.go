@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"belfry/channels"
+	"belfry/channels/cluster"
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/config"
@@ -83,11 +84,17 @@ type fixture struct {
 // newFixture has App("1"), which edit may change.
 func newFixture(t testing.TB, edit ...func(*config.App)) *fixture {
 	t.Helper()
+	return newFixtureOn(t, nil, edit...)
+}
+
+// newFixtureOn is newFixture for a node of a cluster.
+func newFixtureOn(t testing.TB, driver cluster.Driver, edit ...func(*config.App)) *fixture {
+	t.Helper()
 	app := servertest.App("1")
 	for _, f := range edit {
 		f(&app)
 	}
-	broker := channels.NewBroker(2, nil)
+	broker := channels.NewBroker(2, driver)
 	t.Cleanup(broker.Close)
 	f := &fixture{t: t, log: new(servertest.Log)}
 	log := slog.New(slog.NewTextHandler(f.log, nil))

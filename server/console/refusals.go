@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"belfry/server/apps"
+	"belfry/server/config"
 	"belfry/server/refusals"
 )
 
@@ -59,11 +60,11 @@ var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|server\.tls`)
 // settings are the keys of the configuration that the reason of a refusal names. Reasons
 // name them for people: this finds where these change them.
 func (c *Console) settings(app, reason string) []setting {
-	found := []setting{}
+	cfg, found := c.latest.Load(), []setting{}
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {
-		for _, key := range []string{c.appKey(app, name), "server." + name, name} {
-			if where, known := c.Config.Where(key); known {
-				found = append(found, setting{key, where})
+		for _, key := range []string{appKey(cfg, app, name), "server." + name, name} {
+			if cfg.Has(key) {
+				found = append(found, setting{key, cfg.Where(key)})
 				break
 			}
 		}
@@ -72,9 +73,9 @@ func (c *Console) settings(app, reason string) []setting {
 }
 
 // appKey is the path of an application's key in the configuration.
-func (c *Console) appKey(app, name string) string {
-	for i := range c.Config.Apps {
-		if c.Config.Apps[i].ID == app {
+func appKey(cfg *config.Config, app, name string) string {
+	for i := range cfg.Apps {
+		if cfg.Apps[i].ID == app {
 			return fmt.Sprintf("apps[%d].%s", i, name)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"belfry/protocol"
-	"belfry/server/config"
 	"belfry/server/metrics"
 	"belfry/server/trace"
 )
@@ -45,6 +44,8 @@ type delivering struct {
 	// Since the last success.
 	failingSince time.Time // zero: nothing has failed
 	failed       int       // requests; not those that repeated one event, and an unanswered one counts for many
+
+	requests []Request // the last ones, the newest first; not changed, but replaced
 
 	finished bool      // there will be no more batches
 	flushed  bool      // flush has ended a pause
@@ -87,6 +88,7 @@ func (e *endpoint) await() *delivery {
 	for e.ctx.Err() == nil && !e.stopping.Load() {
 		e.expire()
 		d, at := e.choose(time.Now())
+		e.show(at)
 		if d != nil {
 			return d
 		}
@@ -222,7 +224,7 @@ func (e *endpoint) try(d *delivery) {
 	d.tried = true
 	events := d.events[:d.n]
 	start := time.Now()
-	o := e.post(body(events))
+	o := e.post(e.ctx, body(events))
 	now := time.Now()
 	if !o.delivered() && e.ctx.Err() != nil {
 		s.wait(d)
@@ -230,6 +232,7 @@ func (e *endpoint) try(d *delivery) {
 	}
 	e.app.counts.Duration.Observe(now.Sub(start).Seconds())
 	e.trace(o, d.n, now.Sub(start))
+	s.remember(requestOf(o, start, d.n))
 	if o.delivered() {
 		e.app.counts.Sent.Add(float64(d.n))
 		e.logRecovery()
@@ -272,7 +275,7 @@ func (e *endpoint) trace(o outcome, events int, took time.Duration) {
 	if !t.Watched() {
 		return
 	}
-	r := trace.Record{Kind: trace.Webhook, App: e.app.id, Endpoint: config.Webhook{URL: *e.url.Load()}.Endpoint(), Status: o.status, Events: events, DelayMS: trace.MS(took)}
+	r := trace.Record{Kind: trace.Webhook, App: e.app.id, Endpoint: e.shownURL(), Status: o.status, Events: events, DelayMS: trace.MS(took)}
 	if !o.delivered() {
 		r.Reason = o.String()
 	}

@@ -37,6 +37,8 @@ type endpoint struct {
 
 	spoolFailed atomic.Bool // and that is logged
 
+	progress atomic.Pointer[progress] // what deliver shows of itself; nil before it has begun
+
 	mu     sync.Mutex // guards the following, but not the batches that were taken off queue
 	queue  queue
 	untold untold

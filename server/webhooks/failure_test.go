@@ -110,7 +110,7 @@ func TestFailuresAreLoggedByTheirKind(t *testing.T) {
 			a.Configure(credentials, nil)
 			e := &endpoint{app: a, ctx: context.Background()}
 			e.configure(to(tt.url + "/hook?token=hunter2"))
-			o := e.post(nil)
+			o := e.post(t.Context(), nil)
 			if o.status != 0 || o.String() != tt.want {
 				t.Errorf("logged as %q, want %q", o, tt.want)
 			}

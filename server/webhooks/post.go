@@ -77,8 +77,8 @@ func (o outcome) String() string {
 func (o outcome) LogValue() slog.Value { return slog.StringValue(o.String()) }
 
 // post makes one attempt.
-func (e *endpoint) post(body []byte) outcome {
-	ctx, cancel := context.WithTimeout(e.ctx, RequestTimeout)
+func (e *endpoint) post(ctx context.Context, body []byte) outcome {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	target, err := url.Parse(*e.url.Load())
 	if err != nil {

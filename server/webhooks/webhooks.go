@@ -104,6 +104,8 @@ type Sender struct {
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
 
+	tests chan struct{} // those that are under way
+
 	retired atomic.Bool // what happens is another process's to tell
 
 	mu     sync.Mutex // guards the following
@@ -126,6 +128,7 @@ func newSender(o Options, transport *http.Transport) (*Sender, error) {
 		directory: o.Spool,
 		held:      o.Held,
 		apps:      make(map[string]*App),
+		tests:     make(chan struct{}, maxTests),
 	}
 	if !o.Held {
 		if err := s.open(); err != nil {
