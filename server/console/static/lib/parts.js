@@ -52,6 +52,11 @@ const ways = [
 /** Asks how to disconnect a connection, says what its client will do, and does it. */
 export function Disconnect({ api, app, id, onDone, onClose }) {
   const [code, setCode] = useState(4009);
+  useLayoutEffect(() => {
+    // The dialog has left the page when it is closed, and so gives the focus back to nobody.
+    const before = document.activeElement;
+    return () => before?.isConnected && before.focus();
+  }, []);
   const disconnect = async () => {
     await api.post(`connections/${encodeURIComponent(id)}/disconnect`, { app, code });
     onDone?.(code);
