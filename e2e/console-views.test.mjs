@@ -381,6 +381,7 @@ test('what is shown stays when the server is gone, and says that it is old', asy
 
 test('nothing is asked for while nobody sees the page', async (t) => {
   const { page, go } = await openConsole(t, browser, belfry);
+  await page.clock.install();
   await go('channels', { q: 'hidden' });
   await page.getByText('No occupied channel').waitFor();
   const asked = [];
@@ -391,10 +392,16 @@ test('nothing is asked for while nobody sees the page', async (t) => {
       Object.defineProperty(document, 'hidden', { configurable: true, get: () => now === 'hidden' });
       document.dispatchEvent(new Event('visibilitychange'));
     }, state);
+  const channels = () => asked.filter((url) => url.includes('api/channels')).length;
+  await page.clock.fastForward(10_000);
+  await eventually('it asks', channels);
   await see('hidden');
   asked.length = 0;
+  await page.clock.fastForward(60_000);
+  await page.clock.fastForward(60_000);
+  assert.equal(channels(), 0);
   await see('visible');
-  await eventually('it asks again at once', () => asked.some((url) => url.includes('api/channels')));
+  await eventually('it asks again at once', channels);
 });
 
 test('the views fit a narrow screen', async (t) => {
