@@ -63,8 +63,8 @@ func (c *Console) settings(app, reason string) []setting {
 	cfg, found := c.latest.Load(), []setting{}
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {
 		for _, key := range []string{appKey(cfg, app, name), "server." + name, name} {
-			if cfg.Has(key) {
-				found = append(found, setting{key, cfg.Where(key)})
+			if where, known := cfg.Where(key); known {
+				found = append(found, setting{key, where})
 				break
 			}
 		}
