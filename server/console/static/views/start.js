@@ -6,8 +6,8 @@ import { testWays, ways } from '../lib/ways.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 
 /** Where clients find the server from where this page is, as http(s)://host:port/prefix. */
-function baseOf({ same, port, secure, path }) {
-  if (same) return new URL('..', document.baseURI).href.replace(/\/$/, '');
+function baseOf({ same, up, port, secure, path }) {
+  if (same) return new URL(up, document.baseURI).href.replace(/\/$/, '');
   return `${secure ? 'https' : 'http'}://${location.hostname}:${port}${path}`;
 }
 
