@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"belfry/channels"
+	"belfry/channels/cluster"
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/config"
@@ -117,11 +118,17 @@ type fixture struct {
 // newFixture has App("1"), which edit may change.
 func newFixture(t testing.TB, edit ...func(*config.App)) *fixture {
 	t.Helper()
+	return newFixtureOn(t, nil, edit...)
+}
+
+// newFixtureOn is newFixture for a node of a cluster.
+func newFixtureOn(t testing.TB, driver cluster.Driver, edit ...func(*config.App)) *fixture {
+	t.Helper()
 	app := testApp("1")
 	for _, f := range edit {
 		f(&app)
 	}
-	broker := channels.NewBroker(2, nil)
+	broker := channels.NewBroker(2, driver)
 	t.Cleanup(broker.Close)
 	f := &fixture{t: t, log: new(logged)}
 	log := slog.New(slog.NewTextHandler(f.log, nil))
@@ -223,3 +230,21 @@ func (f *fixture) refused(status int, method, path string, body any) string {
 }
 
 func address(i int) string { return fmt.Sprintf("192.0.%d.%d:80", i/250, i%250+1) }
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("did not come true: %s", what)
+		}
+	}
+}
+
+// quote is s as a JSON string.
+func quote(s string) string { return string(protocol.AppendString(nil, s)) }
