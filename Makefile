@@ -10,7 +10,7 @@ ROUNDS      ?= 3
 CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
-               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2
+               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl
 
 export PATH := $(PATH):/usr/sbin
 

@@ -290,7 +290,7 @@ test('apps show a limit that was met; the node has plots', { timeout: 120_000 },
   t.after(() => limited.stop());
   await connect(t, limited);
   const refused = newClient(t, limited);
-  const code = new Promise((resolve) => refused.connection.bind('error', ({ data }) => resolve(data?.code)));
+  const code = new Promise((resolve) => refused.connection.bind('error', ({ error }) => resolve(error?.data?.code)));
   assert.equal(await code, 4004);
   const { page, go } = await openConsole(t, browser, limited);
   await go('apps');

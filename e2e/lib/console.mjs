@@ -20,9 +20,9 @@ console:
 /**
  * A page of the console, signed in, in a context of its own. It is closed when the test
  * ends, which fails if the page has thrown, logged an error (such as one of the content
- * security policy) or opened a dialog of the browser. go(view, query) shows a view.
+ * security policy) that tolerate does not match, or opened a dialog of the browser. go(view, query) shows a view.
  */
-export async function openConsole(t, browser, belfry, { as = actor, ...options } = {}) {
+export async function openConsole(t, browser, belfry, { as = actor, tolerate = /the server responded with a status of/, ...options } = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
@@ -34,7 +34,7 @@ export async function openConsole(t, browser, belfry, { as = actor, ...options }
   });
   page.on('console', (message) => {
     // That no session is there yet, and what a test provokes, Chromium logs by itself.
-    if (message.type() === 'error' && !/the server responded with a status of/.test(message.text())) {
+    if (message.type() === 'error' && !tolerate.test(message.text())) {
       faults.push(message.text());
     }
   });

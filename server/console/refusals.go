@@ -55,7 +55,7 @@ func (c *Console) listRefusals(r *http.Request) (any, error) {
 }
 
 // keyLike matches what a reason may call a key of the configuration.
-var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|server\.tls`)
+var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|\bsecret\b|server\.tls`)
 
 // settings are the keys of the configuration that the reason of a refusal names. Reasons
 // name them for people: this finds where these change them.

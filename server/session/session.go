@@ -326,6 +326,15 @@ func (s *Session) reject(e *protocol.Error, frame protocol.Frame, attrs ...slog.
 }
 
 func (s *Session) logRefusal(what string, e *protocol.Error, attrs ...slog.Attr) {
-	s.admission.Refusals.Add(refusals.Refusal{What: what, App: s.app.ID, Code: e.Code, Reason: e.Message},
-		append([]slog.Attr{slog.String("socket_id", s.id.String())}, attrs...)...)
+	all := append([]slog.Attr{slog.String("socket_id", s.id.String())}, attrs...)
+	if remote := s.Remote(); remote.IsValid() {
+		all = append(all, slog.String("remote", remote.String()))
+	}
+	agent := s.agent.Value()
+	for _, a := range []slog.Attr{slog.String("origin", agent.origin), slog.String("client", agent.client), slog.String("version", agent.version)} {
+		if a.Value.String() != "" {
+			all = append(all, a)
+		}
+	}
+	s.admission.Refusals.Add(refusals.Refusal{What: what, App: s.app.ID, Code: e.Code, Reason: e.Message}, all...)
 }

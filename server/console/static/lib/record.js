@@ -1,7 +1,7 @@
 // One record of the live stream, as a row of a list.
 
 import { html, useState } from '../vendor/preact.js';
-import { bytes, clock, count, duration, href, plural, pretty, show } from './format.js';
+import { bytes, clock, duration, href, plural, pretty, show } from './format.js';
 import { Badge, Text } from './ui.js';
 
 /** Every kind of record, with what it is called. */
@@ -68,7 +68,7 @@ function Payload({ record: { data, data_bytes } }) {
   const whole = new TextEncoder().encode(data).length;
   const size = data_bytes ?? whole;
   return html`<div class="payload">
-    <p class="mute">${bytes(size)}${whole < size ? `, cut to the first ${count(whole)} bytes` : ''}</p>
+    <p class="mute">${bytes(size)}${whole === size ? '' : ', of which this is the beginning'}</p>
     <pre class="wrap" tabindex="0" role="group" aria-label="Payload"><code>${data === '' ? 'It is empty.' : show(pretty(data), { lines: true })}</code></pre>
   </div>`;
 }
@@ -77,7 +77,7 @@ function Payload({ record: { data, data_bytes } }) {
 export function Record({ record: r, withApp }) {
   const [open, setOpen] = useState(false);
   const has = typeof r.data === 'string';
-  return html`<li class="fresh" data-kind=${r.kind}>
+  return html`<li data-kind=${r.kind}>
     <time datetime=${new Date(r.at).toISOString()}>${clock(r.at)}</time>
     <span><${Badge} kind=${r.kind}>${kinds[r.kind] ?? show(r.kind)}<//></span>
     ${withApp && html`<span class="line app mute"><${Text} value=${r.app} max=${40} /></span>`}

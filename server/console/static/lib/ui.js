@@ -123,11 +123,11 @@ async function toClipboard(text) {
 }
 
 /** Lines to paste, with their heading and a button that copies them. */
-export const Snippet = ({ title, text, children }) => html`<section class="snippet">
-  <header><h3>${title}</h3><${Copy} text=${text} what=${title} /></header>
+export const Snippet = ({ title, text, children }) => html`<div class="snippet">
+  <div class="title"><h3>${title}</h3><${Copy} text=${text} what=${title} /></div>
   ${children}
   <pre tabindex="0" role="group" aria-label=${title}><code>${text}</code></pre>
-</section>`;
+</div>`;
 
 /**
  * A table. Columns: {key, label, render(row), num, sort, head}: sort is what onSort is

@@ -262,21 +262,22 @@ export async function testWays({ target, publish, report, signal }) {
     const reached = (await Promise.all(Object.entries(ways).map(reach))).filter(Boolean);
     if (!publish || reached.length === 0 || signal.aborted) return;
     const began = performance.now();
-    const arrivals = reached.map(async ([way, connection]) => {
-      try {
-        await connection.expect('The event', (m) => m.event === event && m.channel === channel);
-        report(way, { state: 'ok', event_ms: performance.now() - began });
-      } catch (error) {
-        failed(way, error);
-      }
-    });
-    await Promise.all([
-      publish(channel, event).catch((error) => {
-        end();
-        throw error;
-      }),
-      ...arrivals,
-    ]);
+    const arrivals = reached.map(([way, connection]) =>
+      connection.expect('The event', (m) => m.event === event && m.channel === channel).then(
+        () => {
+          const event_ms = performance.now() - began;
+          return () => report(way, { state: 'ok', event_ms });
+        },
+        (error) => () => failed(way, error),
+      ));
+    try {
+      await publish(channel, event);
+    } catch (error) {
+      // That is no fault of theirs.
+      reached.forEach(([way]) => report(way, { state: 'ok' }));
+      throw error;
+    }
+    await Promise.all(arrivals.map(async (arrival) => (await arrival)()));
   } finally {
     signal.removeEventListener('abort', end);
     end();

@@ -38,12 +38,13 @@ function Channel({ api, app, role, server, name, query, setQuery }) {
     <//>
     <div class=${role === 'act' ? 'halves' : undefined}>
       <${Followed} api=${api} app=${app} name=${name} />
-      ${role === 'act' && data && html`<${Test} api=${api} app=${app} name=${name} kind=${data.kind} clustered=${server.clustered} onSent=${reload} />`}
+      ${role === 'act' && data && html`<${Test} api=${api} app=${app} name=${name} kind=${data.kind} onSent=${reload} />`}
     </div>
     ${data && html`
+      ${data.error && html`<p class="note note-warn" role="status">What only the cluster knows of this channel is missing: <${Text} value=${data.error} max=${300} /></p>`}
       <${Subscribers} data=${data} app=${app} offset=${offset} setQuery=${setQuery} clustered=${server.clustered} />
       <${Cached} data=${data} />
-      <${History} data=${data} />`}`;
+      ${!data.error && html`<${History} data=${data} />`}`}`;
 }
 
 /** The numbers of the channel, those of all nodes beside them. */
@@ -118,7 +119,7 @@ function fault(text) {
 /** Whether clients may send events on a channel of a kind, by the rule of the protocol. */
 const allowsClientEvents = (kind) => ['private', 'private-cache', 'presence', 'presence-cache'].includes(kind);
 
-function Test({ api, app, name, kind, clustered, onSent }) {
+function Test({ api, app, name, kind, onSent }) {
   const [as, setAs] = useState('server');
   const [event, setEvent] = useState('test');
   const [data, setData] = useState('{"hello":"world"}');
@@ -166,7 +167,7 @@ function Test({ api, app, name, kind, clustered, onSent }) {
           hint=${wrong ? `Not JSON: ${wrong}. It is sent as text.` : `JSON, ${bytes(new TextEncoder().encode(data).length)}`} />
         <${ErrorNote} error=${error} />
         <p class="actions">
-          <span role="status" class="told">${sent && html`${clock(sent.at)}: ${show(sent.event)} went to ${plural(sent.recipients, 'subscriber')}${clustered ? ' of this node' : ''}.`}</span>
+          <span role="status" class="told">${sent && html`${clock(sent.at)}: ${show(sent.event)} went to ${plural(sent.recipients, 'subscriber')}.`}</span>
           <button type="submit" class="primary" disabled=${busy || Boolean(unnamed) || !event}>Send</button>
         </p>
       </form>`}

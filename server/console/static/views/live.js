@@ -34,20 +34,24 @@ function fits(record, { app, kind, channel, event, socket, user }) {
  */
 function useRecords(api, filter) {
   const feed = useRef();
-  feed.current ??= { shown: [], held: [], more: 0, skipped: 0, paused: false, open: false };
+  feed.current ??= { shown: [], arrived: [], held: [], more: 0, skipped: 0, paused: false, open: false };
   const [, render] = useState(0);
   const frame = useRef(0);
   const soon = () => {
     frame.current ||= requestAnimationFrame(() => {
       frame.current = 0;
+      const now = feed.current;
+      // A message has up to 200 records: over several frames, or the page would stutter.
+      const some = now.arrived.splice(-Math.max(10, Math.ceil(now.arrived.length / 8)));
+      if (some.length > 0) now.shown = [...some, ...now.shown].slice(0, max);
+      if (now.arrived.length > 0) soon();
       render((n) => n + 1);
     });
   };
   const key = JSON.stringify(filter);
   useEffect(() => {
     const now = feed.current;
-    now.shown = now.shown.filter((record) => record.gap || fits(record, filter));
-    now.held = now.held.filter((record) => record.gap || fits(record, filter));
+    for (const list of ['shown', 'arrived', 'held']) now[list] = now[list].filter((record) => record.gap || fits(record, filter));
     soon();
     return api.live(
       filter,
@@ -62,7 +66,7 @@ function useRecords(api, filter) {
           now.more += records.length - (skipped > 0 ? 1 : 0);
           now.held = [...list, ...now.held].slice(0, max);
         } else {
-          now.shown = [...list, ...now.shown].slice(0, max);
+          now.arrived = [...list, ...now.arrived].slice(0, max);
         }
         soon();
       },
@@ -81,10 +85,10 @@ function useRecords(api, filter) {
     ...feed.current,
     pause: change((now) => (now.paused = true)),
     resume: change((now) => {
-      now.shown = [...now.held, ...now.shown].slice(0, max);
+      now.arrived = [...now.held, ...now.arrived].slice(0, max);
       Object.assign(now, { held: [], more: 0, paused: false });
     }),
-    clear: change((now) => Object.assign(now, { shown: [], held: [], more: 0, skipped: 0 })),
+    clear: change((now) => Object.assign(now, { shown: [], arrived: [], held: [], more: 0, skipped: 0 })),
   };
 }
 

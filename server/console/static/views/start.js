@@ -79,23 +79,24 @@ ${lines('    ', [
 
 pusher.subscribe('news').bind('posted', (data) => console.log('posted', data));
 `;
-  const who = `--url ${sh(url)} --app-id ${sh(id)} --key ${sh(key)}`;
-  const command = `export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
-
-belfry listen ${who} news &
-belfry trigger ${who} news posted '{"id": 1}'
+  const listen = `belfry listen --url ${sh(url)} --key ${sh(key)} news
 `;
-  const curl = `export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
+  const trigger = `export BELFRY_APP_ID=${sh(id)} BELFRY_APP_KEY=${sh(key)}
+export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
+
+belfry trigger --url ${sh(url)} news posted '{"id": 1}'
+`;
+  const curl = `secret=${sh(`<${secret}>`)}
 
 body='{"name":"posted","channels":["news"],"data":"{\\"id\\":1}"}'
 md5=$(printf %s "$body" | openssl dgst -md5 | sed 's/.* //')
 query=${sh(`auth_key=${key}`)}"&auth_timestamp=$(date +%s)&auth_version=1.0&body_md5=$md5"
 signature=$(printf 'POST\\n%s\\n%s' ${sh(`/apps/${id}/events`)} "$query" |
-  openssl dgst -sha256 -hmac "$BELFRY_APP_SECRET" | sed 's/.* //')
+  openssl dgst -sha256 -hmac "$secret" | sed 's/.* //')
 curl -sS -H 'Content-Type: application/json' -d "$body" \\
   ${sh(`${url}/apps/${id}/events`)}"?$query&auth_signature=$signature"
 `;
-  return { env, echo, pusher, command, curl, url };
+  return { env, echo, pusher, listen, trigger, curl };
 }
 
 /** A host: a name, an IPv4 address, or an IPv6 address in brackets. */
@@ -188,15 +189,14 @@ function TestBrowser({ api, app, apps, role, server, base, url, fields }) {
   };
 
   const all = Object.entries(ways);
-  const done = results && !busy;
   const working = results ? all.filter(([way]) => results[way]?.state === 'ok').length : 0;
-  const summary = busy ? 'Testing…' : done ? (error ? 'The test could not be finished.' : `${working} of ${all.length} ways work.`) : '';
+  const summary = busy ? 'Testing…' : results ? `${working} of ${all.length} ways work.` : '';
   return html`<section class="card" aria-label="Test this browser">
     <h2>Test this browser</h2>
     <p>Connects from this browser to <code>${show(base)}</code> as pusher-js does, on each of the ways it has, with the key above.${' '}
       ${mayAct ? 'Then it publishes an event to a channel of its own and waits for it.' : 'It publishes no event, as you may only look.'}</p>
     ${url !== base && html`<p class="note note-info">This page may connect only to its own server. To test <code>${show(url)}</code>, run <code>belfry doctor --url ${show(sh(url))} --app-id ${show(sh(owner?.id ?? app))} --key ${show(sh(fields.key))}</code>.</p>`}
-    <div class="bar"><button type="button" class="primary" disabled=${busy} onClick=${run}>Test this browser</button><span role="status" class="summary">${summary}</span></div>
+    <div class="bar middle"><button type="button" class="primary" disabled=${busy} onClick=${run}>Test this browser</button><span role="status" class="summary">${summary}</span></div>
     <${ErrorNote} error=${error && `The test event was not published: ${error.message}`} />
     ${results && html`<div class="ways">${all.map(([way, { title }]) => html`<${Way} key=${way} title=${title} result=${results[way] ?? {}} context=${{ key, config: server.config }} />`)}</div>`}
   </section>`;
@@ -258,7 +258,8 @@ export default function Start(props) {
       <section class="card" aria-label="Without Laravel">
         <h2>Without Laravel</h2>
         <${Snippet} title="pusher-js" text=${text.pusher} />
-        <${Snippet} title="belfry" text=${text.command} />
+        <${Snippet} title="belfry listen" text=${text.listen} />
+        <${Snippet} title="belfry trigger" text=${text.trigger} />
         <${Snippet} title="curl" text=${text.curl} />
       </section>
     </div>

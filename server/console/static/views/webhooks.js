@@ -50,7 +50,7 @@ function Endpoint({ endpoint, api, app, role, onTested }) {
     <header class="head"><h2 class="url"><${Text} value=${url} max=${200} /></h2><${State} endpoint=${endpoint} /></header>
     <div class="halves even">
       <${Definitions} items=${[
-        ['Is told', wanted?.length ? html`<span class="badges">${wanted.map((name) => html`<${Badge} key=${name}>${show(name)}<//> `)}</span>` : 'every kind of event'],
+        ['Is told', wanted?.length && wanted.length < events.length ? html`<span class="badges">${wanted.map((name) => html`<${Badge} key=${name}>${show(name)}<//> `)}</span>` : 'every kind of event'],
         ['Of channels', prefix || suffix ? html`${prefix && html`that begin with <code><${Text} value=${prefix} /></code>`}${prefix && suffix && ' and '}${suffix && html`that end with <code><${Text} value=${suffix} /></code>`}` : 'all'],
         ['Waiting', plural(queued, 'event')],
         ['Failing since', failing > 0 ? html`<${Time} at=${failing} />` : ''],
