@@ -128,7 +128,7 @@ func newFixtureOn(t testing.TB, driver cluster.Driver, edit ...func(*config.App)
 	for _, f := range edit {
 		f(&app)
 	}
-	broker := channels.NewBroker(2, nil)
+	broker := channels.NewBroker(2, driver)
 	t.Cleanup(broker.Close)
 	f := &fixture{t: t, log: new(logged)}
 	log := slog.New(slog.NewTextHandler(f.log, nil))
