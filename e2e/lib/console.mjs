@@ -20,9 +20,10 @@ console:
 /**
  * A page of the console, signed in, in a context of its own. It is closed when the test
  * ends, which fails if the page has thrown, logged an error (such as one of the content
- * security policy) that tolerate does not match, or opened a dialog of the browser. go(view, query) shows a view.
+ * security policy) that tolerate does not match, or opened a dialog of the browser.
+ * go(view, query) shows a view.
  */
-export async function openConsole(t, browser, belfry, { as = actor, tolerate = /the server responded with a status of/, ...options } = {}) {
+export async function openConsole(t, browser, belfry, { as = actor, tolerate = /^Failed to load resource/, ...options } = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
@@ -33,7 +34,8 @@ export async function openConsole(t, browser, belfry, { as = actor, tolerate = /
     dialog.dismiss();
   });
   page.on('console', (message) => {
-    // That no session is there yet, and what a test provokes, Chromium logs by itself.
+    // What is not answered with 200, such as the question for a session before there is
+    // one, or not at all, as by a server that a test has stopped, Chromium logs by itself.
     if (message.type() === 'error' && !tolerate.test(message.text())) {
       faults.push(message.text());
     }

@@ -24,6 +24,7 @@ import (
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/trace"
 	"belfry/server/webhooks"
 )
 
@@ -130,6 +131,8 @@ func newFixtureOn(t testing.TB, driver cluster.Driver, edit ...func(*config.App)
 	}
 	broker := channels.NewBroker(2, driver)
 	t.Cleanup(broker.Close)
+	follow := new(trace.Trace)
+	broker.TraceTo(follow)
 	f := &fixture{t: t, log: new(logged)}
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	watch := keepalive.New()
@@ -141,9 +144,10 @@ func newFixtureOn(t testing.TB, driver cluster.Driver, edit ...func(*config.App)
 	}
 	t.Cleanup(func() { hooks.Close(context.Background()) })
 	registry := apps.NewRegistry([]config.App{app, testApp("2")}, broker, hooks, m)
-	f.admission = &session.Admission{Apps: registry, Metrics: m, Log: log, Refusals: refusals.New(log)}
+	f.admission = &session.Admission{Apps: registry, Metrics: m, Log: log, Refusals: refusals.New(log), Trace: follow}
+	f.admission.Refusals.TraceTo(follow)
 	f.Console = New(Options{Config: &config.Config{}, Log: log, Apps: registry, Broker: broker, Metrics: m,
-		Refusals: f.admission.Refusals, Watch: watch, Sessions: f.all, Address: new(net.TCPAddr), Clients: new(net.TCPAddr)})
+		Refusals: f.admission.Refusals, Trace: follow, Watch: watch, Sessions: f.all, Address: new(net.TCPAddr), Clients: new(net.TCPAddr)})
 	t.Cleanup(func() {
 		f.Close()
 		for s := range f.all() {

@@ -1,18 +1,21 @@
 // Components and hooks that the views of connections, channels and webhooks share.
 
-import { html, useLayoutEffect, useState } from '../vendor/preact.js';
+import { html, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 import { bytes, clip, count, pretty, show } from './format.js';
 import { Confirm, ErrorNote, useId } from './ui.js';
 
 /**
- * Keeps the focus where it is when rows change places, which takes it from what moves. If
- * what had it is gone, the view gets it.
+ * Keeps the focus where it is when rows change places, which takes it from what moves. After
+ * a dialog, which is gone before it could give the focus back, it is where it was before; and
+ * if that is gone, the view has it.
  */
 export function useFocusKept() {
   const focused = document.activeElement;
+  const before = useRef();
+  if (!focused?.closest('dialog')) before.current = focused;
   useLayoutEffect(() => {
     if (focused && focused !== document.body && document.activeElement === document.body) {
-      (focused.isConnected ? focused : document.getElementById('main'))?.focus({ preventScroll: true });
+      [focused, before.current, document.getElementById('main')].find((each) => each?.isConnected)?.focus({ preventScroll: true });
     }
   });
 }

@@ -2,12 +2,12 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 import uPlot from '../vendor/uplot.js';
+import { dateTime } from './format.js';
 
 const height = 150;
 
-/** The time of day of a time in seconds. */
-export const clock = (at) =>
-  new Date(at * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+/** The time of day of a time in seconds, with its seconds if that is asked for. */
+export const clock = (at, exact = false) => dateTime(at * 1000).slice(11, exact ? 19 : 16);
 
 /** The last, lowest and highest of some values, without those that are absent. */
 function summary(values) {
@@ -51,7 +51,7 @@ export function Plot({ title, at, lines, format, steps }) {
         },
         scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
         axes: [
-          { ...quiet, size: 24, space: 60, grid: { show: false }, values: (_, splits) => splits.map(clock) },
+          { ...quiet, size: 24, space: 60, grid: { show: false }, values: (_, splits, axis, space, step) => splits.map((at) => clock(at, step < 60)) },
           { ...quiet, size: 56, space: 26, grid, incrs: steps, values: (_, splits) => splits.map(format) },
         ],
         series: [
