@@ -344,10 +344,10 @@ test('101 channels and a batch of 11 are refused', async (t) => {
   await refused(
     backend.post({ path: '/events', body: { name: 'posted', data: '{}', channels } }),
     400,
-    /channels has 101 names, more than 100/,
+    /channels has 101 names, more than max_channels_per_event 100/,
   );
   const batch = Array.from({ length: 11 }, () => ({ channel: 'many-0', name: 'posted', data: '{}' }));
-  await refused(backend.triggerBatch(batch), 400, /batch has 11 events, more than 10/);
+  await refused(backend.triggerBatch(batch), 400, /batch has 11 events, more than max_batch_events 10/);
   await backend.trigger('many-0', 'marker', {});
   assert.deepEqual(await events.next(), ['marker', {}]);
 });

@@ -111,7 +111,7 @@ func CheckChannel(name string, max int) error {
 		}
 	}
 	if len(name) > max {
-		return fmt.Errorf("channel name %q is %d characters long, more than %d", quoted(name), len(name), max)
+		return fmt.Errorf("channel name %q is %d characters long, more than max_channel_name %d", quoted(name), len(name), max)
 	}
 	return nil
 }

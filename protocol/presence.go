@@ -38,7 +38,7 @@ func ParseMember(channelData string, maxInfo int) (Member, error) {
 // bytes.
 func (m Member) Check(maxInfo int) error {
 	if n := len(m.UserInfo); n > maxInfo {
-		return fmt.Errorf("user_info is %d bytes, more than %d", n, maxInfo)
+		return fmt.Errorf("user_info is %d bytes, more than max_presence_user_bytes %d", n, maxInfo)
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func ParseBatch(body []byte, key string, limits Limits) ([]Publication, error) {
 		return nil, badRequest("batch is missing: send {\"batch\":[{\"name\":…,\"channel\":…,\"data\":…}]}")
 	}
 	if len(b.Batch) > limits.BatchEvents {
-		return nil, badRequest("Batch too large: batch has %d events, more than %d", len(b.Batch), limits.BatchEvents)
+		return nil, badRequest("Batch too large: batch has %d events, more than max_batch_events %d", len(b.Batch), limits.BatchEvents)
 	}
 	batch := make([]Publication, len(b.Batch))
 	for i, item := range b.Batch {
@@ -168,7 +168,7 @@ func (b publishBody) publication(limits Limits) (Publication, error) {
 		return Publication{}, badRequest("channels is missing or empty: name 1 to %d channels", limits.ChannelsPerEvent)
 	}
 	if len(b.Channels) > limits.ChannelsPerEvent {
-		return Publication{}, badRequest("channels has %d names, more than %d", len(b.Channels), limits.ChannelsPerEvent)
+		return Publication{}, badRequest("channels has %d names, more than max_channels_per_event %d", len(b.Channels), limits.ChannelsPerEvent)
 	}
 	for _, channel := range b.Channels {
 		if err := CheckChannel(channel, limits.Name); err != nil {
@@ -214,7 +214,7 @@ func checkEventName(name string, max int) error {
 	case name == "":
 		return badRequest("name is missing or empty")
 	case utf8.RuneCountInString(name) > max:
-		return badRequest("name %q is %d characters long, more than %d", quoted(name), utf8.RuneCountInString(name), max)
+		return badRequest("name %q is %d characters long, more than max_channel_name %d", quoted(name), utf8.RuneCountInString(name), max)
 	case strings.HasPrefix(name, PrefixReserved), strings.HasPrefix(name, PrefixInternal):
 		return badRequest("name %q: names that begin with pusher: or pusher_internal: belong to the protocol", quoted(name))
 	}

@@ -51,6 +51,19 @@ func TestCheck(t *testing.T) {
 			addresses(":18999", ":18999")(c)
 			c.Metrics.Enabled = false
 		}, ""},
+		{"an address of another machine for the console", func(c *config.Config) {
+			withConsole(c)
+			c.Console.Listen = "192.0.2.1:18999"
+		}, "console.listen"},
+		{"the console on the server's port", func(c *config.Config) {
+			withConsole(c)
+			c.Server.Listen, c.Console.Listen = "127.0.0.1:18999", "localhost:18999"
+		}, "console.listen: localhost:18999 has the port of server.listen"},
+		{"the console on the metrics' port", func(c *config.Config) {
+			withConsole(c)
+			c.Metrics.Listen, c.Console.Listen = "127.0.0.1:18999", ":18999"
+		}, "console.listen: :18999 has the port of metrics.listen"},
+		{"a console that is off", func(c *config.Config) { c.Server.Listen, c.Console.Listen = ":18999", ":18999" }, ""},
 		{"a spool to be made", func(c *config.Config) { c.Webhooks.Spool = filepath.Join(dir, "a", "b") }, ""},
 		{"a certificate that is missing", func(c *config.Config) {
 			c.Server.TLS = config.TLS{CertFile: filepath.Join(dir, "no"), KeyFile: filepath.Join(dir, "no")}

@@ -399,6 +399,35 @@ func TestConsolePaths(t *testing.T) {
 	}
 }
 
+// What an app takes is shown beside its limits, and those that were met.
+func TestConsoleApps(t *testing.T) {
+	s := servertest.Start(t, withConsole, func(c *config.Config) { c.Apps[0].MaxConnections = 7 })
+	s.Connect(t, "1").Subscribe("a")
+	b := openConsole(t, s)
+	b.mustSignIn("viewer", viewerPassword)
+	var answer struct {
+		Apps []struct {
+			ID  string
+			Use []struct {
+				Name, Key        string
+				Now, Peak, Limit float64
+			}
+		}
+	}
+	if a := b.do(http.MethodGet, "api/apps", ""); json.Unmarshal([]byte(a.Body), &answer) != nil || len(answer.Apps) != 1 || answer.Apps[0].ID != "1" {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	shown := make(map[string]string)
+	for _, u := range answer.Apps[0].Use {
+		shown[u.Name] = fmt.Sprintf("%v %v %v %s", u.Now, u.Peak, u.Limit, u.Key)
+	}
+	for name, want := range map[string]string{"connections": "1 1 7 max_connections", "subscriptions": "1 1 0 ", "channels": "1 1 0 "} {
+		if got := shown[name]; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestNoConsole(t *testing.T) {
 	s := servertest.Start(t)
 	if s.ConsoleURL() != "" {

@@ -46,9 +46,10 @@ func hold(t *testing.T) (*os.File, string) {
 // next.
 func TestSocketActivation(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "belfry.yaml")
-	writeFile(t, config, oneApp)
+	writeFile(t, config, oneApp+"console: {enabled: true}\n")
 	main, address := hold(t)
 	metrics, metricsAddress := hold(t)
+	console, consoleAddress := hold(t)
 	get := func(nc net.Conn, path string) string {
 		t.Helper()
 		if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -77,7 +78,7 @@ func TestSocketActivation(t *testing.T) {
 	}
 	waiting := dial(address)
 	for range 2 {
-		p := activated(t, config, nil, []string{"belfry.socket", "metrics"}, main, metrics)
+		p := activated(t, config, nil, []string{"belfry.socket", "metrics", "console"}, main, metrics, console)
 		p.expect(t, address)
 		if a := get(waiting, "/up"); !strings.HasPrefix(a, "200 OK") {
 			t.Errorf("answered with %s", a)
@@ -85,8 +86,33 @@ func TestSocketActivation(t *testing.T) {
 		if a := get(dial(metricsAddress), "/metrics"); !strings.Contains(a, "belfry_build_info") {
 			t.Errorf("answered with %.200s", a)
 		}
+		if a := get(dial(consoleAddress), "/console/"); !strings.HasPrefix(a, "200 OK") || !strings.Contains(a, "<title>") {
+			t.Errorf("answered with %.200s", a)
+		}
 		p.stop(t)
 		waiting = dial(address)
+	}
+}
+
+// A console without a password is not served at a socket that others can reach, whatever
+// is configured.
+func TestExposedConsole(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "belfry.yaml")
+	writeFile(t, config, oneApp+"console: {enabled: true}\n")
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	p := activated(t, config, nil, nil, file)
+	p.expect(t, "console.password: it is missing or empty, and the console's socket has ")
+	if err := <-p.ended; err == nil {
+		t.Error("the process ended well")
 	}
 }
 

@@ -36,7 +36,7 @@ func (p *process) upgraded(t *testing.T) (successor int, output string, err erro
 func TestUpgrade(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "belfry.yaml")
-	writeFile(t, config, oneApp+"metrics: {listen: '127.0.0.1:0'}\n")
+	writeFile(t, config, oneApp+"metrics: {listen: '127.0.0.1:0'}\nconsole: {enabled: true, listen: '127.0.0.1:0'}\n")
 	path := filepath.Join(dir, "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -46,6 +46,7 @@ func TestUpgrade(t *testing.T) {
 	p := startProcess(t, exec.Command("belfry", "serve", "--config", config), "NOTIFY_SOCKET="+path)
 	address := listeningAt.FindStringSubmatch(p.expect(t, "msg=listening"))[1]
 	metrics := regexp.MustCompile(`address=(\S+)`).FindStringSubmatch(p.expect(t, "msg=metrics"))[1]
+	console := regexp.MustCompile(`url="?(http://[^#"]+/)#`).FindStringSubmatch(p.expect(t, "msg=console"))[1]
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	client, _, err := websocket.Dial(ctx, "ws://"+address+"/app/k?protocol=7", nil)
@@ -98,6 +99,14 @@ func TestUpgrade(t *testing.T) {
 	}
 	if _, text, err := client.Read(ctx); err != nil || !bytes.Contains(text, []byte("pusher:pong")) {
 		t.Errorf("the client has got %s, error %v", text, err)
+	}
+	if a, err := http.Get(console); err != nil {
+		t.Error(err)
+	} else {
+		a.Body.Close()
+		if a.StatusCode != http.StatusOK {
+			t.Errorf("the console is answered with %s", a.Status)
+		}
 	}
 	if a, err := http.Get("http://" + metrics + "/metrics"); err != nil {
 		t.Error(err)

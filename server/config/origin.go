@@ -32,19 +32,19 @@ func (c *Config) File() string { return c.origin.file }
 
 // Where tells what set the key at a path such as apps[0].max_connections: a line as
 // belfry.yaml:12, or the name of a variable of the environment. It is empty if the key
-// has its default.
-func (c *Config) Where(path string) string { return c.origin.keys[path] }
-
-// Has reports whether there is a key at a path such as apps[0].max_connections, set or not.
-func (c *Config) Has(path string) bool {
-	keys := c.keys()
+// has its default. known says whether there is such a key.
+func (c *Config) Where(path string) (where string, known bool) {
+	keys, name := c.keys(), path
 	if rest, ok := strings.CutPrefix(path, "apps["); ok {
 		number, inner, _ := strings.Cut(rest, "].")
 		i, err := strconv.Atoi(number)
 		if err != nil || i < 0 || i >= len(c.Apps) {
-			return false
+			return "", false
 		}
-		keys, path = c.Apps[i].keys(), inner
+		keys, name = c.Apps[i].keys(), inner
 	}
-	return keys.lookup(path) != nil
+	if keys.lookup(name) == nil {
+		return "", false
+	}
+	return c.origin.keys[path], true
 }

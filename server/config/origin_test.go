@@ -28,7 +28,7 @@ func TestWhere(t *testing.T) {
 		{"elephants", "", false},
 		{"", "", false},
 	} {
-		if got, known := c.Where(tt.path), c.Has(tt.path); got != tt.want || known != tt.known {
+		if got, known := c.Where(tt.path); got != tt.want || known != tt.known {
 			t.Errorf("%s was set by %q, known %v", tt.path, got, known)
 		}
 	}
@@ -36,14 +36,14 @@ func TestWhere(t *testing.T) {
 		t.Errorf("read from %q", c.File())
 	}
 	initial := Default()
-	if where := initial.Where("server.listen"); where != "" || initial.File() != "" {
-		t.Errorf("a default was set by %q", where)
+	if where, known := initial.Where("server.listen"); where != "" || !known || initial.File() != "" {
+		t.Errorf("a default was set by %q, known %v", where, known)
 	}
 	c, err = Load("", env("REVERB_APP_ID=1", "REVERB_APP_KEY=k", "REVERB_APP_SECRET=s", "REVERB_APP_MAX_CONNECTIONS=5"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if where := c.Where("apps[0].max_connections"); where != "REVERB_APP_MAX_CONNECTIONS" || c.File() != "" {
+	if where, _ := c.Where("apps[0].max_connections"); where != "REVERB_APP_MAX_CONNECTIONS" || c.File() != "" {
 		t.Errorf("set by %q", where)
 	}
 }

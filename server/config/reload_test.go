@@ -56,6 +56,9 @@ func TestNeedRestart(t *testing.T) {
 			c.Server.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 			c.Metrics.Token, c.Log.Format = "t", LogJSON
 		}, []string{"server.listen", "server.trusted_proxies", "server.shutdown_grace", "metrics.token", "log.format"}},
+		{"the console", func(c *Config) {
+			c.Console = Console{true, ":1", "/c", "a", "hunter2-hunter2", "b", "hunter2-hunter2"}
+		}, []string{"console.enabled", "console.listen", "console.path", "console.user", "console.password", "console.viewer_user", "console.viewer_password"}},
 	}
 	for _, tt := range tests {
 		a, b := Default(), Default()

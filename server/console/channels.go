@@ -179,7 +179,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 		Data    string `json:"data"`
 		As      string `json:"as"`
 	}
-	if err := readBody(r, &asked); err != nil {
+	if err := readJSON(r, &asked); err != nil {
 		return nil, err
 	}
 	app, err := c.app(asked.App)
@@ -190,10 +190,10 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 	if !settings.Enabled {
 		return nil, fail(http.StatusForbidden, "app %s is disabled", app.ID)
 	}
-	body, err := json.Marshal(map[string]string{"name": asked.Event, "channel": asked.Channel, "data": asked.Data})
-	if err != nil {
-		return nil, err
-	}
+	body := protocol.AppendString([]byte(`{"name":`), asked.Event)
+	body = protocol.AppendString(append(body, `,"channel":`...), asked.Channel)
+	body = protocol.AppendString(append(body, `,"data":`...), asked.Data)
+	body = append(body, '}')
 	p, err := protocol.ParsePublish(body, "", settings.PublishLimits())
 	if invalid := new(protocol.RequestError); errors.As(err, &invalid) {
 		if invalid.Status == http.StatusRequestEntityTooLarge {

@@ -12,7 +12,6 @@ import (
 	"belfry/protocol"
 	"belfry/server/config"
 	"belfry/server/handover"
-	"belfry/server/internal/servertest"
 	"belfry/server/session"
 )
 
@@ -117,7 +116,7 @@ func TestShowChannel(t *testing.T) {
 	for _, query := range []string{"", "&name=" + strings.Repeat("x", 500), "&name=%3Cscript%3E", "&name=a&limit=x"} {
 		f.refused(http.StatusBadRequest, "GET", "/api/channel?app=1"+query, nil)
 	}
-	if data, size := shown([]byte(servertest.Quote(large))); size != 18000 || len(data) > maxData+len("…") || !strings.HasPrefix(large, strings.TrimSuffix(data, "…")) {
+	if data, size := shown([]byte(quote(large))); size != 18000 || len(data) > maxData+len("…") || !strings.HasPrefix(large, strings.TrimSuffix(data, "…")) {
 		t.Errorf("%d bytes of %d are shown", len(data), size)
 	}
 }
@@ -142,8 +141,8 @@ func TestSendEvent(t *testing.T) {
 		if status := f.ask("POST", "/api/events", e, &answer); status != http.StatusOK || answer["recipients"] != 1 {
 			t.Errorf("%v is answered with %d %v", e, status, answer)
 		}
-		want := string(protocol.Event{Name: e["event"], Channel: e["channel"], Data: []byte(servertest.Quote(e["data"]))}.Frame().JSON())
-		servertest.Eventually(t, "the event is delivered", func() bool { return strings.Contains(w.text(), want) })
+		want := string(protocol.Event{Name: e["event"], Channel: e["channel"], Data: []byte(quote(e["data"]))}.Frame().JSON())
+		eventually(t, "the event is delivered", func() bool { return strings.Contains(w.text(), want) })
 	}
 	if state, err := f.Apps.ByID("1").Channels.State("private-cache-a"); err != nil || state.LastData != nil {
 		t.Errorf("the last event is %s, %v", state.LastData, err)
@@ -183,10 +182,10 @@ func TestChannelOfCluster(t *testing.T) {
 		w := new(wire)
 		s := nodes[i].connect("1", session.Handshake{}, w)
 		subscribe(s, "presence-a", fmt.Sprint(i))
-		servertest.Eventually(t, "the client is subscribed", func() bool { return strings.Contains(w.text(), "subscription_succeeded") })
+		eventually(t, "the client is subscribed", func() bool { return strings.Contains(w.text(), "subscription_succeeded") })
 	}
 	const path = "/api/channel?app=1&name=presence-a"
-	servertest.Eventually(t, "the cluster knows both", func() bool {
+	eventually(t, "the cluster knows both", func() bool {
 		var got shownChannel
 		nodes[0].get(path, &got)
 		return got.TotalSubscriptions == 2 && got.TotalUsers == 2 && got.Subscriptions == 1 && got.Users == 1 && got.Error == ""

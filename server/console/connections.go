@@ -150,7 +150,7 @@ func (c *Console) disconnect(r *http.Request) (any, error) {
 		App  string `json:"app"`
 		Code int    `json:"code"`
 	}
-	if err := readBody(r, &asked); err != nil {
+	if err := readJSON(r, &asked); err != nil {
 		return nil, err
 	}
 	if asked.Code != protocol.CodeUnauthorized && asked.Code != protocol.CodeReconnect {
@@ -163,7 +163,7 @@ func (c *Console) disconnect(r *http.Request) (any, error) {
 			return nil, err
 		}
 		s.Disconnect(asked.Code)
-		c.Log.Info("connection closed from the console", "app", s.App().ID, "socket_id", s.ID().String(), "code", asked.Code, "by", r.RemoteAddr)
+		c.Log.Info("connection closed from the console", "app", s.App().ID, "socket_id", s.ID().String(), "code", asked.Code, "user", userOf(r))
 		return struct{}{}, nil
 	})
 }

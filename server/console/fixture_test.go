@@ -1,28 +1,63 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"belfry/channels"
 	"belfry/channels/cluster"
 	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/config"
-	"belfry/server/internal/servertest"
 	"belfry/server/keepalive"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
 	"belfry/server/session"
+	"belfry/server/trace"
+	"belfry/server/webhooks"
 )
+
+// This package is a part of the server that package servertest runs, and so cannot use
+// that.
+
+// testApp is an application with default limits, key-ID and secret-ID.
+func testApp(id string) config.App {
+	a := config.DefaultApp()
+	a.ID, a.Key, a.Secret = id, "key-"+id, "secret-"+id
+	return a
+}
+
+// logged is what was logged.
+type logged struct {
+	mu sync.Mutex // guards b
+	b  strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Contains looks for a part of what was logged so far.
+func (l *logged) Contains(part string) bool { return strings.Contains(l.String(), part) }
 
 // wire is a connection that keeps what it is sent. What comes after the greeting waits.
 type wire struct {
@@ -74,7 +109,7 @@ func (w *wire) text() string {
 type fixture struct {
 	*Console
 	t         testing.TB
-	log       *servertest.Log
+	log       *logged
 	admission *session.Admission
 
 	mu       sync.Mutex // guards the following
@@ -90,21 +125,29 @@ func newFixture(t testing.TB, edit ...func(*config.App)) *fixture {
 // newFixtureOn is newFixture for a node of a cluster.
 func newFixtureOn(t testing.TB, driver cluster.Driver, edit ...func(*config.App)) *fixture {
 	t.Helper()
-	app := servertest.App("1")
+	app := testApp("1")
 	for _, f := range edit {
 		f(&app)
 	}
 	broker := channels.NewBroker(2, driver)
 	t.Cleanup(broker.Close)
-	f := &fixture{t: t, log: new(servertest.Log)}
+	follow := new(trace.Trace)
+	broker.TraceTo(follow)
+	f := &fixture{t: t, log: new(logged)}
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	watch := keepalive.New()
 	t.Cleanup(watch.Close)
 	m := metrics.New("", "", "")
-	registry := apps.NewRegistry([]config.App{app, servertest.App("2")}, broker, servertest.Webhooks(t), m)
-	f.admission = &session.Admission{Apps: registry, Metrics: m, Log: log, Refusals: refusals.New(log)}
+	hooks, err := webhooks.New(webhooks.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hooks.Close(context.Background()) })
+	registry := apps.NewRegistry([]config.App{app, testApp("2")}, broker, hooks, m)
+	f.admission = &session.Admission{Apps: registry, Metrics: m, Log: log, Refusals: refusals.New(log), Trace: follow}
+	f.admission.Refusals.TraceTo(follow)
 	f.Console = New(Options{Config: &config.Config{}, Log: log, Apps: registry, Broker: broker, Metrics: m,
-		Refusals: f.admission.Refusals, Watch: watch, Sessions: f.all})
+		Refusals: f.admission.Refusals, Trace: follow, Watch: watch, Sessions: f.all, Address: new(net.TCPAddr), Clients: new(net.TCPAddr)})
 	t.Cleanup(func() {
 		f.Close()
 		for s := range f.all() {
@@ -137,13 +180,11 @@ func (f *fixture) connect(app string, h session.Handshake, w *wire) *session.Ses
 // subscribe subscribes to a channel, signed if need be.
 func subscribe(s *session.Session, channel, userID string) {
 	data := map[string]string{"channel": channel}
-	signed := s.ID().String() + ":" + channel
 	if userID != "" {
 		user, _ := json.Marshal(map[string]string{"user_id": userID})
 		data["channel_data"] = string(user)
-		signed += ":" + string(user)
 	}
-	data["auth"] = servertest.Sign(s.App().ID, signed)
+	data["auth"] = s.App().Settings().Credentials.SignChannel(s.ID().String(), channel, data["channel_data"])
 	message, _ := json.Marshal(map[string]any{"event": "pusher:subscribe", "data": data})
 	s.Handle(message)
 }
@@ -164,7 +205,11 @@ func (f *fixture) ask(method, path string, body, answer any) (status int) {
 	return w.Code
 }
 
-func (f *fixture) serve(w http.ResponseWriter, r *http.Request) { f.Console.ServeHTTP(w, r) }
+// serve serves a request of somebody who may act.
+func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
+	r.AddCookie(&http.Cookie{Name: f.cookie, Value: f.keys.seal(account{Act, "admin"}, time.Now().Add(time.Hour))})
+	f.Console.ServeHTTP(w, r)
+}
 
 // get is a request that succeeds.
 func (f *fixture) get(path string, answer any) {
@@ -189,3 +234,21 @@ func (f *fixture) refused(status int, method, path string, body any) string {
 }
 
 func address(i int) string { return fmt.Sprintf("192.0.%d.%d:80", i/250, i%250+1) }
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("did not come true: %s", what)
+		}
+	}
+}
+
+// quote is s as a JSON string.
+func quote(s string) string { return string(protocol.AppendString(nil, s)) }

@@ -1,8 +1,6 @@
 package console
 
 import (
-	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -19,7 +17,6 @@ const (
 	maxLimit     = 500     // rows of a page
 	maxOffset    = 1 << 30 // rows before it
 	maxSearch    = 200     // bytes
-	maxBody      = 4 << 20 // bytes; an app's own limits are lower
 )
 
 // page is the part of a list that a request asks for.
@@ -77,18 +74,6 @@ func cut[T any](rows []T, offset, limit int) []T {
 	return rows[offset:min(offset+limit, len(rows))]
 }
 
-// readBody reads a request's JSON.
-func readBody(r *http.Request, v any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
-	if err != nil {
-		return fail(http.StatusBadRequest, "the request's body could not be read, or is larger than %d bytes", maxBody)
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return fail(http.StatusBadRequest, "the request's body is not the expected JSON object: %v", err)
-	}
-	return nil
-}
-
 // change runs what a request changes, unless a handover has moved the state to another
 // process.
 func (c *Console) change(f func() (any, error)) (any, error) {
@@ -98,6 +83,12 @@ func (c *Console) change(f func() (any, error)) (any, error) {
 		return nil, fail(http.StatusServiceUnavailable, "moved: another process has taken over; reload the page")
 	}
 	return f()
+}
+
+// userOf is who makes a request.
+func userOf(r *http.Request) string {
+	a, _ := r.Context().Value(accountKey{}).(account)
+	return a.User
 }
 
 // millis is a time of the watch, whole seconds ago, as milliseconds since 1970.

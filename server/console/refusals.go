@@ -55,7 +55,7 @@ func (c *Console) listRefusals(r *http.Request) (any, error) {
 }
 
 // keyLike matches what a reason may call a key of the configuration.
-var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|server\.tls`)
+var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|\bsecret\b|server\.tls`)
 
 // settings are the keys of the configuration that the reason of a refusal names. Reasons
 // name them for people: this finds where these change them.
@@ -63,8 +63,8 @@ func (c *Console) settings(app, reason string) []setting {
 	cfg, found := c.latest.Load(), []setting{}
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {
 		for _, key := range []string{appKey(cfg, app, name), "server." + name, name} {
-			if cfg.Has(key) {
-				found = append(found, setting{key, cfg.Where(key)})
+			if where, known := cfg.Where(key); known {
+				found = append(found, setting{key, where})
 				break
 			}
 		}

@@ -42,6 +42,13 @@ func TestSamples(t *testing.T) {
 			s.run(ctx, m.Gather)
 		}()
 		synctest.Wait()
+		s.mu.Lock()
+		pass := func(d time.Duration) {
+			s.mu.Unlock()
+			time.Sleep(d)
+			synctest.Wait()
+			s.mu.Lock()
+		}
 		if len(s.points) != 0 || s.last.memory == 0 || s.last.maxFiles == 0 {
 			t.Errorf("at the start there are %d points, last %+v", len(s.points), s.last)
 		}
@@ -58,8 +65,7 @@ func TestSamples(t *testing.T) {
 			b.Delay(30 * time.Millisecond) // from 25 to 50 ms
 		}
 		a.LimitMet(metrics.MaxEventBytes)
-		time.Sleep(sampleEvery)
-		synctest.Wait()
+		pass(sampleEvery)
 		if len(s.points) != 1 {
 			t.Fatalf("there are %d points", len(s.points))
 		}
@@ -75,8 +81,7 @@ func TestSamples(t *testing.T) {
 			t.Errorf("app 1 has %+v", now)
 		}
 
-		time.Sleep(sampleEvery)
-		synctest.Wait()
+		pass(sampleEvery)
 		if p := s.points[1]; p.received != 0 || p.published != 0 || p.p50 != nil || p.p99 != nil {
 			t.Errorf("while nothing happens: %+v", p)
 		}
@@ -85,16 +90,15 @@ func TestSamples(t *testing.T) {
 		}
 
 		m.Remove("1")
-		time.Sleep(sampleEvery)
-		synctest.Wait()
+		pass(sampleEvery)
 		if _, known := s.peaks["1"]; known || s.points[2].connections != 1 || s.points[2].p50 != nil || s.points[2].sent != 0 {
 			t.Errorf("without app 1: %+v", s.points[2])
 		}
-		time.Sleep(2 * time.Hour)
-		synctest.Wait()
+		pass(2 * time.Hour)
 		if n := len(s.points); n != maxSamples || s.points[n-1].at-s.points[0].at != int64((maxSamples-1)*sampleEvery/time.Second) {
 			t.Errorf("after two hours there are %d points", n)
 		}
+		s.mu.Unlock()
 		cancel()
 		<-ended
 	})

@@ -47,6 +47,7 @@ type clusterState struct {
 // clientAddress is where clients connect, for a page that knows its own address.
 type clientAddress struct {
 	Same   bool   `json:"same"` // on the console's listener
+	Up     string `json:"up"`   // leads there from the page, if it is the same: ../ for each segment of the console's path
 	Port   int    `json:"port"`
 	Secure bool   `json:"secure"`
 	Path   string `json:"path"` // prefix
@@ -71,7 +72,7 @@ func (c *Console) server(*http.Request) (any, error) {
 		process:   c.process(),
 		Clustered: c.Config.Cluster.Driver != config.ClusterLocal,
 		Cluster:   c.cluster(),
-		Clients:   clientAddress{c.same(), number, c.secure(), c.Config.Server.Path},
+		Clients:   clientAddress{c.same(), strings.Repeat("../", strings.Count(c.Config.Console.Path, "/")), number, c.secure(), c.Config.Server.Path},
 		Apps:      []appName{},
 		Config:    c.latest.Load().File(),
 	}

@@ -61,7 +61,7 @@ func (c *Console) testWebhook(r *http.Request) (any, error) {
 		URL   string `json:"url"`
 		Event string `json:"event"`
 	}
-	if err := readBody(r, &asked); err != nil {
+	if err := readJSON(r, &asked); err != nil {
 		return nil, err
 	}
 	app, err := c.app(asked.App)
@@ -78,6 +78,6 @@ func (c *Console) testWebhook(r *http.Request) (any, error) {
 		return nil, fail(http.StatusBadRequest, "%v", err)
 	}
 	c.Log.Info("webhook tested from the console", "app", app.ID, "endpoint", asked.URL, "event", asked.Event,
-		"status", result.Status, "after", result.Duration.Round(time.Millisecond), "by", r.RemoteAddr)
+		"status", result.Status, "after", result.Duration.Round(time.Millisecond), "user", userOf(r))
 	return webhookRequestOf(result), nil
 }

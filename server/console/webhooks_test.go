@@ -11,7 +11,6 @@ import (
 
 	"belfry/protocol"
 	"belfry/server/config"
-	"belfry/server/internal/servertest"
 	"belfry/server/session"
 )
 
@@ -56,7 +55,7 @@ func TestWebhooks(t *testing.T) {
 
 	subscribe(f.connect("1", session.Handshake{}, new(wire)), "a", "")
 	<-bodies
-	servertest.Eventually(t, "the request is shown", func() bool {
+	eventually(t, "the request is shown", func() bool {
 		var after list
 		f.get("/api/webhooks?app=1", &after)
 		r := after.Endpoints[0].Requests

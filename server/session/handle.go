@@ -248,7 +248,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 		return
 	}
 	if n := utf8.RuneCountInString(m.Event); n > settings.MaxChannelName {
-		refuse("Client event name is %d characters long, more than %d", n, settings.MaxChannelName)
+		refuse("Client event name is %d characters long, more than max_channel_name %d", n, settings.MaxChannelName)
 		return
 	}
 	if kind := protocol.KindOf(m.Channel); !kind.ClientEvents() {
@@ -262,7 +262,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 	}
 	if !s.mayWhisper(settings.ClientEventRate) {
 		s.app.Metrics.LimitMet(metrics.ClientEventRate)
-		refuse("Client events of this connection exceed %d a second", settings.ClientEventRate)
+		refuse("Client events of this connection exceed %d a second: see client_event_rate", settings.ClientEventRate)
 		return
 	}
 	data, size, err := protocol.StringData(m.Data)
@@ -272,7 +272,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 	}
 	if size > settings.MaxEventBytes {
 		s.app.Metrics.LimitMet(metrics.MaxEventBytes)
-		refuse("Client event data is %d bytes, more than %d", size, settings.MaxEventBytes)
+		refuse("Client event data is %d bytes, more than max_event_bytes %d", size, settings.MaxEventBytes)
 		return
 	}
 	event := protocol.Event{Name: m.Event, Channel: m.Channel, Data: data, UserID: sub.UserID()}

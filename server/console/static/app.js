@@ -86,29 +86,35 @@ function useSession() {
   const [session, setSession] = useState();
   const [error, setError] = useState();
   useEffect(() => {
-    const given = location.hash.match(/^#token=(.+)/);
-    if (given) {
-      // Neither the history nor a bookmark is to have it.
-      history.replaceState(null, '', location.pathname + location.search);
-    }
+    let timer;
     const start = async () => {
+      clearTimeout(timer);
+      const given = location.hash.match(/^#token=(.+)/)?.[1];
       try {
-        setSession(given ? await api.post('session', { token: decodeURIComponent(given[1]) }) : await api.get('session'));
+        setSession(given ? await api.post('session', { token: given }) : await api.get('session'));
+        setError();
       } catch (failed) {
-        if (failed.status === 0) {
-          setTimeout(start, 2000);
-          setError(failed);
-          return;
-        }
-        if (given) setError(failed);
-        setSession({ token: failed.token ?? Boolean(given) });
+        setError(failed.status === 0 || given ? failed : undefined);
+        if (failed.status === 0) timer = setTimeout(start, 2000);
+        else setSession({ token: failed.token ?? false });
+        if (failed.status === 0) return;
       }
+      // Neither the history nor a bookmark is to have it.
+      if (given) history.replaceState(null, '', location.pathname + location.search);
     };
     start();
-    return onAnswer((status) => {
+    // The address that the server prints may be opened where the page is already.
+    const changed = () => location.hash.startsWith('#token=') && start();
+    addEventListener('hashchange', changed);
+    const stop = onAnswer((status) => {
       // It has ended meanwhile. How to sign in, the answer to api/session says.
       if (status === 401) setSession((old) => (old?.role ? { expired: true } : old));
     });
+    return () => {
+      clearTimeout(timer);
+      removeEventListener('hashchange', changed);
+      stop();
+    };
   }, []);
   useEffect(() => {
     if (!session?.expired) return;
@@ -122,6 +128,7 @@ function SignIn({ session, error: first, onSession }) {
   const [error, setError] = useState(first);
   const [busy, setBusy] = useState(false);
   const form = useRef();
+  useEffect(() => setError(first), [first]);
   useEffect(() => form.current.querySelector('input').focus(), [session.token]);
   const input = (name) => ({ value: values[name], onInput: ({ target }) => setValues({ ...values, [name]: target.value }), name, required: true });
   const submit = async (event) => {
@@ -131,7 +138,7 @@ function SignIn({ session, error: first, onSession }) {
     try {
       onSession(await api.post('session', session.token ? { token: values.token.trim() } : { user: values.user, password: values.password }));
     } catch (failed) {
-      setError(failed.retryAfter ? `${failed.message} (${failed.retryAfter} s)` : failed);
+      setError(failed);
       setBusy(false);
     }
   };
@@ -299,7 +306,7 @@ function Frame({ session, onSignOut }) {
           ${apps.map(({ id, enabled }) => html`<option key=${id} value=${id}>${show(id)}${enabled ? '' : ' (off)'}</option>`)}
         </select></label>`}
       <span class="who">${session.user && html`<${Text} value=${session.user} max=${24} /> `}<span class="mute">${session.role === 'act' ? 'may act' : 'may only look'}</span></span>
-      <button type="button" class="quiet" aria-label="Keys" title="Keys" onClick=${() => setHelp(true)}>?</button>
+      <button type="button" class="quiet keys-button" aria-label="Keys" title="Keys" onClick=${() => setHelp(true)}>?</button>
       <button type="button" class="quiet" onClick=${onSignOut}>Sign out</button>
     </header>
     <nav class="views" aria-label="Views">

@@ -99,7 +99,11 @@ export const api = {
       };
       source.onerror = () => {
         onState(false);
-        if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
+        if (source.readyState !== EventSource.CLOSED) {
+          // It tries again by itself. Whether the server is there, the frame wants to know.
+          ask('GET', 'session').catch(() => {});
+          return;
+        }
         // An answer other than 200, which an EventSource keeps to itself.
         refusal(params).then((error) => ended || (error && onState(false, error)));
         timer = setTimeout(() => ended || open(), 3000);

@@ -40,7 +40,7 @@ function news(r) {
     const ok = r.status >= 200 && r.status < 300;
     return html`<${Badge} kind=${ok ? 'ok' : 'bad'}>${r.status || 'failed'}<//>${r.reason && html` <${Text} value=${r.reason} max=${120} />`}`;
   }
-  if (r.reason) return html`<${Text} value=${r.reason} max=${160} />${r.code && r.kind !== 'refusal' ? ` (${r.code})` : ''}`;
+  if (r.reason) return html`<${Text} value=${r.reason} max=${100} />${r.code && r.kind !== 'refusal' ? ` (${r.code})` : ''}`;
   if (r.transport) return html`<${Text} value=${r.transport} />`;
   return null;
 }

@@ -109,10 +109,14 @@ function Group({ group: { all, what, app, code, reason, settings } }) {
 }
 
 const names = { remote: 'address', socket_id: 'socket id', user_id: 'user' };
+/** What is asked for first. Others follow. */
+const order = ['origin', 'remote', 'client', 'version', 'socket_id', 'user_id', 'channel', 'key'];
 
 /** What is known of who was refused, with links to it. */
 function attributes({ app, attributes: given = {} }) {
-  return Object.entries(given).map(([name, value]) => {
+  const place = ([name]) => (order.includes(name) ? order.indexOf(name) : order.length);
+  const sorted = Object.entries(given).sort((a, b) => place(a) - place(b));
+  return sorted.map(([name, value]) => {
     const text = html`<${Text} value=${value} max=${160} />`;
     const to =
       !app ? undefined

@@ -6,8 +6,8 @@ import { testWays, ways } from '../lib/ways.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 
 /** Where clients find the server from where this page is, as http(s)://host:port/prefix. */
-function baseOf({ same, port, secure, path }) {
-  if (same) return new URL('..', document.baseURI).href.replace(/\/$/, '');
+function baseOf({ same, up, port, secure, path }) {
+  if (same) return new URL(up, document.baseURI).href.replace(/\/$/, '');
   return `${secure ? 'https' : 'http'}://${location.hostname}:${port}${path}`;
 }
 
@@ -21,12 +21,12 @@ const dotenv = (text) => (/^[\w@%+:,./[\]-]*$/.test(text) ? text : `"${text.repl
 /** What to paste, for an app and the address at which its clients connect. */
 function snippets({ id, key, scheme, host, port, path, fallback, config }) {
   const tls = scheme === 'https';
-  const url = `${scheme}://${host}:${port}${path}`;
-  const secret = config ? `the app's secret: in ${config}` : "the app's secret, which the server was started with";
+  const url = new URL(`${scheme}://${host}:${port}${path}`).href.replace(/\/$/, '');
+  const secret = `<secret of app ${id}, ${config ? `in ${config}` : 'with which the server was started'}>`;
   const env = `BROADCAST_CONNECTION=pusher
 PUSHER_APP_ID=${dotenv(id)}
 PUSHER_APP_KEY=${dotenv(key)}
-PUSHER_APP_SECRET=${dotenv(`<${secret}>`)}
+PUSHER_APP_SECRET=${dotenv(secret)}
 PUSHER_HOST=${dotenv(host)}
 PUSHER_PORT=${port}
 PUSHER_SCHEME=${scheme}
@@ -82,19 +82,19 @@ pusher.subscribe('news').bind('posted', (data) => console.log('posted', data));
   const listen = `belfry listen --url ${sh(url)} --key ${sh(key)} news
 `;
   const trigger = `export BELFRY_APP_ID=${sh(id)} BELFRY_APP_KEY=${sh(key)}
-export BELFRY_APP_SECRET=${sh(`<${secret}>`)}
+export BELFRY_APP_SECRET=${sh(secret)}
 
 belfry trigger --url ${sh(url)} news posted '{"id": 1}'
 `;
-  const curl = `secret=${sh(`<${secret}>`)}
+  const curl = `secret=${sh(secret)}
 
 body='{"name":"posted","channels":["news"],"data":"{\\"id\\":1}"}'
 md5=$(printf %s "$body" | openssl dgst -md5 | sed 's/.* //')
-query=${sh(`auth_key=${key}`)}"&auth_timestamp=$(date +%s)&auth_version=1.0&body_md5=$md5"
-signature=$(printf 'POST\\n%s\\n%s' ${sh(`/apps/${id}/events`)} "$query" |
+query="auth_key=${encodeURIComponent(key)}&auth_timestamp=$(date +%s)&auth_version=1.0&body_md5=$md5"
+signature=$(printf 'POST\\n/apps/${encodeURIComponent(id)}/events\\n%s' "$query" |
   openssl dgst -sha256 -hmac "$secret" | sed 's/.* //')
 curl -sS -H 'Content-Type: application/json' -d "$body" \\
-  ${sh(`${url}/apps/${id}/events`)}"?$query&auth_signature=$signature"
+  "${url}/apps/${encodeURIComponent(id)}/events?$query&auth_signature=$signature"
 `;
   return { env, echo, pusher, listen, trigger, curl };
 }
