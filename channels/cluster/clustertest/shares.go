@@ -393,7 +393,7 @@ func testNodes(s *suite) {
 	a, b, silent := s.node(), s.node(), s.node()
 	ctx := context.Background()
 	for n, about := range map[*node]string{a: "a", b: "b"} {
-		if err := n.Introduce(ctx, about, time.Hour); err != nil {
+		if err := n.Introduce(ctx, about, time.Minute); err != nil {
 			s.Fatal(err)
 		}
 	}

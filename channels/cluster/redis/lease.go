@@ -130,7 +130,7 @@ func (d *Driver) removeShares(ctx context.Context, s *session, id string) (left 
 	ctx, cancel := d.timeout(ctx)
 	defer cancel()
 	for _, r := range s.doAll(ctx,
-		s.client.B().Del().Key(d.keys.bucketsOf(id)).Build(),
+		s.client.B().Del().Key(d.keys.bucketsOf(id), d.keys.about(id)).Build(),
 		s.client.B().Zrem().Key(d.keys.claims()).Member(id).Build()) {
 		if err := r.Error(); err != nil {
 			return left, err
@@ -224,8 +224,7 @@ func (d *Driver) resign(ctx context.Context, s *session) error {
 	}
 	for _, r := range s.doAll(ctx,
 		s.client.B().Zadd().Key(d.keys.claims()).ScoreMember().ScoreMember(ends, s.node).Build(),
-		s.client.B().Zrem().Key(d.keys.leases()).Member(s.node).Build(),
-		s.client.B().Del().Key(d.keys.about(s.node)).Build()) {
+		s.client.B().Zrem().Key(d.keys.leases()).Member(s.node).Build()) {
 		if err := r.Error(); err != nil {
 			return err
 		}
