@@ -2,7 +2,7 @@
 
 import { html, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 import { bytes, clip, count, pretty, show } from './format.js';
-import { Confirm, ErrorNote, useId } from './ui.js';
+import { Badge, Confirm, ErrorNote, Text, useId } from './ui.js';
 
 /**
  * Keeps the focus where it is when rows change places, which takes it from what moves. After
@@ -106,6 +106,14 @@ export const kinds = {
   'private-encrypted-cache': 'The server cannot read the data; a subscriber gets the last event.',
   'server-to-user': 'The connections of one user who has signed in.',
 };
+
+const transports = { xhr_streaming: 'streaming', xhr_polling: 'polling' };
+
+/** How a client is connected; what is not the usual way stands out. */
+export const Transport = ({ name }) => (name === 'websocket' ? 'WebSocket' : html`<${Badge} kind="warn">${transports[name] ?? show(name)}<//>`);
+
+/** A client's library, and its version. */
+export const Library = ({ client, version }) => html`<${Text} value=${[client, version].filter(Boolean).join(' ')} max=${40} none="unknown" />`;
 
 /** The badge of a kind of channel. */
 export const Kind = ({ kind }) => html`<span class="badge kind" title=${kinds[kind]}>${show(kind)}</span>`;

@@ -2,10 +2,9 @@
 
 import { bytes, count, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
-import { Disconnect, Loaded, useFocusKept } from '../lib/parts.js';
+import { Disconnect, Library, Loaded, Transport, useFocusKept } from '../lib/parts.js';
 import { Copy, Definitions, Empty, Table, Text, Time } from '../lib/ui.js';
 import { html, useState } from '../vendor/preact.js';
-import { Library, Transport } from './connections.js';
 
 const shown = 1000; // subscriptions that the server names at most
 

@@ -2,17 +2,11 @@
 
 import { count, href, show } from '../lib/format.js';
 import { usePoll, useTyped } from '../lib/hooks.js';
-import { Disconnect, lastPage, Loaded, offsetOf, useFocusKept } from '../lib/parts.js';
-import { Badge, Bytes, Field, Pager, Table, Text, Time } from '../lib/ui.js';
+import { Disconnect, lastPage, Library, Loaded, offsetOf, Transport, useFocusKept } from '../lib/parts.js';
+import { Bytes, Field, Pager, Table, Text, Time } from '../lib/ui.js';
 import { html, useEffect, useState } from '../vendor/preact.js';
 
 const limit = 50;
-const transports = { xhr_streaming: 'streaming', xhr_polling: 'polling' };
-
-export const Transport = ({ name }) => (name === 'websocket' ? 'WebSocket' : html`<${Badge} kind="warn">${transports[name] ?? show(name)}<//>`);
-
-export const Library = ({ client, version }) => html`<${Text} value=${[client, version].filter(Boolean).join(' ')} max=${40} none="unknown" />`;
-
 export default function Connections(props) {
   return html`<${List} key=${props.app} ...${props} />`;
 }
