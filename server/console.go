@@ -26,7 +26,6 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Metrics:    s.metrics,
 		Refusals:   s.refusals,
 		Trace:      s.trace,
-		Capacity:   s.capacity,
 		Sessions:   s.sessions,
 		Watch:      s.watch,
 		Changes:    &s.changes,

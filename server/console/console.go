@@ -19,7 +19,6 @@ import (
 
 	"belfry/channels"
 	"belfry/server/apps"
-	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/handover"
 	"belfry/server/keepalive"
@@ -38,7 +37,6 @@ type Options struct {
 	Metrics  *metrics.Metrics
 	Refusals *refusals.Log
 	Trace    *trace.Trace
-	Capacity *capacity.Capacity
 	// Sessions are all that are open, of every transport.
 	Sessions func() iter.Seq[*session.Session]
 	// Watch is that of the sessions.

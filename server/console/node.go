@@ -21,7 +21,6 @@ type nodeAnswer struct {
 	Descriptors descriptors  `json:"descriptors"`
 	Memory      float64      `json:"memory_bytes"` // resident
 	CPU         float64      `json:"cpu_percent"`  // of one processor
-	Uptime      float64      `json:"uptime_s"`
 	Cluster     clusterState `json:"cluster"`
 	Nodes       []Node       `json:"nodes"` // just this one while the cluster is away
 	Series      series       `json:"series"`
@@ -54,7 +53,6 @@ type series struct {
 func (c *Console) node(r *http.Request) (any, error) {
 	answer := nodeAnswer{
 		process: c.process(),
-		Uptime:  math.Round(time.Since(c.started).Seconds()),
 		Cluster: c.cluster(),
 	}
 	answer.Nodes, _ = c.Nodes(r.Context()) // Cluster says that there may be others

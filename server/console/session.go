@@ -197,11 +197,7 @@ func (c *Console) allow(role Role, h http.Handler) http.Handler {
 type accountKey struct{}
 
 func (c *Console) showSession(r *http.Request) (any, error) {
-	a, err := c.signedIn(r)
-	if err != nil {
-		return nil, err
-	}
-	return a, nil
+	return c.signedIn(r)
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {

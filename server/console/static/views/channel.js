@@ -193,7 +193,7 @@ function Cached({ data: { kind, cached } }) {
   return html`<section class="part">
     <h2>Cached event</h2>
     ${cached
-      ? html`<p>${cached.event && html`<strong><${Text} value=${cached.event} max=${120} /></strong> `}<${Payload} data=${cached.data} size=${cached.data_bytes} what="cached data" />
+      ? html`<p><${Payload} data=${cached.data} size=${cached.data_bytes} what="cached data" />
           ${cached.ttl_ms > 0 && html` <span class="mute">forgotten in ${duration(cached.ttl_ms)}</span>`}</p>`
       : html`<${Empty}>Nothing is cached. The next event of this channel is kept for new subscribers.<//>`}
   </section>`;
