@@ -47,12 +47,12 @@ func (c *Console) listChannels(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := pageOf(query, "name", "subscriptions", "users", "rate", "last")
+	p, by, err := pageOf(query, channelOrders, "name")
 	if err != nil {
 		return nil, err
 	}
 	match := func(name string) bool { return p.query == "" || strings.Contains(strings.ToLower(name), p.query) }
-	found, total := app.Channels.List(match, channelOrders[p.sort], p.offset, p.limit)
+	found, total := app.Channels.List(match, by, p.offset, p.limit)
 	rows := []channel{}
 	for _, o := range found {
 		rows = append(rows, channelOf(o))

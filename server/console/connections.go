@@ -69,11 +69,11 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := pageOf(query, "opened", "seen", "waiting", "channels")
+	p, key, err := pageOf(query, connectionKeys, "opened")
 	if err != nil {
 		return nil, err
 	}
-	found := c.find(app, p)
+	found := c.find(app, p.query, key)
 	row := c.connectionOf()
 	rows := []connection{}
 	for _, s := range cut(found, p.offset, p.limit) {
@@ -84,12 +84,11 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	return map[string]any{"total": len(found), "connections": rows}, nil
 }
 
-// find returns an app's sessions that match, in the page's order. It takes the lock of
-// one after the other.
-func (c *Console) find(app *apps.App, p page) (found []sortable) {
-	key := connectionKeys[p.sort]
+// find returns an app's sessions that match the query, those with the highest keys first.
+// It takes the lock of one after the other.
+func (c *Console) find(app *apps.App, query string, key func(session.Info) int) (found []sortable) {
 	for s := range c.Sessions() {
-		if s.App() != app || p.query != "" && !s.Matches(p.query) {
+		if s.App() != app || query != "" && !s.Matches(query) {
 			continue
 		}
 		if info, open := s.Info(); open {
