@@ -262,8 +262,8 @@ func (t *Trace) Passed(p channels.Passage) {
 	if p.Repeated {
 		r.Reason = "published before with the same idempotency key: nobody is sent it again"
 	}
-	if p.From != channels.Client && p.Socket != (protocol.SocketID{}) {
-		r.Except = p.Socket.String()
+	if p.From != channels.Client && p.Except != (protocol.SocketID{}) {
+		r.Except = p.Except.String()
 	}
 	data := string(p.Data)
 	if unquoted := ""; json.Unmarshal(p.Data, &unquoted) == nil {
@@ -275,7 +275,7 @@ func (t *Trace) Passed(p channels.Passage) {
 
 // record is what is known of an event from the beginning.
 func record(p *channels.Passage) Record {
-	r := Record{App: p.App, Channel: p.Channel, Event: p.Event, UserID: p.UserID, Socket: p.Socket}
+	r := Record{App: p.App, Channel: p.Channel, Event: p.Event, UserID: p.UserID, Socket: p.Except}
 	switch p.From {
 	case channels.Backend:
 		r.Kind = Publish
