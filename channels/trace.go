@@ -82,7 +82,8 @@ func (a *App) followPublication(e *Publication, at time.Time) *following {
 	return a.follow(Passage{Channel: e.Channel, Event: e.Name, Data: e.Data, Except: e.Except}, at)
 }
 
-// followClient is follow for an event of a client, of which nothing may be kept.
+// followClient is follow for an event of a client. It copies the texts, which are parts of
+// a message whose memory is used again.
 func (a *App) followClient(s *Subscription, e *protocol.Event, at time.Time) *following {
 	if !a.broker.watched() {
 		return nil

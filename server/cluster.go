@@ -30,7 +30,8 @@ const (
 	introduced = 3 * introductions
 )
 
-// tellNodes has consoles of all nodes show this one, until the context ends.
+// tellNodes tells the cluster who this node is, for the consoles of all nodes, until the
+// context ends.
 func (s *Server) tellNodes(ctx context.Context) {
 	ticker := time.NewTicker(introductions)
 	defer ticker.Stop()
@@ -57,7 +58,8 @@ func (s *Server) self() console.Node {
 	return console.Node{Host: net.JoinHostPort(host, port), Version: s.version, Connections: s.connections(), SeenAt: time.Now().UnixMilli()}
 }
 
-// nodes are those of the cluster that live, and this server alone without one.
+// nodes returns the live nodes of the cluster. Without a cluster, or beside an error, it
+// returns this server alone.
 func (s *Server) nodes(ctx context.Context) (nodes []console.Node, err error) {
 	self := s.self()
 	self.ID, self.Self = self.Host, true

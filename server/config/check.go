@@ -259,7 +259,8 @@ func (c *Config) consolePathProblem(p string) string {
 	return pathProblem(p)
 }
 
-func (c *Config) metricsListenProblem(s string) string {
+// apartProblem is about the address of a listener beside the main one.
+func (c *Config) apartProblem(s string) string {
 	if s == "" {
 		return ""
 	}
@@ -273,7 +274,7 @@ func (c *Config) consoleListenProblem(s string) string {
 	if s != "" && s == c.Metrics.Listen && !anyPort(s) {
 		return "is the same as metrics.listen: leave it empty to share server.listen, or give another"
 	}
-	return c.metricsListenProblem(s)
+	return c.apartProblem(s)
 }
 
 func anyPort(listen string) bool {

@@ -66,7 +66,7 @@ func (c *Config) keys() section {
 			{name: "enabled", about: "Whether there are any.", value: toggle(&m.Enabled, true)},
 			{name: "path", about: "Where they are.", value: text(&m.Path, DefaultMetricsPath, "path", c.metricsPathProblem)},
 			{name: "listen", about: "Address of a listener for metrics alone; empty: they are on server.listen.",
-				value: text(&m.Listen, "", "host:port", c.metricsListenProblem)},
+				value: text(&m.Listen, "", "host:port", c.apartProblem)},
 			{name: "token", about: "Bearer token that a scraper has to send; empty: anybody may read the metrics.",
 				value: secretText(&m.Token, "", "text without spaces", without(""))},
 		}},

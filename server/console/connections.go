@@ -30,7 +30,7 @@ type connection struct {
 	Waiting   int    `json:"waiting_bytes"`
 }
 
-// connectionOf makes rows, all as of one moment.
+// connectionOf returns a function that makes rows, all as of this moment.
 func (c *Console) connectionOf() func(session.Info) connection {
 	now, at := c.Watch.Now(), time.Now()
 	return func(i session.Info) connection {
@@ -49,7 +49,7 @@ func (c *Console) connectionOf() func(session.Info) connection {
 
 // sortable is one of the sessions that match.
 type sortable struct {
-	key int // the higher, the earlier
+	key int // the highest comes first
 	id  protocol.SocketID
 	*session.Session
 }
@@ -101,7 +101,7 @@ func (c *Console) find(app *apps.App, query string, key func(session.Info) int) 
 	return found
 }
 
-// session is the one of an app that a path names, or an error that says that there is none.
+// session returns an app's session with a socket id. The error says that there is none.
 func (c *Console) session(appID, socketID string) (*session.Session, error) {
 	app, err := c.app(appID)
 	if err != nil {

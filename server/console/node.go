@@ -32,7 +32,7 @@ type descriptors struct {
 }
 
 // series are the samples of the last hour, oldest first. Received, Sent and Published are
-// a second; delays are null while nothing was delivered.
+// per second; delays are null while nothing was delivered.
 type series struct {
 	Every       int        `json:"every_s"`
 	At          []int64    `json:"at"` // seconds since 1970

@@ -79,18 +79,19 @@ func (c *Console) change(f func() (any, error)) (any, error) {
 	return f()
 }
 
-// userOf is who makes a request.
+// userOf returns who makes a request.
 func userOf(r *http.Request) string {
 	a, _ := r.Context().Value(accountKey{}).(account)
 	return a.User
 }
 
-// millis is a time of the watch, whole seconds ago, as milliseconds since 1970.
+// millis converts a time of the watch, which counts seconds, to milliseconds since 1970.
+// now and at are the same moment by the watch and by the clock.
 func millis(t, now keepalive.Time, at time.Time) int64 {
 	return (at.Unix() - int64(now) + int64(t)) * 1000
 }
 
-// millisOf is 0 for no time.
+// millisOf returns milliseconds since 1970, and 0 for no time.
 func millisOf(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

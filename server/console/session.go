@@ -58,7 +58,7 @@ type keys struct {
 	session func() []byte
 }
 
-// digest of what is compared, so that neither time nor length of it tells anything.
+// digest stands for a text in a comparison, whose time then does not depend on its length.
 type digest [sha256.Size]byte
 
 // credentials of an account.
@@ -108,13 +108,14 @@ func newKeys(k config.Console) keys {
 	return keys
 }
 
-// Token signs in, for a console without a password; otherwise it is empty.
+// Token returns the token that signs in. It is empty if there is a password.
 func (c *Console) Token() string { return c.keys.token }
 
 // attempt is what somebody tries to sign in with.
 type attempt struct{ User, Password, Token string }
 
-// find returns the account that is signed in to. All are compared, whichever is right.
+// find returns the account that an attempt signs in to. It compares with all of them, so
+// that its time does not tell which is right.
 func (k *keys) find(a attempt) (account, bool) {
 	user, password, token := digest(sha256.Sum256([]byte(a.User))), digest(sha256.Sum256([]byte(a.Password))), digest(sha256.Sum256([]byte(a.Token)))
 	act, look := k.act.match(user, password), k.look.match(user, password)
@@ -163,7 +164,7 @@ func (k *keys) open(value string, now time.Time) (a account, ok bool) {
 	return account{Role(parts[0]), parts[2]}, err == nil && now.Unix() < expires
 }
 
-// signedIn finds out whose request it is.
+// signedIn returns the account that a request's cookie has.
 func (c *Console) signedIn(r *http.Request) (account, error) {
 	for _, cookie := range r.CookiesNamed(c.cookie) {
 		if a, ok := c.keys.open(cookie.Value, time.Now()); ok {
@@ -173,7 +174,7 @@ func (c *Console) signedIn(r *http.Request) (account, error) {
 	return account{}, c.unknown("sign in first")
 }
 
-// allow serves those who have a role. What they do is logged.
+// allow serves those who have a role, and logs what those do who act.
 func (c *Console) allow(role Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, err := c.signedIn(r)
