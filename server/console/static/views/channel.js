@@ -2,7 +2,7 @@
 
 import { bytes, clock, count, duration, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
-import { Kind, lastPage, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept } from '../lib/parts.js';
+import { Kind, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept, useWithin } from '../lib/parts.js';
 import { Record } from '../lib/record.js';
 import { Copy, Empty, ErrorNote, Field, Pager, Status, Table, Text, Time } from '../lib/ui.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
@@ -26,9 +26,7 @@ function Channel({ api, app, role, server, name, query, setQuery }) {
     [offset],
   );
   useFocusKept();
-  useEffect(() => {
-    if (data?.subscribers_total && !data.subscribers.length && offset) setQuery({ offset: lastPage(data.subscribers_total, limit) || undefined });
-  }, [data]);
+  useWithin(data?.subscribers, { offset, limit, total: data?.subscribers_total, setQuery });
 
   return html`
     <p class="back"><a href=${href('channels', { app })}>Channels</a></p>
