@@ -199,12 +199,12 @@ var ownRoutes = []string{"/app", "/apps", "/pusher", "/up", "/ready"}
 func under(path, route string) bool { return path == route || strings.HasPrefix(path, route+"/") }
 
 func (c *Config) serverPathProblem(p string) string {
-	routes := ownRoutes
+	routes := slices.Clone(ownRoutes)
 	if m := c.Metrics; m.Enabled && m.Listen == "" && m.Path != "" {
-		routes = append(slices.Clone(routes), m.Path)
+		routes = append(routes, m.Path)
 	}
 	if k := c.Console; k.Enabled && k.Listen == "" && k.Path != "" {
-		routes = append(slices.Clone(routes), k.Path)
+		routes = append(routes, k.Path)
 	}
 	for _, route := range routes {
 		if under(p, route) {
