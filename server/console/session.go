@@ -53,9 +53,9 @@ type keys struct {
 	token       string // of this run; empty if there is a password
 	act, look   credentials
 	tokenDigest digest
-	// session signs cookies. It is derived from the passwords, and so the same after a
+	// macKey is that of cookies. It is derived from the passwords, and so the same after a
 	// restart, on all nodes, and until one of them is changed; with a token it is random.
-	session func() []byte
+	macKey func() []byte
 }
 
 // digest stands for a text in a comparison, whose time then does not depend on its length.
@@ -94,10 +94,10 @@ func newKeys(k config.Console) keys {
 		keys.token = rand.Text()
 		keys.tokenDigest = sha256.Sum256([]byte(keys.token))
 		random := []byte(rand.Text())
-		keys.session = func() []byte { return random }
+		keys.macKey = func() []byte { return random }
 		return keys
 	}
-	keys.session = sync.OnceValue(func() []byte {
+	keys.macKey = sync.OnceValue(func() []byte {
 		secret := strings.Join([]string{k.User, k.Password, k.ViewerUser, k.ViewerPassword}, "\n")
 		key, err := pbkdf2.Key(sha256.New, secret, []byte("belfry console session"), sessionIterations, sha256.Size)
 		if err != nil {
@@ -136,7 +136,7 @@ func (k *keys) seal(a account, expires time.Time) string {
 }
 
 func (k *keys) mac(text string) []byte {
-	h := hmac.New(sha256.New, k.session())
+	h := hmac.New(sha256.New, k.macKey())
 	h.Write([]byte(text))
 	return h.Sum(nil)
 }
