@@ -190,8 +190,12 @@ export function Dialog({ title, onClose, children }) {
   const id = useId('d');
   useEffect(() => {
     const { current } = dialog;
+    const before = document.activeElement;
     if (!current.open) current.showModal();
-    return () => current.close();
+    return () => {
+      current.close();
+      if (before?.isConnected) before.focus(); // which the browser does not, once the dialog has left the page
+    };
   }, []);
   return html`<dialog ref=${dialog} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     <h2 id=${id}>${title}</h2>
