@@ -11,7 +11,7 @@ CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
                nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
-               promtool:prometheus
+               promtool:prometheus buildah:buildah runc:runc
 
 export PATH := $(PATH):/usr/sbin
 
