@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		belfry = filepath.Join(dir, "belfry")
-		build := exec.Command("go", "build", "-o", belfry, "./cmd/belfry")
+		build := exec.Command("go", "build", "-trimpath", "-o", belfry, "./cmd/belfry")
 		build.Dir = "../.."
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr

@@ -13,7 +13,7 @@ import { start } from './process.mjs';
 export async function startPrometheus(t, targets) {
   const cwd = await directory(t, {
     'prometheus.yml': JSON.stringify({
-      global: { scrape_interval: '200ms', scrape_timeout: '200ms' },
+      global: { scrape_interval: '500ms', scrape_timeout: '500ms' },
       scrape_configs: [{ job_name: 'belfry', static_configs: [{ targets }] }],
     }),
   });
