@@ -130,7 +130,7 @@ func TestTraceOfClientEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := p.take()
-	if len(all) != 1 || all[0].From != Client || all[0].Recipients != 2 || all[0].Socket != own.id || all[0].Event != "client-x" {
+	if len(all) != 1 || all[0].From != Client || all[0].Recipients != 2 || all[0].Except != own.id || all[0].Event != "client-x" {
 		t.Errorf("the passages are %+v", all)
 	}
 }

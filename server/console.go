@@ -26,7 +26,6 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Metrics:    s.metrics,
 		Refusals:   s.refusals,
 		Trace:      s.trace,
-		Capacity:   s.capacity,
 		Sessions:   s.sessions,
 		Watch:      s.watch,
 		Changes:    &s.changes,
@@ -40,7 +39,7 @@ func (s *Server) newConsole(build Build) *console.Console {
 	})
 }
 
-// sessions are those of all transports.
+// sessions yields those of all transports.
 func (s *Server) sessions() iter.Seq[*session.Session] {
 	return func(yield func(*session.Session) bool) {
 		for _, of := range []iter.Seq[*session.Session]{s.websocket.Sessions(), s.fallback.Sessions()} {

@@ -385,7 +385,7 @@ func (s *Server) finish() {
 	s.refusals.Flush()
 }
 
-// apart are the servers that have a listener beside the main one.
+// apart returns the servers that have a listener beside the main one.
 func (s *Server) apart() (servers []*http.Server) {
 	for _, h := range []*http.Server{s.metricsHTTP, s.consoleHTTP} {
 		if h != nil {

@@ -10,8 +10,8 @@ import (
 	"belfry/server/apps"
 )
 
-// How often it may be tried to sign in, from one network address and from all. All
-// together are few enough to bound how many addresses have to be known, too.
+// How often somebody may try to sign in, from one network and from all together. The limit
+// of all together also bounds how many networks are remembered.
 const (
 	networkAttempts  = 5
 	networkRegain    = 12 * time.Second // for another attempt
@@ -19,7 +19,7 @@ const (
 	everyoneRegain   = time.Second
 )
 
-// attempts limits how often it is tried to sign in. The zero value is ready. Its methods
+// attempts limits how often somebody tries to sign in. The zero value is ready. Its methods
 // may be called concurrently.
 type attempts struct {
 	mu       sync.Mutex // guards the following
@@ -27,7 +27,7 @@ type attempts struct {
 	networks map[netip.Prefix]*rate.Limiter // those that have tried of late
 }
 
-// begin counts an attempt, or returns after how long there may be one.
+// begin counts an attempt, or returns how long to wait for one.
 func (a *attempts) begin(remote string, now time.Time) (wait time.Duration) {
 	network := apps.Network(remote)
 	a.mu.Lock()

@@ -30,7 +30,7 @@ type connection struct {
 	Waiting   int    `json:"waiting_bytes"`
 }
 
-// connectionOf makes rows, all as of one moment.
+// connectionOf returns a function that makes rows, all as of this moment.
 func (c *Console) connectionOf() func(session.Info) connection {
 	now, at := c.Watch.Now(), time.Now()
 	return func(i session.Info) connection {
@@ -49,7 +49,7 @@ func (c *Console) connectionOf() func(session.Info) connection {
 
 // sortable is one of the sessions that match.
 type sortable struct {
-	key int // the higher, the earlier
+	key int // the highest comes first
 	id  protocol.SocketID
 	*session.Session
 }
@@ -69,11 +69,11 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := pageOf(query, "opened", "seen", "waiting", "channels")
+	p, key, err := pageOf(query, connectionKeys, "opened")
 	if err != nil {
 		return nil, err
 	}
-	found := c.find(app, p)
+	found := c.find(app, p.query, key)
 	row := c.connectionOf()
 	rows := []connection{}
 	for _, s := range cut(found, p.offset, p.limit) {
@@ -84,12 +84,11 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	return map[string]any{"total": len(found), "connections": rows}, nil
 }
 
-// find returns an app's sessions that match, in the page's order. It takes the lock of
-// one after the other.
-func (c *Console) find(app *apps.App, p page) (found []sortable) {
-	key := connectionKeys[p.sort]
+// find returns an app's sessions that match the query, those with the highest keys first.
+// It takes the lock of one after the other.
+func (c *Console) find(app *apps.App, query string, key func(session.Info) int) (found []sortable) {
 	for s := range c.Sessions() {
-		if s.App() != app || p.query != "" && !s.Matches(p.query) {
+		if s.App() != app || query != "" && !s.Matches(query) {
 			continue
 		}
 		if info, open := s.Info(); open {
@@ -102,7 +101,7 @@ func (c *Console) find(app *apps.App, p page) (found []sortable) {
 	return found
 }
 
-// session is the one of an app that a path names, or an error that says that there is none.
+// session returns an app's session with a socket id. The error says that there is none.
 func (c *Console) session(appID, socketID string) (*session.Session, error) {
 	app, err := c.app(appID)
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 // batch is a message of the stream.
 type batch struct {
 	Records []trace.Record `json:"records"`
-	Skipped int            `json:"skipped"` // matched, and are not among the records, as it was too fast
+	Skipped int            `json:"skipped"` // records that matched too, left out as there were too many
 }
 
 // live streams what happens as server-sent events (HTML standard, "Server-sent events").

@@ -57,8 +57,8 @@ func (c *Console) listRefusals(r *http.Request) (any, error) {
 // keyLike matches what a reason may call a key of the configuration.
 var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|\bsecret\b|server\.tls`)
 
-// settings are the keys of the configuration that the reason of a refusal names. Reasons
-// name them for people: this finds where these change them.
+// settings finds the keys of the configuration that the reason of a refusal names, and
+// where each of them is set, so that people know what to change.
 func (c *Console) settings(app, reason string) []setting {
 	cfg, found := c.latest.Load(), []setting{}
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {

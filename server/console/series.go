@@ -88,7 +88,7 @@ func (s *samples) run(ctx context.Context, gather func() ([]*dto.MetricFamily, e
 	}
 }
 
-// add adds a reading. There is no point for the first, which nothing can be compared with.
+// add adds a reading. The first makes no point, as there is none to compare it with.
 func (s *samples) add(r reading) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func read(families []*dto.MetricFamily, at time.Time) reading {
 	return r
 }
 
-// field is where the number of a metric that no application has goes; nil if it is not shown.
+// field returns where a metric of the process is added; nil if it is not shown.
 func (r *reading) field(name string) *float64 {
 	switch name {
 	case "process_cpu_seconds_total":

@@ -13,7 +13,7 @@ import (
 	"belfry/server/refusals"
 )
 
-// process says which one answers.
+// process identifies the process that answers.
 type process struct {
 	Version   string `json:"version"`
 	Revision  string `json:"revision"`
@@ -47,13 +47,13 @@ type clusterState struct {
 // clientAddress is where clients connect, for a page that knows its own address.
 type clientAddress struct {
 	Same   bool   `json:"same"` // on the console's listener
-	Up     string `json:"up"`   // leads there from the page, if it is the same: ../ for each segment of the console's path
+	Up     string `json:"up"`   // from the page to there, if it is the same: ../ for each segment of the console's path
 	Port   int    `json:"port"`
 	Secure bool   `json:"secure"`
 	Path   string `json:"path"` // prefix
 }
 
-// appName is how an application is called.
+// appName identifies an application, and says whether it is enabled.
 type appName struct {
 	ID      string `json:"id"`
 	Key     string `json:"key"`
@@ -90,7 +90,7 @@ func (c *Console) cluster() clusterState {
 	return state
 }
 
-// allApps are all applications, in the order of their ids.
+// allApps returns all applications, in the order of their ids.
 func (c *Console) allApps() (all []*apps.App) {
 	c.Apps.All(func(a *apps.App) { all = append(all, a) })
 	slices.SortFunc(all, func(a, b *apps.App) int { return strings.Compare(a.ID, b.ID) })

@@ -53,12 +53,12 @@ type keys struct {
 	token       string // of this run; empty if there is a password
 	act, look   credentials
 	tokenDigest digest
-	// session signs cookies. It is derived from the passwords, and so the same after a
+	// macKey is that of cookies. It is derived from the passwords, and so the same after a
 	// restart, on all nodes, and until one of them is changed; with a token it is random.
-	session func() []byte
+	macKey func() []byte
 }
 
-// digest of what is compared, so that neither time nor length of it tells anything.
+// digest stands for a text in a comparison, whose time then does not depend on its length.
 type digest [sha256.Size]byte
 
 // credentials of an account.
@@ -94,10 +94,10 @@ func newKeys(k config.Console) keys {
 		keys.token = rand.Text()
 		keys.tokenDigest = sha256.Sum256([]byte(keys.token))
 		random := []byte(rand.Text())
-		keys.session = func() []byte { return random }
+		keys.macKey = func() []byte { return random }
 		return keys
 	}
-	keys.session = sync.OnceValue(func() []byte {
+	keys.macKey = sync.OnceValue(func() []byte {
 		secret := strings.Join([]string{k.User, k.Password, k.ViewerUser, k.ViewerPassword}, "\n")
 		key, err := pbkdf2.Key(sha256.New, secret, []byte("belfry console session"), sessionIterations, sha256.Size)
 		if err != nil {
@@ -108,13 +108,14 @@ func newKeys(k config.Console) keys {
 	return keys
 }
 
-// Token signs in, for a console without a password; otherwise it is empty.
+// Token returns the token that signs in. It is empty if there is a password.
 func (c *Console) Token() string { return c.keys.token }
 
 // attempt is what somebody tries to sign in with.
 type attempt struct{ User, Password, Token string }
 
-// find returns the account that is signed in to. All are compared, whichever is right.
+// find returns the account that an attempt signs in to. It compares with all of them, so
+// that its time does not tell which is right.
 func (k *keys) find(a attempt) (account, bool) {
 	user, password, token := digest(sha256.Sum256([]byte(a.User))), digest(sha256.Sum256([]byte(a.Password))), digest(sha256.Sum256([]byte(a.Token)))
 	act, look := k.act.match(user, password), k.look.match(user, password)
@@ -135,7 +136,7 @@ func (k *keys) seal(a account, expires time.Time) string {
 }
 
 func (k *keys) mac(text string) []byte {
-	h := hmac.New(sha256.New, k.session())
+	h := hmac.New(sha256.New, k.macKey())
 	h.Write([]byte(text))
 	return h.Sum(nil)
 }
@@ -163,7 +164,7 @@ func (k *keys) open(value string, now time.Time) (a account, ok bool) {
 	return account{Role(parts[0]), parts[2]}, err == nil && now.Unix() < expires
 }
 
-// signedIn finds out whose request it is.
+// signedIn returns the account that a request's cookie has.
 func (c *Console) signedIn(r *http.Request) (account, error) {
 	for _, cookie := range r.CookiesNamed(c.cookie) {
 		if a, ok := c.keys.open(cookie.Value, time.Now()); ok {
@@ -173,7 +174,7 @@ func (c *Console) signedIn(r *http.Request) (account, error) {
 	return account{}, c.unknown("sign in first")
 }
 
-// allow serves those who have a role. What they do is logged.
+// allow serves those who have a role, and logs what those do who act.
 func (c *Console) allow(role Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, err := c.signedIn(r)
@@ -197,11 +198,7 @@ func (c *Console) allow(role Role, h http.Handler) http.Handler {
 type accountKey struct{}
 
 func (c *Console) showSession(r *http.Request) (any, error) {
-	a, err := c.signedIn(r)
-	if err != nil {
-		return nil, err
-	}
-	return a, nil
+	return c.signedIn(r)
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
