@@ -24,6 +24,26 @@ It does all that serve does but listen, and names each mistake with its file and
 	return c
 }
 
+func schemaCommand(s streams) *manual.Command {
+	c := command("schema", "", "print the JSON schema of the configuration", `
+Editors complete and explain keys with it, and mark mistakes. Put it beside the
+configuration, and name it in the first line of that:
+
+  belfry schema > config.schema.json
+  # yaml-language-server: $schema=config.schema.json
+
+A few mistakes are found by check alone, such as values that do not go together.
+`)
+	c.Run = func(args []string) error {
+		if err := none(args); err != nil {
+			return err
+		}
+		_, err := s.out.Write(config.Schema())
+		return err
+	}
+	return c
+}
+
 // check validates a configuration and prints what it amounts to. What serve
 // would warn of goes to stderr.
 func check(f files, stdout, stderr io.Writer) error {

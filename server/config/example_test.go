@@ -11,10 +11,11 @@ import (
 
 const (
 	examplePath = "../../config.example.yaml"
+	schemaPath  = "../../config.schema.json"
 	docsPath    = "../../docs/configuration.md"
 )
 
-var update = flag.Bool("update", false, "write config.example.yaml and the tables of docs/configuration.md from the table of keys")
+var update = flag.Bool("update", false, "write config.example.yaml, config.schema.json and the tables of docs/configuration.md from the table of keys")
 
 //go:generate go test -run TestWrittenFromTheTable -update
 
@@ -30,13 +31,13 @@ func TestWrittenFromTheTable(t *testing.T) {
 		}
 		docs = before + begin + "\n" + table + "\n" + end + after
 	}
-	for path, want := range map[string]string{examplePath: exampleFile(), docsPath: docs} {
+	for path, want := range map[string]string{examplePath: exampleFile(), schemaPath: string(Schema()), docsPath: docs} {
 		if *update {
 			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if written(t, path) != want {
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("%s is not what the table says: run go generate ./server/config", path)
 		}
 	}
@@ -51,7 +52,9 @@ func written(t *testing.T, path string) string {
 	return string(data)
 }
 
-const exampleHead = `# Belfry's configuration: every key, with its default as the value. An app has
+const exampleHead = `# yaml-language-server: $schema=config.schema.json
+#
+# Belfry's configuration: every key, with its default as the value. An app has
 # no default for id, key and secret; without any app, Belfry takes one from the
 # environment or makes one up.
 #
@@ -81,11 +84,7 @@ func exampleFile() string {
 }
 
 func writeKey(b *strings.Builder, k key, indent string) {
-	about := k.about
-	if form := k.value.form(); !slices.Contains([]string{"", "text", "true or false"}, form) && !strings.HasPrefix(form, "list: ") {
-		about += " [" + form + "]"
-	}
-	for _, line := range wrap(about, 78-len(indent)) {
+	for _, line := range wrap(k.description(), 78-len(indent)) {
 		b.WriteString(indent + "# " + line + "\n")
 	}
 	line := k.name + ": " + k.value.text()

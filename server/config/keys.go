@@ -10,17 +10,17 @@ import (
 
 // The functions keys return the table of keys: what there is in a
 // configuration, in the order of config.example.yaml. Decoding, validation,
-// defaults, what needs a restart, the example and docs/configuration.md all
-// come from it.
+// defaults, what needs a restart, the example, the JSON schema and
+// docs/configuration.md all come from it.
 
 func (c *Config) keys() section {
 	s, m, k := &c.Server, &c.Metrics, &c.Console
 	return section{
 		{name: "server", about: "What all apps share.", value: section{
 			{name: "listen", about: "Address to listen on; :8080 is port 8080 of every address.",
-				value: text(&s.Listen, DefaultListen, "host:port", listenProblem)},
+				value: like(listenPattern, text(&s.Listen, DefaultListen, "host:port", listenProblem))},
 			{name: "path", about: "Prefix before /app and /apps, such as /ws. Both work with and without it.",
-				value: changed(text(&s.Path, "", "path", c.serverPathProblem), normalPath)},
+				value: changed(like(prefixPattern, text(&s.Path, "", "path", c.serverPathProblem)), normalPath)},
 			{name: "tls", about: "Certificate for wss and https: give both files, or none for plain HTTP. Belfry reads them again when they change.", value: section{
 				{name: "cert_file", live: true, about: "PEM file of the certificate with its chain.",
 					value: text(&s.TLS.CertFile, "", "path of a file", func(cert string) string { return pairProblem(cert, s.TLS.KeyFile) })},
@@ -47,7 +47,7 @@ func (c *Config) keys() section {
 				value: span(&s.ShutdownGrace, DefaultShutdownGrace, 0, maxGrace)},
 		}},
 		{name: "apps", about: "The applications. Without any, the environment has to define one.", live: true,
-			value: list[App]{at: &c.Apps, item: func(a *App) value { return a.keys() }, whole: c.checkApps}},
+			value: list[App]{at: &c.Apps, empty: true, item: func(a *App) value { return a.keys() }, whole: c.checkApps}},
 		{name: "webhooks", about: "What the webhooks of all apps share.", value: section{
 			{name: "spool", about: "Directory that keeps undelivered webhooks over a crash or a restart; empty: they are only in memory.",
 				value: text(&c.Webhooks.Spool, "", "path of a directory", anyText)},
@@ -57,32 +57,32 @@ func (c *Config) keys() section {
 				value: choice(&c.Cluster.Driver, ClusterLocal, ClusterLocal, ClusterRedis)},
 			{name: "redis", about: "Only read when the driver is redis.", value: section{
 				{name: "url", about: "redis:// or rediss://, also of Sentinel and Redis Cluster: see docs/scaling.md. It may hold a password: better ${REDIS_URL}.",
-					value: secretText(&c.Cluster.Redis.URL, DefaultRedisURL, "URL", redisProblem)},
+					value: like(redisPattern, secretText(&c.Cluster.Redis.URL, DefaultRedisURL, "URL", redisProblem))},
 				{name: "prefix", about: "Begins all keys and channels in Redis. Deployments that share a Redis need one each.",
-					value: text(&c.Cluster.Redis.Prefix, DefaultRedisPrefix, "text without spaces and braces", redisPrefixProblem)},
+					value: like(redisPrefixPattern, text(&c.Cluster.Redis.Prefix, DefaultRedisPrefix, "text without spaces and braces", redisPrefixProblem))},
 			}},
 		}},
 		{name: "metrics", about: "Metrics for Prometheus.", value: section{
 			{name: "enabled", about: "Whether there are any.", value: toggle(&m.Enabled, true)},
-			{name: "path", about: "Where they are.", value: text(&m.Path, DefaultMetricsPath, "path", c.metricsPathProblem)},
+			{name: "path", about: "Where they are.", value: like(pathPattern, text(&m.Path, DefaultMetricsPath, "path", c.metricsPathProblem))},
 			{name: "listen", about: "Address of a listener for metrics alone; empty: they are on server.listen.",
-				value: text(&m.Listen, "", "host:port", c.apartProblem)},
+				value: like(apartPattern, text(&m.Listen, "", "host:port", c.apartProblem))},
 			{name: "token", about: "Bearer token that a scraper has to send; empty: anybody may read the metrics.",
-				value: secretText(&m.Token, "", "text without spaces", without(""))},
+				value: like(`^\S*$`, secretText(&m.Token, "", "text without spaces", without("")))},
 		}},
 		{name: "console", about: "The console, a page that shows what the server is doing: see docs/console.md.", value: section{
 			{name: "enabled", about: "Whether to serve the console.", value: toggle(&k.Enabled, false)},
 			{name: "listen", about: "Address of a listener for the console alone; empty: the console is on server.listen.",
-				value: text(&k.Listen, "", "host:port", c.consoleListenProblem)},
-			{name: "path", about: "Where the console is.", value: text(&k.Path, DefaultConsolePath, "path", c.consolePathProblem)},
+				value: like(apartPattern, text(&k.Listen, "", "host:port", c.consoleListenProblem))},
+			{name: "path", about: "Where the console is.", value: like(pathPattern, text(&k.Path, DefaultConsolePath, "path", c.consolePathProblem))},
 			{name: "user", about: "Name of the user who may look and act: send events, disconnect clients, test webhooks.",
-				value: text(&k.User, DefaultConsoleUser, "text without spaces", userProblem)},
+				value: like(`^\S{1,100}$`, text(&k.User, DefaultConsoleUser, "text without spaces", userProblem))},
 			{name: "password", about: "Password of console.user. Without one, people sign in by a token that the server prints when it starts, and the console needs a loopback address.",
-				value: secretText(&k.Password, "", "text of at least 8 characters", passwordProblem)},
+				value: like(passwordPattern, secretText(&k.Password, "", "text of at least 8 characters", passwordProblem))},
 			{name: "viewer_user", about: "Name of the user who may only look.",
-				value: text(&k.ViewerUser, DefaultConsoleViewer, "text without spaces", c.viewerProblem)},
+				value: like(`^\S{1,100}$`, text(&k.ViewerUser, DefaultConsoleViewer, "text without spaces", c.viewerProblem))},
 			{name: "viewer_password", about: "Password of console.viewer_user; empty: there is no such user.",
-				value: secretText(&k.ViewerPassword, "", "text of at least 8 characters", passwordProblem)},
+				value: like(passwordPattern, secretText(&k.ViewerPassword, "", "text of at least 8 characters", passwordProblem))},
 		}},
 		{name: "log", about: "The log on standard error.", value: section{
 			{name: "level", about: "Least level that is logged.", live: true, value: level(&c.Log.Level, DefaultLogLevel)},
@@ -100,17 +100,19 @@ func (a *App) keys() section {
 	}
 	return section{
 		{name: "id", about: "Names the app in the HTTP API. Use digits: some backend libraries accept nothing else.", example: `"100001"`,
-			value: text(&a.ID, "", "text without spaces and /", missing("id", without("/")))}, // a segment of the API's paths
+			value: like(`^[^\s/]+$`, text(&a.ID, "", "text without spaces and /", missing("id", without("/"))))}, // a segment of the API's paths
 		{name: "key", about: "Names the app to clients. It is public.", example: "app-key",
-			value: text(&a.Key, "", "text without spaces, / and :", missing("key", without("/:")))}, // likewise of /app/KEY, and ends at the colon in KEY:SIGNATURE
+			value: like(`^[^\s/:]+$`, text(&a.Key, "", "text without spaces, / and :", missing("key", without("/:"))))}, // likewise of /app/KEY, and ends at the colon in KEY:SIGNATURE
 		{name: "secret", about: "Signs requests and subscriptions; only for your backend. Better not in this file: ${APP_SECRET}.", example: "app-secret",
-			value: secretText(&a.Secret, "", "text without spaces", secret)},
+			value: like(`^\S+$`, secretText(&a.Secret, "", "text without spaces", secret))},
 		{name: "secrets", about: "Instead of secret while you change it, at most 5: all of them verify, the first signs.", example: "[new-secret, app-secret]", instead: true,
-			value: list[string]{at: &a.Secrets, whole: a.checkSecrets, item: func(s *string) value { return secretText(s, "", "text without spaces", without("")) }}},
+			value: list[string]{at: &a.Secrets, least: 1, most: MaxSecrets, whole: a.checkSecrets, item: func(s *string) value { return like(`^\S+$`, secretText(s, "", "text without spaces", without(""))) }}},
 		{name: "enabled", about: "false: clients are refused with 4003 and API requests with 403.", value: toggle(&a.Enabled, true)},
 		{name: "allowed_origins", about: `Hosts of the pages that may connect: example.com, "*.example.com" for its subdomains, "*" for any.`,
-			value: list[string]{at: &a.AllowedOrigins, initial: []string{"*"}, whole: a.checkOrigins,
-				item: func(s *string) value { return changed(text(s, "", "host pattern", originProblem), strings.ToLower) }}},
+			value: list[string]{at: &a.AllowedOrigins, least: 1, initial: []string{"*"}, whole: a.checkOrigins,
+				item: func(s *string) value {
+					return changed(like(originPattern, text(s, "", "host pattern", originProblem)), strings.ToLower)
+				}}},
 
 		{name: "activity_timeout", about: "Silence after which a client pings; the client is told.",
 			value: seconds(&a.ActivityTimeout, DefaultActivityTimeout, time.Second, maxTimeout)},
@@ -147,7 +149,7 @@ func (a *App) keys() section {
 		{name: "max_presence_user_bytes", about: "Largest user_info of a member.", value: number(&a.MaxPresenceUserBytes, DefaultMaxPresenceUserBytes, 1)},
 		{name: "cache_ttl", about: "How long a cache channel keeps its last event.", value: span(&a.CacheTTL, DefaultCacheTTL, time.Second, maxCacheTTL)},
 		{name: "history", about: "Channels that keep their last events, for clients that come back and for the HTTP API, at most 50 entries: see docs/history.md. The first that matches a channel decides.",
-			value: list[History]{at: &a.History, item: func(h *History) value { return h.keys() }, whole: a.checkHistory}},
+			value: list[History]{at: &a.History, most: maxHistories, item: func(h *History) value { return h.keys() }, whole: a.checkHistory}},
 
 		{name: "subscription_count", about: "Whether subscribers are told how many they are.", value: toggle(&a.SubscriptionCount, false)},
 		{name: "require_signin", about: "Time to sign in, or to join a private or presence channel, before 4009. 0s: nobody has to.",
@@ -157,14 +159,14 @@ func (a *App) keys() section {
 		{name: "terminate_presence_users", about: "Whether terminating a user also closes the connections that are members of presence channels with that id.",
 			value: toggle(&a.TerminatePresenceUsers, false)},
 		{name: "webhooks", about: "Endpoints that are told what happens, at most 20: see docs/webhooks.md.",
-			value: list[Webhook]{at: &a.Webhooks, item: func(w *Webhook) value { return w.keys() }, whole: a.checkWebhooks}},
+			value: list[Webhook]{at: &a.Webhooks, most: maxWebhooks, item: func(w *Webhook) value { return w.keys() }, whole: a.checkWebhooks}},
 	}
 }
 
 func (h *History) keys() section {
 	return section{
 		{name: "channels", about: "Name of a channel or, with a * at its end, the beginning of names.", example: `"private-chat.*"`,
-			value: text(&h.Channels, "", "channel's name, or beginning and *", patternProblem)},
+			value: like(channelPattern, text(&h.Channels, "", "channel's name, or beginning and *", patternProblem))},
 		{name: "events", about: "How many of its last events each channel keeps.",
 			value: bounded(&h.Events, DefaultHistoryEvents, 1, maxHistory)},
 		{name: "age", about: "How long it keeps an event.", value: span(&h.Age, DefaultHistoryAge, time.Second, maxHistoryAge)},
@@ -176,10 +178,10 @@ func (h *History) keys() section {
 func (w *Webhook) keys() section {
 	return section{
 		{name: "url", about: "http or https, each once in an app.", example: "https://app.example/pusher/webhook",
-			value: changed(secretText(&w.URL, "", "URL", urlProblem), strings.TrimSpace)},
+			value: changed(like(urlPattern, secretText(&w.URL, "", "URL", urlProblem)), strings.TrimSpace)},
 		{name: "events", about: "What it is told; all of these when left out.",
-			value: list[string]{at: &w.Events, initial: protocol.WebhookEvents(), whole: w.checkEvents,
-				item: func(s *string) value { return text(s, "", "name of an event", webhookEventProblem) }}},
+			value: list[string]{at: &w.Events, least: 1, initial: protocol.WebhookEvents(), whole: w.checkEvents,
+				item: func(s *string) value { return webhookEvent(s) }}},
 		{name: "headers", about: "Sent in addition.", example: `{Authorization: "Bearer ${HOOK_TOKEN}"}`, value: headers{&w.Headers}},
 		{name: "filter", about: "Only channels that have both.", value: section{
 			{name: "channel_prefix", about: "Beginning of the channel's name; empty: any.", value: text(&w.Filter.ChannelPrefix, "", "text", anyText)},

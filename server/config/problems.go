@@ -25,6 +25,23 @@ var (
 	dotPath   = regexp.MustCompile(`/\.\.?(/|$)`)
 )
 
+// Patterns of what the functions below accept, for the schema. Each also matches some
+// of what they refuse.
+const (
+	listenPattern      = `^(|[A-Za-z0-9._-]+|\[[^\]]+\]):[0-9]{1,5}$`
+	apartPattern       = `^((|[A-Za-z0-9._-]+|\[[^\]]+\]):[0-9]{1,5})?$` // also empty
+	pathPattern        = `^(/[A-Za-z0-9._~-]+)+$`
+	prefixPattern      = `^/*([A-Za-z0-9._~-]+/)*[A-Za-z0-9._~-]*/*$` // ahead of normalPath
+	originPattern      = `^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:.]+(%.+)?)$`
+	channelPattern     = `^(#server-to-user-[^*]*\*?|[A-Za-z0-9_=@,.;-]+\*?|\*)$`
+	passwordPattern    = `^([^\x00-\x1f\x7f]{8,})?$`
+	redisPattern       = `^[Rr][Ee][Dd][Ii][Ss][Ss]?://`
+	redisPrefixPattern = `^[^\s{}]{1,64}$`
+	urlPattern         = `^\s*[Hh][Tt][Tt][Pp][Ss]?://[^#\s][^#]*#?\s*$`
+	headerNamePattern  = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+	headerValuePattern = `^(\S([^\x00-\x08\x0a-\x1f\x7f]*\S)?)?$`
+)
+
 const hostPortForm = "host:port such as 127.0.0.1:8080, or :8080 for every address"
 
 // The functions below return what is wrong with a value, in words to follow

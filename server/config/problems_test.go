@@ -6,14 +6,15 @@ import (
 	"testing"
 )
 
-// TestProblems looks for each problem (a piece of one line of the error) and
-// for as many lines as there are problems.
-func TestProblems(t *testing.T) {
+// problemCase is a configuration that is refused.
+type problemCase struct {
+	name, file string
+	want       []string // a piece of each line of the error
+}
+
+func problemCases() []problemCase {
 	const noApp = "config.yaml:1: there is no app: add one under apps"
-	tests := []struct {
-		name, file string
-		want       []string
-	}{
+	return []problemCase{
 		{"no app", "", []string{noApp}},
 		{"no app, line", "\n\napps: []\n", []string{"config.yaml:3: there is no app"}},
 
@@ -353,8 +354,12 @@ apps:
 		{"a secret taken for an alias", "log:\napps:\n- id: 1\n  key: k\n  secret: *hunter2\n", []string{
 			"config.yaml:5: anchors and aliases are not accepted"}},
 	}
+}
+
+// TestProblems looks for each problem and for as many lines as there are problems.
+func TestProblems(t *testing.T) {
 	vars := env("HUNTER=hunter2 hunter2", "NUMBER=424242")
-	for _, tt := range tests {
+	for _, tt := range problemCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := Parse("config.yaml", []byte(tt.file), vars)
 			if err == nil {

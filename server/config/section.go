@@ -21,6 +21,15 @@ type key struct {
 	instead bool   // stands in the place of another key, so the example has it as a comment
 }
 
+// description is what the key is and, where about does not say it, what it accepts.
+func (k key) description() string {
+	form := k.value.form()
+	if slices.Contains([]string{"", "text", "true or false"}, form) || strings.HasPrefix(form, "list: ") {
+		return k.about
+	}
+	return k.about + " [" + form + "]"
+}
+
 // section is a mapping with fixed keys.
 type section []key
 

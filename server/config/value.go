@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"belfry/protocol"
 )
 
 // value is what a key has: where it is kept, its type, default and bounds.
@@ -21,6 +23,7 @@ type value interface {
 	check(l *loader, path string)              // tells what is wrong with it
 	form() string                              // what is accepted, for the documentation
 	text() string                              // as the file would have it
+	schema() schema                            // what is accepted, for editors
 }
 
 // settable is a value that a variable can set.
@@ -41,6 +44,7 @@ type scalar[T comparable] struct {
 	parse   func(string) (T, string) // also returns what is wrong, in words to follow the value
 	problem func(T) string           // likewise, of what could be parsed
 	format  func(T) string
+	fits    []schema // alternatives of what is accepted, as far as a schema can say it
 }
 
 func (v *scalar[T]) reset()       { *v.at = v.initial }
@@ -81,7 +85,15 @@ func (v *scalar[T]) check(l *loader, path string) {
 func asIs(s string) (string, string) { return s, "" }
 
 func text(at *string, initial, accepts string, problem func(string) string) *scalar[string] {
-	return &scalar[string]{at: at, initial: initial, accepts: accepts, want: "text", parse: asIs, problem: problem, format: quoteYAML}
+	return &scalar[string]{at: at, initial: initial, accepts: accepts, want: "text", parse: asIs, problem: problem, format: quoteYAML,
+		fits: []schema{{}}}
+}
+
+// like is v, of which the schema says that its values match pattern, in the syntax that
+// JavaScript and Go share. The pattern matches at least what v accepts.
+func like(pattern string, v *scalar[string]) *scalar[string] {
+	v.fits[0].Pattern = pattern
+	return v
 }
 
 func secretText(at *string, initial, accepts string, problem func(string) string) *scalar[string] {
@@ -99,7 +111,24 @@ func changed(v *scalar[string], change func(string) string) *scalar[string] {
 func anyText(string) string { return "" }
 
 func choice(at *string, initial string, accepted ...string) *scalar[string] {
-	return text(at, initial, either(accepted), func(s string) string { return choiceProblem(s, accepted...) })
+	v := text(at, initial, either(accepted), func(s string) string { return choiceProblem(s, accepted...) })
+	v.fits = oneOf(accepted...)
+	return v
+}
+
+func webhookEvent(at *string) *scalar[string] {
+	v := text(at, "", "name of an event", webhookEventProblem)
+	v.fits = oneOf(protocol.WebhookEvents()...)
+	return v
+}
+
+// oneOf is what fits one of some values.
+func oneOf[T any](accepted ...T) []schema {
+	var s schema
+	for _, x := range accepted {
+		s.Enum = append(s.Enum, x)
+	}
+	return []schema{s}
 }
 
 func toggle(at *bool, initial bool) *scalar[bool] {
@@ -113,6 +142,7 @@ func toggle(at *bool, initial bool) *scalar[bool] {
 	return &scalar[bool]{
 		at: at, initial: initial, accepts: want, want: want, typed: true, parse: parse,
 		problem: func(bool) string { return "" }, format: strconv.FormatBool,
+		fits: []schema{{Type: types{"boolean"}}},
 	}
 }
 
@@ -131,13 +161,18 @@ func number[N int | int64](at *N, initial, least N) *scalar[N] {
 	return &scalar[N]{
 		at: at, initial: initial, accepts: fmt.Sprintf("number from %d", least), want: "a whole number", typed: true, parse: parse,
 		problem: func(n N) string { return rangeProblem(n, least) }, format: func(n N) string { return strconv.FormatInt(int64(n), 10) },
+		fits: within(int64(least), maxLimit),
 	}
+}
+
+func within(least, most int64) []schema {
+	return []schema{{Type: types{"integer"}, Minimum: &least, Maximum: &most}}
 }
 
 // bounded is a number from least to most.
 func bounded(at *int, initial, least, most int) *scalar[int] {
 	v := number(at, initial, least)
-	v.accepts = fmt.Sprintf("number from %d to %d", least, most)
+	v.accepts, v.fits = fmt.Sprintf("number from %d to %d", least, most), within(int64(least), int64(most))
 	v.problem = func(n int) string {
 		if n < least || n > most {
 			return fmt.Sprintf("is out of range: give a whole number from %d to %d", least, most)
@@ -151,13 +186,18 @@ func bounded(at *int, initial, least, most int) *scalar[int] {
 func closeCode(at *int, initial int) *scalar[int] {
 	v := number(at, initial, 0)
 	v.accepts, v.problem = "4009, 4100 or 4200", closeCodeProblem
+	v.fits = oneOf(protocol.CodeUnauthorized, protocol.CodeOverCapacity, protocol.CodeReconnect)
 	return v
 }
 
 // span is a duration from least to most.
 func span(at *time.Duration, initial, least, most time.Duration) *scalar[time.Duration] {
+	fits := []schema{{Type: types{"string"}, Pattern: durationPattern}}
+	if least == 0 {
+		fits = append(fits, oneOf(0)...) // which needs no unit
+	}
 	return &scalar[time.Duration]{
-		at: at, initial: initial, accepts: short(least) + " to " + short(most), want: durationForm, parse: parseDuration,
+		fits: fits, at: at, initial: initial, accepts: short(least) + " to " + short(most), want: durationForm, parse: parseDuration,
 		problem: func(d time.Duration) string { return durationProblem(d, least, most) }, format: short,
 	}
 }
@@ -175,7 +215,10 @@ func seconds(at *time.Duration, initial, least, most time.Duration) *scalar[time
 	return v
 }
 
-const durationForm = "a duration such as 30s or 2m"
+const (
+	durationForm    = "a duration such as 30s or 2m"
+	durationPattern = `^[+-]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$` // of time.ParseDuration
+)
 
 func parseDuration(s string) (time.Duration, string) {
 	d, err := time.ParseDuration(s)
@@ -201,6 +244,7 @@ func level(at *slog.Level, initial slog.Level) *scalar[slog.Level] {
 	return &scalar[slog.Level]{
 		at: at, initial: initial, accepts: either(names), want: "a level such as info", parse: parse,
 		problem: func(slog.Level) string { return "" }, format: func(l slog.Level) string { return strings.ToLower(l.String()) },
+		fits: oneOf(names...),
 	}
 }
 
@@ -224,6 +268,7 @@ func prefix(at *netip.Prefix) value {
 	return &scalar[netip.Prefix]{
 		at: at, accepts: "address or CIDR prefix", want: want, parse: parse,
 		problem: func(netip.Prefix) string { return "" }, format: netip.Prefix.String,
+		fits: []schema{{Pattern: `^[0-9A-Fa-f:.]+(/[0-9]+)?$`}},
 	}
 }
 
@@ -233,6 +278,9 @@ type list[T any] struct {
 	initial []T
 	item    func(*T) value
 	whole   func(l *loader, path string) // tells what is wrong with it as a whole
+	least   int                          // items, which whole sees to
+	most    int                          // likewise; 0: any number
+	empty   bool                         // nothing where it would be is no error
 }
 
 func (v list[T]) reset()       { *v.at = slices.Clone(v.initial) }
@@ -247,7 +295,7 @@ func (v list[T]) text() string {
 }
 
 func (v list[T]) read(l *loader, n *yaml.Node, path string) {
-	if path == "apps" && null(n) {
+	if v.empty && null(n) {
 		return
 	}
 	*v.at = []T{} // given, if wrong: secret is not missed beside bad secrets
