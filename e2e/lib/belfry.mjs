@@ -6,6 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { environment, start } from './process.mjs';
+import { assertSchemaAccepts } from './schema.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -52,13 +53,14 @@ export async function serve(args, options, program = binary) {
 
 /**
  * Resolves when Belfry listens: {url, host, port, output, exited, stop}. config
- * is the text of the configuration file.
+ * is the text of the configuration file, of which editors must think the same.
  */
 export async function startBelfry({ config = configuration(), env = {} } = {}) {
   const made = await mkdtemp(path.join(tmpdir(), 'belfry-'));
   const file = path.join(made, 'config.yaml');
   await writeFile(file, config);
   try {
+    assertSchemaAccepts(config);
     const belfry = await serve(['--config', file], { cwd: made, env: environment(env) });
     return {
       ...belfry,
