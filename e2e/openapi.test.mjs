@@ -165,7 +165,8 @@ test('what is accepted, and its answers', async (t) => {
   const socket_id = member.connection.socket_id;
   const channels = ['presence-room', 'a'];
   await accepted('events', { body: { ...event, channels, info, socket_id, idempotency_key: 'one' } });
-  const headers = { 'X-Idempotency-Key': 'two' };
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const headers = { 'X-Idempotency-Key': 'two', traceparent };
   await accepted('events', { body: { ...event, channel: '#server-to-user-7' }, headers });
   await accepted('events', { body: { ...event, channel: 'cache-price' } });
   await accepted('events', { body: { ...event, channel: 'kept-a' } });

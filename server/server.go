@@ -245,6 +245,7 @@ func (s *Server) api() *api.API {
 		Apps:            s.apps,
 		Metrics:         s.metrics,
 		Refusals:        s.refusals,
+		Log:             s.log,
 		Prefix:          s.config.Server.Path,
 		MaxRequestBytes: s.config.Server.MaxRequestBytes,
 		Authorized:      door.Authorized,

@@ -34,6 +34,8 @@ type API struct {
 	Apps     *apps.Registry
 	Metrics  *metrics.Metrics
 	Refusals *refusals.Log
+	// Log is told of publishes that are part of a trace, at level debug.
+	Log *slog.Logger
 	// Prefix comes before /apps in requests of clients that keep it
 	// (Laravel's path option): "" or "/name".
 	Prefix string
@@ -61,6 +63,9 @@ type request struct {
 	body  []byte
 	key   string  // idempotency key of the header, empty for none
 	later awaiter // nil: the handler may wait
+
+	traceparent string // empty for none
+	log         *slog.Logger
 }
 
 // awaiter is an http.ResponseWriter whose handler should not wait: what is
@@ -78,6 +83,8 @@ type route struct {
 	method  string
 	handler handler
 }
+
+func (r route) publishes() bool { return r.name == "events" || r.name == "batch_events" }
 
 // find maps the path behind /apps/{id}/ to its route.
 func find(segments []string) (r route, name string, ok bool) {
@@ -156,6 +163,8 @@ type call struct {
 	api   *API
 	route route
 	app   *apps.App // nil while unknown
+
+	traceparent string // of a request to publish; empty for none
 }
 
 func (c *call) appID() string {
@@ -180,6 +189,9 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, fail(http.StatusNotFound, "no such route: %q", clip(full))
 	}
 	c.route = route
+	if route.publishes() {
+		c.traceparent = traceparent(r.Header)
+	}
 	id, err := url.PathUnescape(segments[0])
 	if err == nil {
 		name, err = url.PathUnescape(name)
@@ -224,7 +236,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, errElsewhere
 	}
 	later, _ := w.(awaiter)
-	answer, err := c.change(request{c.app, name, query, body, r.Header.Get("X-Idempotency-Key"), later})
+	answer, err := c.change(request{c.app, name, query, body, r.Header.Get("X-Idempotency-Key"), later, c.traceparent, c.api.Log})
 	if tooLarge := new(protocol.RequestError); errors.As(err, &tooLarge) && tooLarge.Status == http.StatusRequestEntityTooLarge {
 		c.app.Metrics.LimitMet(metrics.MaxEventBytes)
 	}
@@ -312,8 +324,11 @@ func (c *call) refusal(r *http.Request, err error) (status int, answer []byte) {
 	default:
 		status = http.StatusInternalServerError
 	}
-	c.api.Refusals.Add(refusals.Refusal{What: "request refused", App: c.appID(), Code: status, Reason: err.Error()},
-		slog.String("route", c.route.name), slog.String("remote", r.RemoteAddr))
+	attrs := []slog.Attr{slog.String("route", c.route.name), slog.String("remote", r.RemoteAddr)}
+	if c.traceparent != "" {
+		attrs = append(attrs, slog.String("traceparent", c.traceparent))
+	}
+	c.api.Refusals.Add(refusals.Refusal{What: "request refused", App: c.appID(), Code: status, Reason: err.Error()}, attrs...)
 	answer, err = json.Marshal(map[string]string{"error": err.Error()})
 	if err != nil {
 		return http.StatusInternalServerError, []byte(`{"error":"internal error"}`)

@@ -71,6 +71,7 @@ func publishAll(r request, ps ...protocol.Publication) error {
 		return err
 	}
 	r.app.Metrics.EventsHTTP.Add(float64(len(events)))
+	r.logTraced(ps)
 	return nil
 }
 
