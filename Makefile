@@ -1,6 +1,10 @@
 # Belfry: what a developer runs. `make help` lists it.
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null)
+BINARY      ?= bin/belfry
+# What belfry is vetted for and released for, as GOOS/GOARCH.
+PLATFORMS   := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 # Runs of each target. With a time, such as 1m, the fuzzer sometimes fails at its end.
@@ -14,7 +18,7 @@ NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-to
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build cross test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,10 +27,18 @@ help: ## list the targets
 run: build ## build and run the server with config.example.yaml on 127.0.0.1:8080
 	bin/belfry serve --config config.example.yaml
 
-build: ## build bin/belfry
-	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/belfry ./cmd/belfry
+# The same source, version and revision make the same bytes, in any directory, and from
+# an archive of the source as well: hence no -buildvcs.
+build: ## build bin/belfry, static and reproducible; GOOS, GOARCH and BINARY=path for another
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(BINARY) ./cmd/belfry
 
-test: needs lint unit fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
+cross: ## go vet of everything, tests included, and go build for the systems of a release
+	@set -e; for platform in $(PLATFORMS); do \
+	  echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+	  go vet ./... && go build ./...; done
+
+test: needs lint cross unit fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
 
 # As root, or by sudo without a password; else the line to run is printed.
 needs:
