@@ -6,6 +6,8 @@ BINARY      ?= bin/belfry
 # What belfry is vetted for and released for, as GOOS/GOARCH.
 PLATFORMS   := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
+CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 # Runs of each target. With a time, such as 1m, the fuzzer sometimes fails at its end.
 FUZZTIME    ?= 10000x
@@ -18,7 +20,7 @@ NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-to
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build cross test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build cross release test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,7 +38,11 @@ build: ## build bin/belfry, static and reproducible; GOOS, GOARCH and BINARY=pat
 cross: ## go vet of everything, tests included, and go build for the systems of a release
 	@set -e; for platform in $(PLATFORMS); do \
 	  echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
-	  go vet ./... && go build ./...; done
+	  go vet -trimpath ./... && go build -trimpath ./...; done
+
+release: needs ## make dist/: archives, packages for Linux, SBOMs and checksums, from this commit
+	VERSION='$(VERSION)' REVISION='$(REVISION)' PLATFORMS='$(PLATFORMS)' NFPM=$(NFPM) CYCLONEDX=$(CYCLONEDX) \
+	  deploy/release/release.sh
 
 test: needs lint cross unit fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
 
