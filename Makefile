@@ -16,11 +16,13 @@ ROUNDS      ?= 3
 CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
-               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl
+               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
+               zip:zip wget:wget shellcheck:shellcheck lintian:lintian rpm:rpm busybox:busybox-static \
+               systemd-analyze:systemd man:man-db strace:strace
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build cross release test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build cross release dist-test test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,11 +42,17 @@ cross: ## go vet of everything, tests included, and go build for the systems of 
 	  echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
 	  go vet -trimpath ./... && go build -trimpath ./...; done
 
-release: needs ## make dist/: archives, packages for Linux, SBOMs and checksums, from this commit
-	VERSION='$(VERSION)' REVISION='$(REVISION)' PLATFORMS='$(PLATFORMS)' NFPM=$(NFPM) CYCLONEDX=$(CYCLONEDX) \
+release: ## make dist/: archives, packages for Linux, SBOMs and checksums (needs zip)
+	@VERSION='$(VERSION)' REVISION='$(REVISION)' PLATFORMS='$(PLATFORMS)' NFPM=$(NFPM) CYCLONEDX=$(CYCLONEDX) \
 	  deploy/release/release.sh
 
-test: needs lint cross unit fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
+# Installs the packages in roots of their own, for which it has to be root.
+dist-test: needs release ## install and run what a release consists of
+	go vet -tags dist ./deploy/...
+	go run $(STATICCHECK) -tags dist ./deploy/...
+	go test -tags dist -count=1 ./deploy/release ./deploy/packages
+
+test: needs lint cross unit dist-test fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
 
 # As root, or by sudo without a password; else the line to run is printed.
 needs:
@@ -119,4 +127,4 @@ vuln: ## known vulnerabilities in what we depend on (needs the internet)
 	go run $(GOVULNCHECK) ./...
 
 clean: ## remove what was built
-	rm -rf bin examples/chat/dist e2e/node_modules examples/chat/node_modules bench/node_modules
+	rm -rf bin dist examples/chat/dist e2e/node_modules examples/chat/node_modules bench/node_modules
