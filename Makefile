@@ -18,7 +18,7 @@ CHROMIUM    := /usr/bin/chromium
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
                nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
                zip:zip wget:wget shellcheck:shellcheck lintian:lintian rpm:rpm busybox:busybox-static \
-               systemd-analyze:systemd man:man-db strace:strace
+               systemd-analyze:systemd man:man-db
 
 export PATH := $(PATH):/usr/sbin
 
@@ -46,7 +46,7 @@ release: ## make dist/: archives, packages for Linux, SBOMs and checksums (needs
 	@VERSION='$(VERSION)' REVISION='$(REVISION)' PLATFORMS='$(PLATFORMS)' NFPM=$(NFPM) CYCLONEDX=$(CYCLONEDX) \
 	  deploy/release/release.sh
 
-# Installs the packages in roots of their own, for which it has to be root.
+# Installs the packages below a systemd of their own, for which it has to be root.
 dist-test: needs release ## install and run what a release consists of
 	go vet -tags dist ./deploy/...
 	go run $(STATICCHECK) -tags dist ./deploy/...
