@@ -51,8 +51,8 @@ func (o Order) compare(a, b Overview) int {
 }
 
 // List returns a page of the channels that have subscribers on this node and match, and
-// how many there are; without those of users. It takes the lock of one after the other,
-// and does nothing for each subscriber.
+// how many of them there are. The channels of users are not listed. It takes the lock of
+// one channel after the other, and its work does not grow with their subscribers.
 func (a *App) List(match func(name string) bool, by Order, offset, limit int) (page []Overview, total int) {
 	top := first[Overview]{n: offset + limit, compare: by.compare}
 	now := time.Now()
@@ -89,7 +89,7 @@ func (a *App) List(match func(name string) bool, by Order, offset, limit int) (p
 	return page, total
 }
 
-// eventName is what an activity has the name of.
+// eventName returns the name of an event that an activity has noted.
 func (a *App) eventName(noted string) string {
 	if a.broker.driver == nil {
 		return noted
@@ -97,7 +97,8 @@ func (a *App) eventName(noted string) string {
 	return unquoted(noted)
 }
 
-// overview has the name of the last event as it was noted. mu is held.
+// overview describes the channel, with the name of its last event as it was noted. mu is
+// held.
 func (c *channel) overview(now time.Time) Overview {
 	began := c.app.broker.began
 	o := Overview{Name: c.name, Kind: c.kind, Subscriptions: int(c.count), Rate: c.activity.rate(now.Sub(began)), LastEvent: c.activity.name}
@@ -151,7 +152,7 @@ type first[T any] struct {
 	n       int
 	compare func(a, b T) int
 	rows    []T  // up to twice n
-	full    bool // rows has n at least, and the n-th of them is not ahead of any that is still to be kept
+	full    bool // the first n rows are sorted, and only what comes before the n-th is kept
 }
 
 func (f *first[T]) add(x T) {

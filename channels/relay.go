@@ -92,13 +92,13 @@ func (c *channel) frame(e relayed, v cluster.Version) protocol.Frame {
 // publishToCluster publishes events for all nodes.
 func (a *App) publishToCluster(events []Publication) error {
 	start := time.Now()
-	err := a.relay(events)
-	for i := range events {
-		if err == nil {
-			a.followPublication(&events[i], start).relay()
-		}
+	if err := a.relay(events); err != nil {
+		return err
 	}
-	return err
+	for i := range events {
+		a.followPublication(&events[i], start).relay()
+	}
+	return nil
 }
 
 // relay publishes what is not kept, and then what is.

@@ -2,6 +2,7 @@ package channels
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -36,8 +37,8 @@ type Passage struct {
 	App, Channel, Event string
 	Data                []byte // JSON text
 	From                Publisher
-	Socket              protocol.SocketID // the client that published it, or that must not receive it; zero for none
-	UserID              string            // of a client on a presence channel
+	Except              protocol.SocketID // must not receive it: a client its own event; zero for nobody
+	UserID              string            // of a client: the member on a presence channel, else who has signed in
 
 	// Relayed says that the event went to the cluster, which brings it to all nodes: it
 	// comes back as another passage.
@@ -64,10 +65,11 @@ type following struct {
 	shards  int // that have not served it
 }
 
-// follow begins to follow an event, if somebody wants to know of it; else it returns nil.
+// follow begins to follow an event while somebody watches. It returns nil if nobody wants
+// to know of this one.
 func (a *App) follow(p Passage, at time.Time) *following {
 	p.App = a.id
-	if !a.broker.watched() || !a.broker.tracer.Follows(p) {
+	if !a.broker.tracer.Follows(p) {
 		return nil
 	}
 	return &following{tracer: a.broker.tracer, passage: p, at: at}
@@ -78,15 +80,16 @@ func (a *App) followPublication(e *Publication, at time.Time) *following {
 	if !a.broker.watched() {
 		return nil
 	}
-	return a.follow(Passage{Channel: e.Channel, Event: e.Name, Data: e.Data, Socket: e.Except}, at)
+	return a.follow(Passage{Channel: e.Channel, Event: e.Name, Data: e.Data, Except: e.Except}, at)
 }
 
-// followClient is follow for an event of a client, of which nothing may be kept.
-func (a *App) followClient(s *Subscription, e *protocol.Event, at time.Time) *following {
+// followClient is follow for an event of a client. It copies the texts, which are parts of
+// a message whose memory is used again.
+func (a *App) followClient(s *Subscription, e *protocol.Event, user string, at time.Time) *following {
 	if !a.broker.watched() {
 		return nil
 	}
-	return a.follow(Passage{Channel: s.channel.name, Event: strings.Clone(e.Name), Data: bytes.Clone(e.Data), From: Client, Socket: s.id, UserID: e.UserID}, at)
+	return a.follow(Passage{Channel: s.channel.name, Event: strings.Clone(e.Name), Data: bytes.Clone(e.Data), From: Client, Except: s.id, UserID: cmp.Or(e.UserID, user)}, at)
 }
 
 // followRelayed is follow for an event of the cluster.
@@ -102,7 +105,7 @@ func (a *App) followRelayed(channel string, e relayed, at time.Time) *following 
 	if json.Unmarshal(e.json, &m) != nil {
 		return nil
 	}
-	return a.follow(Passage{Channel: channel, Event: m.Event, Data: m.Data, From: Cluster, Socket: e.except, UserID: m.UserID}, at)
+	return a.follow(Passage{Channel: channel, Event: m.Event, Data: m.Data, From: Cluster, Except: e.except, UserID: m.UserID}, at)
 }
 
 // pending notes who has the event pending. mu is held; f is nil for an event that nobody
@@ -117,11 +120,11 @@ func (f *following) pending(c *channel) {
 		}
 		f.shards++
 		f.passage.Recipients += len(s.subs)
-		if f.passage.Socket == (protocol.SocketID{}) {
+		if f.passage.Except == (protocol.SocketID{}) {
 			continue
 		}
 		for _, sub := range s.subs {
-			if sub.excepts(f.passage.Socket) {
+			if sub.excepts(f.passage.Except) {
 				f.passage.Recipients--
 			}
 		}

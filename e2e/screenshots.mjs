@@ -14,7 +14,7 @@ import Pusher from 'pusher-js';
 import { app, serve } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { authorizer, newBackend } from './lib/clients.mjs';
-import { actor, consoleConfiguration } from './lib/console.mjs';
+import { consoleConfiguration, signIn } from './lib/console.mjs';
 import { withPalette } from './lib/palette.mjs';
 
 const folder = fileURLToPath(new URL('../docs/images', import.meta.url));
@@ -85,11 +85,7 @@ const trading = trade();
 async function picture(name, hash, ready) {
   for (const colorScheme of ['dark', 'light']) {
     const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, colorScheme });
-    await page.goto(`${belfry.url}/console/`);
-    await page.getByLabel('User').fill(actor.user);
-    await page.getByLabel('Password').fill(actor.password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByRole('navigation', { name: 'Views' }).waitFor();
+    await signIn(page, belfry);
     await page.evaluate((address) => {
       location.hash = address;
     }, hash);

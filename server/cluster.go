@@ -30,12 +30,13 @@ const (
 	introduced = 3 * introductions
 )
 
-// tellNodes has consoles of all nodes show this one, until the context ends.
+// tellNodes tells the cluster who this node is, for the consoles of all nodes, until the
+// context ends.
 func (s *Server) tellNodes(ctx context.Context) {
 	ticker := time.NewTicker(introductions)
 	defer ticker.Stop()
 	for {
-		about, err := json.Marshal(s.self())
+		about, err := json.Marshal(s.introduction())
 		if err == nil {
 			err = s.driver.Introduce(ctx, string(about), introduced)
 		}
@@ -50,33 +51,44 @@ func (s *Server) tellNodes(ctx context.Context) {
 	}
 }
 
-// self is what this server says of itself.
-func (s *Server) self() console.Node {
-	host, _ := os.Hostname() // empty if it is not known
-	_, port, _ := net.SplitHostPort(s.Addr().String())
-	return console.Node{Host: net.JoinHostPort(host, port), Version: s.version, Connections: s.connections(), SeenAt: time.Now().UnixMilli()}
+// introduction is what a node says of itself. Nodes of other versions read it as JSON.
+type introduction struct {
+	Host        string `json:"host"` // with the port
+	Version     string `json:"version"`
+	Connections int    `json:"connections"`
+	SeenAt      int64  `json:"seen_at"` // milliseconds since 1970
 }
 
-// nodes are those of the cluster that live, and this server alone without one.
+func (s *Server) introduction() introduction {
+	host, _ := os.Hostname() // empty if it is not known
+	_, port, _ := net.SplitHostPort(s.Addr().String())
+	return introduction{net.JoinHostPort(host, port), s.version, s.connections(), time.Now().UnixMilli()}
+}
+
+// node is what consoles show of the node with an id.
+func (i introduction) node(id string, self bool) console.Node {
+	return console.Node{ID: id, Self: self, Host: i.Host, Version: i.Version, Connections: i.Connections, SeenAt: i.SeenAt}
+}
+
+// nodes returns the live nodes of the cluster. Without a cluster, or beside an error, it
+// returns this server alone.
 func (s *Server) nodes(ctx context.Context) (nodes []console.Node, err error) {
-	self := s.self()
-	self.ID, self.Self = self.Host, true
+	self := s.introduction()
+	alone := []console.Node{self.node(self.Host, true)}
 	if s.driver == nil {
-		return []console.Node{self}, nil
+		return alone, nil
 	}
 	all, err := s.driver.Nodes(ctx)
 	if err != nil {
-		return []console.Node{self}, err
+		return alone, err
 	}
 	for _, one := range all {
-		node := self
+		about := self
 		if !one.Self {
-			node = console.Node{}
-			_ = json.Unmarshal([]byte(one.About), &node) // a node that has said nothing yet, or in another way, is just there
-			node.Self = false
+			about = introduction{}
+			_ = json.Unmarshal([]byte(one.About), &about) // a node that has said nothing yet, or in another way, is just there
 		}
-		node.ID = one.ID
-		nodes = append(nodes, node)
+		nodes = append(nodes, about.node(one.ID, one.Self))
 	}
 	return nodes, nil
 }

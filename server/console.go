@@ -26,7 +26,6 @@ func (s *Server) newConsole(build Build) *console.Console {
 		Metrics:    s.metrics,
 		Refusals:   s.refusals,
 		Trace:      s.trace,
-		Capacity:   s.capacity,
 		Sessions:   s.sessions,
 		Watch:      s.watch,
 		Changes:    &s.changes,
@@ -40,7 +39,7 @@ func (s *Server) newConsole(build Build) *console.Console {
 	})
 }
 
-// sessions are those of all transports.
+// sessions yields those of all transports.
 func (s *Server) sessions() iter.Seq[*session.Session] {
 	return func(yield func(*session.Session) bool) {
 		for _, of := range []iter.Seq[*session.Session]{s.websocket.Sessions(), s.fallback.Sessions()} {
@@ -104,10 +103,11 @@ func (s *Server) consoleRoutes() http.Handler {
 
 // consoleListen speaks TLS if the main listener does.
 func (s *Server) consoleListen() net.Listener {
+	l := s.counted(s.consoleListener, s.secured())
 	if !s.secured() {
-		return s.consoleListener
+		return l
 	}
-	return tls.NewListener(s.consoleListener, s.certificate.config())
+	return tls.NewListener(l, s.certificate.config())
 }
 
 // endConsole ends the streams of the console, which would keep the server waiting.

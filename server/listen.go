@@ -10,9 +10,9 @@ import (
 	"belfry/server/config"
 )
 
-// listen listens for clients and backends, and for those who scrape metrics or look at
-// the console if that is configured to be elsewhere. A socket that the process has inherited takes the
-// place of what is configured.
+// listen listens for clients and backends, and for metrics and the console if these have
+// listeners of their own. A socket that the process has inherited takes the place of what
+// is configured.
 func (s *Server) listen() (err error) {
 	sockets, outlive, err := s.inherit()
 	if err != nil {
@@ -46,8 +46,8 @@ func (s *Server) listen() (err error) {
 	return s.checkConsole()
 }
 
-// listenApart listens for what is configured to be elsewhere than the main listener; nil
-// is there. A socket that the process has inherited takes the place of what is configured.
+// listenApart listens for what has a listener beside the main one, and returns nil for what
+// has none. A socket that the process has inherited takes the place of what is configured.
 func (s *Server) listenApart(what string, inherited *net.TCPListener, enabled bool, address string) (net.Listener, error) {
 	switch {
 	case inherited != nil && !enabled:

@@ -192,13 +192,14 @@ type Ledger interface {
 	// subscribed to it.
 	Occupied(ctx context.Context, app string, channels []string) ([]bool, error)
 
-	// Introduce has Nodes tell this about this node, for so long, if it lives.
+	// Introduce has Nodes return about for this node, on all nodes, for so long or until the
+	// node dies.
 	Introduce(ctx context.Context, about string, long time.Duration) error
-	// Nodes are those that live, this one among them, in the order of their ids.
+	// Nodes returns the live nodes, this one among them, in the order of their ids.
 	Nodes(context.Context) ([]Node, error)
 }
 
-// Node is a node that lives.
+// Node is a live node.
 type Node struct {
 	ID    string
 	Self  bool

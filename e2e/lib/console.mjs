@@ -17,6 +17,15 @@ console:
   viewer_password: ${viewer.password}
 `;
 
+/** Opens the console in a page, and signs in. */
+export async function signIn(page, belfry, as = actor) {
+  await page.goto(`${belfry.url}/console/`);
+  await page.getByLabel('User').fill(as.user);
+  await page.getByLabel('Password').fill(as.password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation', { name: 'Views' }).waitFor();
+}
+
 /**
  * A page of the console, signed in, in a context of its own. It is closed when the test
  * ends, which fails if the page has thrown, logged an error (such as one of the content
@@ -44,11 +53,7 @@ export async function openConsole(t, browser, belfry, { as = actor, tolerate = /
     await context.close();
     assert.deepEqual(faults, []);
   });
-  await page.goto(`${belfry.url}/console/`);
-  await page.getByLabel('User').fill(as.user);
-  await page.getByLabel('Password').fill(as.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('navigation', { name: 'Views' }).waitFor();
+  await signIn(page, belfry, as);
 
   async function go(view, query = {}) {
     await page.evaluate((hash) => {

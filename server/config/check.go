@@ -199,12 +199,12 @@ var ownRoutes = []string{"/app", "/apps", "/pusher", "/up", "/ready"}
 func under(path, route string) bool { return path == route || strings.HasPrefix(path, route+"/") }
 
 func (c *Config) serverPathProblem(p string) string {
-	routes := ownRoutes
+	routes := slices.Clone(ownRoutes)
 	if m := c.Metrics; m.Enabled && m.Listen == "" && m.Path != "" {
-		routes = append(slices.Clone(routes), m.Path)
+		routes = append(routes, m.Path)
 	}
 	if k := c.Console; k.Enabled && k.Listen == "" && k.Path != "" {
-		routes = append(slices.Clone(routes), k.Path)
+		routes = append(routes, k.Path)
 	}
 	for _, route := range routes {
 		if under(p, route) {
@@ -259,7 +259,8 @@ func (c *Config) consolePathProblem(p string) string {
 	return pathProblem(p)
 }
 
-func (c *Config) metricsListenProblem(s string) string {
+// apartProblem is about the address of a listener beside the main one.
+func (c *Config) apartProblem(s string) string {
 	if s == "" {
 		return ""
 	}
@@ -273,7 +274,7 @@ func (c *Config) consoleListenProblem(s string) string {
 	if s != "" && s == c.Metrics.Listen && !anyPort(s) {
 		return "is the same as metrics.listen: leave it empty to share server.listen, or give another"
 	}
-	return c.metricsListenProblem(s)
+	return c.apartProblem(s)
 }
 
 func anyPort(listen string) bool {

@@ -12,6 +12,7 @@ import (
 	"belfry/server/apps"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 )
 
 const (
@@ -47,12 +48,17 @@ func (c *Console) listChannels(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := pageOf(query, "name", "subscriptions", "users", "rate", "last")
+	p, by, err := pageOf(query, channelOrders, "name")
 	if err != nil {
 		return nil, err
 	}
 	match := func(name string) bool { return p.query == "" || strings.Contains(strings.ToLower(name), p.query) }
-	found, total := app.Channels.List(match, channelOrders[p.sort], p.offset, p.limit)
+	done, err := c.turn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	found, total := app.Channels.List(match, by, p.offset, p.limit)
 	rows := []channel{}
 	for _, o := range found {
 		rows = append(rows, channelOf(o))
@@ -60,7 +66,7 @@ func (c *Console) listChannels(r *http.Request) (any, error) {
 	return map[string]any{"total": total, "channels": rows}, nil
 }
 
-// shownChannel is one channel, all that is known of it.
+// shownChannel is all that is known of one channel.
 type shownChannel struct {
 	channel
 	TotalSubscriptions int          `json:"total_subscriptions"` // of all nodes
@@ -96,7 +102,7 @@ type subscriber struct {
 	UserID   string `json:"user_id"`
 }
 
-// showChannel is GET api/channel. In a cluster it waits for what that has.
+// showChannel is GET api/channel. On a node of a cluster it waits for the cluster's answer.
 func (c *Console) showChannel(r *http.Request) (any, error) {
 	query := r.URL.Query()
 	app, err := c.app(query.Get("app"))
@@ -125,7 +131,7 @@ func (c *Console) showChannel(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// ask adds what the cluster has, if there is one.
+// ask adds what all nodes have together, if there are others, and what is kept of events.
 func (s *shownChannel) ask(app *apps.App) error {
 	state, err := app.Channels.State(s.Name)
 	if err != nil {
@@ -152,7 +158,8 @@ func (s *shownChannel) ask(app *apps.App) error {
 	return nil
 }
 
-// shown is the beginning of what a JSON text stands for, and of how many bytes that is.
+// shown returns the beginning of the string that a JSON text encodes, or of the text if it
+// encodes none, and the size of the whole in bytes.
 func shown(text []byte) (data string, size int) {
 	if json.Unmarshal(text, &data) != nil {
 		data = string(text)
@@ -160,7 +167,7 @@ func shown(text []byte) (data string, size int) {
 	return protocol.Clip(data, maxData), len(data)
 }
 
-// public is what a browser is told of an error: where the cluster is, is in the log.
+// public returns what a browser is told of an error. Only the log says where the cluster is.
 func public(err error) error {
 	for _, known := range []error{cluster.ErrUnknown, cluster.ErrUnavailable} {
 		if errors.Is(err, known) {
@@ -170,7 +177,7 @@ func public(err error) error {
 	return err
 }
 
-// sendEvent is POST api/events. It is as the HTTP API's, or as if a client had sent it.
+// sendEvent is POST api/events. It publishes as the HTTP API does, or as if a client had.
 func (c *Console) sendEvent(r *http.Request) (any, error) {
 	var asked struct {
 		App     string `json:"app"`
@@ -188,7 +195,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 	}
 	settings := app.Settings()
 	if !settings.Enabled {
-		return nil, fail(http.StatusForbidden, "app %s is disabled", app.ID)
+		return nil, fail(http.StatusForbidden, "app %s is disabled: enabled is false", app.ID)
 	}
 	body := protocol.AppendString([]byte(`{"name":`), asked.Event)
 	body = protocol.AppendString(append(body, `,"channel":`...), asked.Channel)
@@ -227,6 +234,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 			return nil, fail(http.StatusServiceUnavailable, "%v", public(err))
 		}
 		counted.Inc()
+		c.Log.Info("event sent from the console", "app", app.ID, "channel", p.Channels[0], "event", refusals.Clean(p.Name), "as", asked.As, "user", userOf(r), "remote", r.RemoteAddr)
 		return map[string]int{"recipients": state.Subscriptions}, nil
 	})
 }

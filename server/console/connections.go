@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -30,7 +31,7 @@ type connection struct {
 	Waiting   int    `json:"waiting_bytes"`
 }
 
-// connectionOf makes rows, all as of one moment.
+// connectionOf returns a function that makes rows, all as of this moment.
 func (c *Console) connectionOf() func(session.Info) connection {
 	now, at := c.Watch.Now(), time.Now()
 	return func(i session.Info) connection {
@@ -49,7 +50,7 @@ func (c *Console) connectionOf() func(session.Info) connection {
 
 // sortable is one of the sessions that match.
 type sortable struct {
-	key int // the higher, the earlier
+	key int // the highest comes first
 	id  protocol.SocketID
 	*session.Session
 }
@@ -69,11 +70,16 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := pageOf(query, "opened", "seen", "waiting", "channels")
+	p, key, err := pageOf(query, connectionKeys, "opened")
 	if err != nil {
 		return nil, err
 	}
-	found := c.find(app, p)
+	done, err := c.turn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	found := c.find(r.Context(), app, p.query, key)
 	row := c.connectionOf()
 	rows := []connection{}
 	for _, s := range cut(found, p.offset, p.limit) {
@@ -84,12 +90,14 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	return map[string]any{"total": len(found), "connections": rows}, nil
 }
 
-// find returns an app's sessions that match, in the page's order. It takes the lock of
-// one after the other.
-func (c *Console) find(app *apps.App, p page) (found []sortable) {
-	key := connectionKeys[p.sort]
+// find returns an app's sessions that match the query, those with the highest keys first.
+// It takes the lock of one after the other, and returns early when the context ends.
+func (c *Console) find(ctx context.Context, app *apps.App, query string, key func(session.Info) int) (found []sortable) {
 	for s := range c.Sessions() {
-		if s.App() != app || p.query != "" && !s.Matches(p.query) {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if s.App() != app || query != "" && !s.Matches(query) {
 			continue
 		}
 		if info, open := s.Info(); open {
@@ -102,7 +110,7 @@ func (c *Console) find(app *apps.App, p page) (found []sortable) {
 	return found
 }
 
-// session is the one of an app that a path names, or an error that says that there is none.
+// session returns an app's session with a socket id. The error says that there is none.
 func (c *Console) session(appID, socketID string) (*session.Session, error) {
 	app, err := c.app(appID)
 	if err != nil {

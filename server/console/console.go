@@ -1,12 +1,13 @@
 // Package console is the page inside the binary that shows what the server is doing, and
 // why something did not arrive: static files, a JSON API for them, and one stream.
 //
-// Who may see it is in session.go, what every answer has in it in headers.go. Everything
-// in the page is addressed relatively, so that it works behind any prefix.
+// session.go decides who may see it, and headers.go sets what every answer carries. The page
+// addresses everything relatively, so that it works behind any prefix.
 package console
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,6 @@ import (
 
 	"belfry/channels"
 	"belfry/server/apps"
-	"belfry/server/capacity"
 	"belfry/server/config"
 	"belfry/server/handover"
 	"belfry/server/keepalive"
@@ -38,16 +38,15 @@ type Options struct {
 	Metrics  *metrics.Metrics
 	Refusals *refusals.Log
 	Trace    *trace.Trace
-	Capacity *capacity.Capacity
-	// Sessions are all that are open, of every transport.
+	// Sessions yields those of every transport, among them some that have just ended.
 	Sessions func() iter.Seq[*session.Session]
-	// Watch is that of the sessions.
+	// Watch is the clock of the sessions' times.
 	Watch *keepalive.Watch
 	// Changes are frozen during a handover.
 	Changes *handover.Changes
-	// Nodes are those of the cluster that live, and this one in any case.
+	// Nodes returns the live nodes of the cluster. Beside an error, it returns this one.
 	Nodes func(context.Context) ([]Node, error)
-	// Authorized is called with each request of somebody who is signed in.
+	// Authorized, if it is set, is called with each request of somebody who is signed in.
 	Authorized func(http.ResponseWriter, *http.Request)
 
 	Version, Revision, GoVersion string
@@ -66,6 +65,8 @@ type Console struct {
 	cookie   string // its name
 	cross    http.CrossOriginProtection
 	started  time.Time
+	run      string        // names this run of the server
+	lists    chan struct{} // has an entry while a list is made; see turn
 	samples  samples
 	latest   atomic.Pointer[config.Config]
 
@@ -73,9 +74,9 @@ type Console struct {
 	close context.CancelFunc
 }
 
-// New makes a console. It shows the numbers of the last hour while it runs.
+// New makes a console. Its plots are empty until Run has taken samples.
 func New(o Options) *Console {
-	c := &Console{Options: o, mux: http.NewServeMux(), started: time.Now(), keys: newKeys(o.Config.Console), cookie: "belfry_console_" + port(o.Address)}
+	c := &Console{Options: o, mux: http.NewServeMux(), started: time.Now(), run: rand.Text(), lists: make(chan struct{}, 1), keys: newKeys(o.Config.Console), cookie: "belfry_console_" + port(o.Address)}
 	c.latest.Store(o.Config)
 	c.open, c.close = context.WithCancel(context.Background())
 	c.Refusals.Keep()
@@ -98,24 +99,27 @@ func New(o Options) *Console {
 	look("GET /api/node", c.node)
 	c.mux.Handle("GET /api/live", c.allow(Look, http.HandlerFunc(c.live)))
 	c.mux.Handle("GET /{$}", c.file("index.html"))
+	c.mux.HandleFunc("GET /static", c.nothing)
 	c.mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(c.serveFile)))
-	c.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		c.refuse(w, fail(http.StatusNotFound, "no such path"))
-	})
+	c.mux.HandleFunc("/", c.nothing)
 	return c
 }
 
-// Run takes the numbers that the page shows of the last hour, until ctx ends.
+func (c *Console) nothing(w http.ResponseWriter, _ *http.Request) {
+	c.refuse(w, fail(http.StatusNotFound, "no such path"))
+}
+
+// Run samples the metrics, for the plots of the last hour, until ctx ends.
 func (c *Console) Run(ctx context.Context) { c.samples.run(ctx, c.Metrics.Gather) }
 
-// Close ends the streams. Requests are answered further.
+// Close ends the streams. The console goes on answering requests.
 func (c *Console) Close() { c.close() }
 
-// Configured says that another configuration is in force, which does not change the
-// console itself.
+// Configured replaces the configuration in which the page looks up what to change. The
+// console's own settings stay.
 func (c *Console) Configured(cfg *config.Config) { c.latest.Store(cfg) }
 
-// ServeHTTP implements http.Handler. The path has no prefix any more.
+// ServeHTTP implements http.Handler. The caller has taken the prefix off the path.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.setHeaders(w.Header(), r)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -130,8 +134,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mux.ServeHTTP(w, r)
 }
 
-// maxBody is how many bytes the body of a request may have: what an API request may for
-// one that has an event, as its data is escaped in JSON.
+// maxBody bounds the body of a request, in bytes. One with an event may be larger by what
+// a request of the HTTP API may have.
 func (c *Console) maxBody(r *http.Request) int64 {
 	const most = 64 << 10
 	if r.URL.Path == "/api/events" {
@@ -197,7 +201,18 @@ func readJSON(r *http.Request, into any) error {
 	return fail(http.StatusBadRequest, "the body is not the JSON that is expected")
 }
 
-// app is the one that a request names, or an error that says that there is none.
+// turn waits until no other list is made. Lists take time that clients would miss if
+// somebody asked for many at once. done ends the turn.
+func (c *Console) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case c.lists <- struct{}{}:
+		return func() { <-c.lists }, nil
+	case <-ctx.Done():
+		return nil, fail(http.StatusServiceUnavailable, "the request has ended")
+	}
+}
+
+// app returns the application with an id. The error says that there is none.
 func (c *Console) app(id string) (*apps.App, error) {
 	if a := c.Apps.ByID(id); a != nil {
 		return a, nil

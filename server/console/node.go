@@ -21,7 +21,6 @@ type nodeAnswer struct {
 	Descriptors descriptors  `json:"descriptors"`
 	Memory      float64      `json:"memory_bytes"` // resident
 	CPU         float64      `json:"cpu_percent"`  // of one processor
-	Uptime      float64      `json:"uptime_s"`
 	Cluster     clusterState `json:"cluster"`
 	Nodes       []Node       `json:"nodes"` // just this one while the cluster is away
 	Series      series       `json:"series"`
@@ -33,7 +32,7 @@ type descriptors struct {
 }
 
 // series are the samples of the last hour, oldest first. Received, Sent and Published are
-// a second; delays are null while nothing was delivered.
+// per second; delays are null while nothing was delivered.
 type series struct {
 	Every       int        `json:"every_s"`
 	At          []int64    `json:"at"` // seconds since 1970
@@ -54,8 +53,7 @@ type series struct {
 func (c *Console) node(r *http.Request) (any, error) {
 	answer := nodeAnswer{
 		process: c.process(),
-		Uptime:  math.Round(time.Since(c.started).Seconds()),
-		Cluster: c.cluster(),
+		Cluster: c.cluster(r),
 	}
 	answer.Nodes, _ = c.Nodes(r.Context()) // Cluster says that there may be others
 	s := &c.samples

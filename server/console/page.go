@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,30 +23,23 @@ const (
 // page is the part of a list that a request asks for.
 type page struct {
 	query         string // in lower case; empty for all
-	sort          string
 	offset, limit int
 }
 
-// pageOf reads q, sort, offset and limit. The first of sorts is what there is without
-// sort.
-func pageOf(query url.Values, sorts ...string) (p page, err error) {
+// pageOf reads q, sort, offset and limit. by is the one of the orders that sort names;
+// without sort, that called otherwise.
+func pageOf[T any](query url.Values, orders map[string]T, otherwise string) (p page, by T, err error) {
 	p.query = strings.ToLower(strings.TrimSpace(query.Get("q")))
 	if len(p.query) > maxSearch {
-		return p, fail(http.StatusBadRequest, "q is longer than %d bytes", maxSearch)
+		return p, by, fail(http.StatusBadRequest, "q is longer than %d bytes", maxSearch)
 	}
-	p.sort = sorts[0]
-	if text := query.Get("sort"); text != "" {
-		for p.sort = ""; len(sorts) > 0; sorts = sorts[1:] {
-			if sorts[0] == text {
-				p.sort = text
-			}
-		}
-		if p.sort == "" {
-			return p, fail(http.StatusBadRequest, "no such sort: %q", protocol.Clip(text, 60))
-		}
+	name := cmp.Or(query.Get("sort"), otherwise)
+	by, known := orders[name]
+	if !known {
+		return p, by, fail(http.StatusBadRequest, "no such sort: %q", protocol.Clip(name, 60))
 	}
 	p.offset, p.limit, err = rangeOf(query)
-	return p, err
+	return p, by, err
 }
 
 // rangeOf reads offset and limit.
@@ -85,18 +79,22 @@ func (c *Console) change(f func() (any, error)) (any, error) {
 	return f()
 }
 
-// userOf is who makes a request.
-func userOf(r *http.Request) string {
+// userOf returns who makes a request.
+func userOf(r *http.Request) string { return accountOf(r).User }
+
+// accountOf returns the account that a request was signed in with.
+func accountOf(r *http.Request) account {
 	a, _ := r.Context().Value(accountKey{}).(account)
-	return a.User
+	return a
 }
 
-// millis is a time of the watch, whole seconds ago, as milliseconds since 1970.
+// millis converts a time of the watch, which counts seconds, to milliseconds since 1970.
+// now and at are the same moment by the watch and by the clock.
 func millis(t, now keepalive.Time, at time.Time) int64 {
 	return (at.Unix() - int64(now) + int64(t)) * 1000
 }
 
-// millisOf is 0 for no time.
+// millisOf returns milliseconds since 1970, and 0 for no time.
 func millisOf(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

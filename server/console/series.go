@@ -9,6 +9,8 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"belfry/protocol"
 )
 
 const (
@@ -88,7 +90,7 @@ func (s *samples) run(ctx context.Context, gather func() ([]*dto.MetricFamily, e
 	}
 }
 
-// add adds a reading. There is no point for the first, which nothing can be compared with.
+// add adds a reading. The first makes no point, as there is none to compare it with.
 func (s *samples) add(r reading) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +189,7 @@ func read(families []*dto.MetricFamily, at time.Time) reading {
 	return r
 }
 
-// field is where the number of a metric that no application has goes; nil if it is not shown.
+// field returns where a metric of the process is added; nil if it is not shown.
 func (r *reading) field(name string) *float64 {
 	switch name {
 	case "process_cpu_seconds_total":
@@ -212,13 +214,15 @@ func (r *reading) readApps(f *dto.MetricFamily) {
 		return
 	}
 	for _, m := range f.GetMetric() {
-		id, key := "", ""
+		id, key, kind := "", "", ""
 		for _, l := range m.GetLabel() {
 			switch l.GetName() {
 			case "app":
 				id = l.GetValue()
 			case "limit":
 				key = l.GetValue()
+			case "kind":
+				kind = l.GetValue()
 			}
 		}
 		if id == "" {
@@ -231,7 +235,9 @@ func (r *reading) readApps(f *dto.MetricFamily) {
 		case "belfry_subscriptions":
 			a.subscriptions += valueOf(m)
 		case "belfry_channels":
-			a.channels += valueOf(m)
+			if kind != protocol.User.String() { // whose channels are not the application's own
+				a.channels += valueOf(m)
+			}
 		case "belfry_events_published_total":
 			a.published += valueOf(m)
 		case "belfry_messages_received_total":

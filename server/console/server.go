@@ -13,7 +13,7 @@ import (
 	"belfry/server/refusals"
 )
 
-// process says which one answers.
+// process identifies the process that answers.
 type process struct {
 	Version   string `json:"version"`
 	Revision  string `json:"revision"`
@@ -47,13 +47,13 @@ type clusterState struct {
 // clientAddress is where clients connect, for a page that knows its own address.
 type clientAddress struct {
 	Same   bool   `json:"same"` // on the console's listener
-	Up     string `json:"up"`   // leads there from the page, if it is the same: ../ for each segment of the console's path
+	Up     string `json:"up"`   // from the page to there, if it is the same: ../ for each segment of the console's path
 	Port   int    `json:"port"`
 	Secure bool   `json:"secure"`
 	Path   string `json:"path"` // prefix
 }
 
-// appName is how an application is called.
+// appName identifies an application, and says whether it is enabled.
 type appName struct {
 	ID      string `json:"id"`
 	Key     string `json:"key"`
@@ -66,12 +66,12 @@ func nameOf(a *apps.App) appName {
 }
 
 // server is GET api/server.
-func (c *Console) server(*http.Request) (any, error) {
+func (c *Console) server(r *http.Request) (any, error) {
 	number, _ := strconv.Atoi(port(c.Clients))
 	answer := serverAnswer{
 		process:   c.process(),
 		Clustered: c.Config.Cluster.Driver != config.ClusterLocal,
-		Cluster:   c.cluster(),
+		Cluster:   c.cluster(r),
 		Clients:   clientAddress{c.same(), strings.Repeat("../", strings.Count(c.Config.Console.Path, "/")), number, c.secure(), c.Config.Server.Path},
 		Apps:      []appName{},
 		Config:    c.latest.Load().File(),
@@ -82,15 +82,20 @@ func (c *Console) server(*http.Request) (any, error) {
 	return answer, nil
 }
 
-func (c *Console) cluster() clusterState {
+// cluster says whether the cluster can be reached, and tells those who may act why it
+// cannot, which may name its servers.
+func (c *Console) cluster(r *http.Request) clusterState {
 	state := clusterState{Driver: c.Config.Cluster.Driver, Ready: true}
 	if err := c.Broker.Ready(); err != nil {
-		state.Ready, state.Error = false, refusals.Clean(err.Error())
+		state.Ready, state.Error = false, "it cannot be reached: the log says why"
+		if accountOf(r).Role == Act {
+			state.Error = refusals.Clean(err.Error())
+		}
 	}
 	return state
 }
 
-// allApps are all applications, in the order of their ids.
+// allApps returns all applications, in the order of their ids.
 func (c *Console) allApps() (all []*apps.App) {
 	c.Apps.All(func(a *apps.App) { all = append(all, a) })
 	slices.SortFunc(all, func(a, b *apps.App) int { return strings.Compare(a.ID, b.ID) })

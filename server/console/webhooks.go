@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"belfry/server/trace"
 	"belfry/server/webhooks"
 )
 
@@ -30,7 +31,7 @@ type webhookRequest struct {
 }
 
 func webhookRequestOf(r webhooks.Request) webhookRequest {
-	return webhookRequest{millisOf(r.At), r.Status, r.Failure, r.Events, float64(r.Duration.Microseconds()) / 1000}
+	return webhookRequest{millisOf(r.At), r.Status, r.Failure, r.Events, trace.MS(r.Duration)}
 }
 
 // listWebhooks is GET api/webhooks.

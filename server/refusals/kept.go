@@ -28,7 +28,7 @@ type Kept struct {
 
 // kept are the last refusals, by application. Nothing is kept before keep is called.
 type kept struct {
-	mu   sync.Mutex // guards byApp
+	mu   sync.Mutex // guards apps
 	apps map[string]*ring
 }
 
@@ -89,8 +89,8 @@ func (k *kept) forgetOne() {
 	delete(k.apps, oldest)
 }
 
-// Last are the last refusals of an application, newest first, at most [MaxKept]; those of
-// none have the id "".
+// Last returns the last refusals of an application, newest first, at most [MaxKept]. With
+// "", it returns those that were about none.
 func (l *Log) Last(app string) []Kept {
 	l.kept.mu.Lock()
 	var entries []entry
@@ -108,7 +108,7 @@ func (l *Log) Last(app string) []Kept {
 	return last
 }
 
-// texts are the attributes that are not empty, fit for people.
+// texts returns the attributes that are not empty, by name and cleaned.
 func texts(attrs []slog.Attr) map[string]string {
 	texts := make(map[string]string, len(attrs))
 	for _, a := range attrs {
@@ -119,7 +119,7 @@ func texts(attrs []slog.Attr) map[string]string {
 	return texts
 }
 
-// tell tells those who watch.
+// tell tells those who watch of a refusal.
 func (l *Log) tell(r Refusal, attrs []slog.Attr) {
 	if !l.trace.Watched() {
 		return

@@ -67,7 +67,7 @@ type window struct {
 // New returns a Log that writes to log.
 func New(log *slog.Logger) *Log { return &Log{log: log, kinds: make(map[kind]*window)} }
 
-// TraceTo has those told as well who watch. It is called before Add is.
+// TraceTo also tells those who watch of each refusal. It is called before Add is.
 func (l *Log) TraceTo(t *trace.Trace) { l.trace = t }
 
 // Add logs a refusal. The attributes follow what and why; their texts are cut

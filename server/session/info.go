@@ -24,7 +24,7 @@ type Info struct {
 	Waiting                 int // bytes to be sent
 }
 
-// Info returns it; ok is false if the session has ended.
+// Info describes the session. ok is false if it has ended.
 func (s *Session) Info() (i Info, ok bool) {
 	agent := s.agent.Value()
 	i = Info{
@@ -50,7 +50,8 @@ func (s *Session) Remote() netip.Addr {
 	return netip.AddrFrom16(s.remote).Unmap()
 }
 
-// setPeer is for a session that nobody else knows yet.
+// setPeer notes where the client is and what it says of itself. Nobody else knows the
+// session yet.
 func (s *Session) setPeer(remote netip.Addr, a agent) {
 	if remote.IsValid() {
 		s.remote = remote.As16()
@@ -64,7 +65,7 @@ type Subscribed struct {
 	Channel, UserID string
 }
 
-// Subscriptions are at most most of the session's, in no order.
+// Subscriptions returns at most so many of the session's, in no order.
 func (s *Session) Subscriptions(most int) []Subscribed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +99,7 @@ func (s *Session) Matches(text string) bool {
 	return false
 }
 
-// Disconnect closes the session as an operator wants it. The code is the protocol's: with
+// Disconnect closes the session on behalf of an operator. The code is the protocol's: with
 // 4200 the client comes back at once, with 4009 it stays away.
 func (s *Session) Disconnect(code int) {
 	s.Close(Console, &protocol.Error{Code: code, Message: "Connection closed by an operator of the server"})

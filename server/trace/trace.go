@@ -61,7 +61,7 @@ type Record struct {
 	App        string            `json:"app,omitempty"`
 	Channel    string            `json:"channel,omitempty"`
 	Event      string            `json:"event,omitempty"`
-	Socket     protocol.SocketID `json:"-"`
+	Socket     protocol.SocketID `json:"-"`                   // the client that it is about
 	SocketID   string            `json:"socket_id,omitempty"` // of Socket, if that has made it happen
 	UserID     string            `json:"user_id,omitempty"`
 	Recipients *int              `json:"recipients,omitempty"`
@@ -95,7 +95,8 @@ func MS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 type Filter struct {
 	App     string
 	Kinds   []Kind
-	Channel string // how the channel's name begins
+	Channel string // how the channel's name begins or, with Exact, the name
+	Exact   bool
 	Event   string // how the event's name begins
 	Socket  protocol.SocketID
 	UserID  string
@@ -104,7 +105,7 @@ type Filter struct {
 func (f *Filter) matches(r *Record) bool {
 	return (f.App == "" || f.App == r.App) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, r.Kind)) &&
-		strings.HasPrefix(r.Channel, f.Channel) &&
+		(f.Exact && r.Channel == f.Channel || !f.Exact && strings.HasPrefix(r.Channel, f.Channel)) &&
 		strings.HasPrefix(r.Event, f.Event) &&
 		(f.UserID == "" || f.UserID == r.UserID) &&
 		(f.Socket == protocol.SocketID{} || f.Socket == r.Socket)
@@ -234,8 +235,8 @@ func (w *Watcher) Close() {
 	t.watchers.Store(&left)
 }
 
-// Follows implements channels.Tracer. An event that all who want it are about to skip is
-// counted there, and is not followed.
+// Follows implements channels.Tracer. An event that every watcher who wants it would skip
+// is counted as skipped, and not followed.
 func (t *Trace) Follows(p channels.Passage) bool {
 	r := record(&p)
 	for _, w := range t.list() {
@@ -262,8 +263,8 @@ func (t *Trace) Passed(p channels.Passage) {
 	if p.Repeated {
 		r.Reason = "published before with the same idempotency key: nobody is sent it again"
 	}
-	if p.From != channels.Client && p.Socket != (protocol.SocketID{}) {
-		r.Except = p.Socket.String()
+	if p.From != channels.Client && p.Except != (protocol.SocketID{}) {
+		r.Except = p.Except.String()
 	}
 	data := string(p.Data)
 	if unquoted := ""; json.Unmarshal(p.Data, &unquoted) == nil {
@@ -273,9 +274,9 @@ func (t *Trace) Passed(p channels.Passage) {
 	t.Add(r)
 }
 
-// record is what is known of an event from the beginning.
+// record has what is known of an event before anything has become of it.
 func record(p *channels.Passage) Record {
-	r := Record{App: p.App, Channel: p.Channel, Event: p.Event, UserID: p.UserID, Socket: p.Socket}
+	r := Record{App: p.App, Channel: p.Channel, Event: p.Event, UserID: p.UserID, Socket: p.Except}
 	switch p.From {
 	case channels.Backend:
 		r.Kind = Publish

@@ -119,8 +119,8 @@ func TestPassages(t *testing.T) {
 		w := watch(t, &tr, Filter{})
 		defer w.Close()
 		time.Sleep(time.Second)
-		tr.Passed(channels.Passage{App: "1", Channel: "c", Event: "e", Data: []byte(`"` + strings.Repeat("x", 3000) + `"`), Socket: id, Recipients: 0, Delay: time.Second})
-		tr.Passed(channels.Passage{From: channels.Client, Socket: id, Data: []byte(`{"a":1}`), Relayed: true})
+		tr.Passed(channels.Passage{App: "1", Channel: "c", Event: "e", Data: []byte(`"` + strings.Repeat("x", 3000) + `"`), Except: id, Recipients: 0, Delay: time.Second})
+		tr.Passed(channels.Passage{From: channels.Client, Except: id, Data: []byte(`{"a":1}`), Relayed: true})
 		tr.Passed(channels.Passage{From: channels.Cluster, Repeated: true})
 		records, _ := next(t, w)
 		if len(records) != 3 {

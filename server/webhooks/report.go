@@ -42,7 +42,7 @@ type progress struct {
 	requests              []Request // the newest first
 }
 
-// show replaces what is shown. Only deliver calls it.
+// show replaces the progress that Report shows. Only deliver calls it.
 func (e *endpoint) show(nextTry time.Time) {
 	s := &e.delivering
 	e.progress.Store(&progress{nextTry, s.failingSince, s.requests})
@@ -61,7 +61,7 @@ func requestOf(o outcome, start time.Time, events int) Request {
 	return r
 }
 
-// Report is of all endpoints, in the order in which they are configured.
+// Report describes all endpoints, in the order in which they are configured.
 func (a *App) Report() []Report {
 	var reports []Report
 	for _, t := range a.list() {
@@ -77,7 +77,7 @@ func (a *App) Report() []Report {
 // shownURL is without user information and query.
 func (e *endpoint) shownURL() string { return config.Webhook{URL: *e.url.Load()}.Endpoint() }
 
-// names are those of the kinds.
+// names returns the names of the kinds.
 func (k kinds) names() []string {
 	return slices.DeleteFunc(protocol.WebhookEvents(), func(name string) bool { return k&kind(name) == 0 })
 }

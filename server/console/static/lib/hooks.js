@@ -49,16 +49,6 @@ export function usePoll(load, every, deps, { keep = true } = {}) {
   return { ...state, reload: useCallback(() => again.current(), []) };
 }
 
-/** The value, once it has not changed for so many milliseconds. */
-export function useSettled(value, ms = 300) {
-  const [settled, setSettled] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), ms);
-    return () => clearTimeout(timer);
-  }, [value, ms]);
-  return settled;
-}
-
 /**
  * A text field that writes to the query once typing rests: [text, setText]. value
  * is what the query has, commit(text) writes it there.

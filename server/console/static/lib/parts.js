@@ -1,8 +1,9 @@
-// Components and hooks that the views of connections, channels and webhooks share.
+// What several views have in common: lists that are searched and paged, payloads, clients.
 
-import { html, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 import { bytes, clip, count, pretty, show } from './format.js';
-import { Badge, Confirm, ErrorNote, Text, useId } from './ui.js';
+import { useTyped } from './hooks.js';
+import { Badge, Confirm, ErrorNote, Field, lastPage, Text, useId } from './ui.js';
 
 /**
  * Keeps the focus where it is when rows change places, which takes it from what moves. After
@@ -39,7 +40,7 @@ export function Payload({ data, size, what = 'data' }) {
     </div>`}`;
 }
 
-const ways = [
+const endings = [
   {
     code: 4009,
     title: 'Send it away (4009)',
@@ -62,9 +63,9 @@ export function Disconnect({ api, app, id, onDone, onClose }) {
   return html`<${Confirm} title=${`Disconnect ${show(id)}?`} action="Disconnect" danger onConfirm=${disconnect} onClose=${onClose}>
     <fieldset class="choices">
       <legend class="sr">What the client shall do</legend>
-      ${ways.map((way) => html`<label key=${way.code} class="choice">
-        <input type="radio" name="code" value=${way.code} checked=${code === way.code} onChange=${() => setCode(way.code)} />
-        <span><strong>${way.title}</strong><span class="hint">${way.does}</span></span>
+      ${endings.map((ending) => html`<label key=${ending.code} class="choice">
+        <input type="radio" name="code" value=${ending.code} checked=${code === ending.code} onChange=${() => setCode(ending.code)} />
+        <span><strong>${ending.title}</strong><span class="hint">${ending.does}</span></span>
       </label>`)}
     </fieldset>
   <//>`;
@@ -91,11 +92,21 @@ export function useFirst(rows, n, what) {
 /** The offset of a query: a number from 0. */
 export const offsetOf = (query, name = 'offset') => Math.max(0, Math.floor(Number(query.get(name))) || 0);
 
-/** The offset of the last page with rows, to go to when a list has become shorter. */
-export const lastPage = (total, limit) => Math.max(0, Math.floor((total - 1) / limit) * limit);
+/** Goes to the last page of a list when that has become shorter than the offset. */
+export function useWithin(list, { offset, limit, total, setQuery }) {
+  useEffect(() => {
+    if (total && !list.length && offset) setQuery({ offset: lastPage(total, limit) || undefined });
+  }, [list]);
+}
 
-/** A few words of what a kind of channel means. */
-export const kinds = {
+/** A field to search by: onChange(text) is called once typing rests. The rest is Field's. */
+export function Search({ value, onChange, ...rest }) {
+  const [text, type] = useTyped(value, onChange);
+  return html`<${Field} ...${rest} type="search" value=${text} onInput=${({ target }) => type(target.value)} />`;
+}
+
+/** What a kind of channel means. */
+const meanings = {
   public: 'Anybody may subscribe.',
   private: 'A subscription needs a signature.',
   presence: 'A subscription needs a signature; members see each other.',
@@ -116,7 +127,7 @@ export const Transport = ({ name }) => (name === 'websocket' ? 'WebSocket' : htm
 export const Library = ({ client, version }) => html`<${Text} value=${[client, version].filter(Boolean).join(' ')} max=${40} none="unknown" />`;
 
 /** The badge of a kind of channel. */
-export const Kind = ({ kind }) => html`<span class="badge kind" title=${kinds[kind]}>${show(kind)}</span>`;
+export const Kind = ({ kind }) => html`<span class="badge kind" title=${meanings[kind]}>${show(kind)}</span>`;
 
 /** Events a second: "0", "0.3", "1,204". */
 export const perSecond = (n) => (n > 0 && n < 0.05 ? '< 0.1' : n < 10 ? count(n) : count(Math.round(n)));

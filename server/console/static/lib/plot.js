@@ -7,7 +7,7 @@ import { dateTime } from './format.js';
 const height = 150;
 
 /** The time of day of a time in seconds, with its seconds if that is asked for. */
-export const clock = (at, exact = false) => dateTime(at * 1000).slice(11, exact ? 19 : 16);
+export const timeOfDay = (at, exact = false) => dateTime(at * 1000).slice(11, exact ? 19 : 16);
 
 /** The last, lowest and highest of some values, without those that are absent. */
 function summary(values) {
@@ -51,7 +51,7 @@ export function Plot({ title, at, lines, format, steps }) {
         },
         scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
         axes: [
-          { ...quiet, size: 24, space: 60, grid: { show: false }, values: (_, splits, axis, space, step) => splits.map((at) => clock(at, step < 60)) },
+          { ...quiet, size: 24, space: 60, grid: { show: false }, values: (_, splits, axis, space, step) => splits.map((at) => timeOfDay(at, step < 60)) },
           { ...quiet, size: 56, space: 26, grid, incrs: steps, values: (_, splits) => splits.map(format) },
         ],
         series: [
@@ -102,7 +102,7 @@ export function Plot({ title, at, lines, format, steps }) {
   const here = index !== null && index < at.length ? index : null;
   const values = lines.map(({ name, values }) => ({ name, value: here === null ? summary(values)?.last : values[here] }));
   const text = (value) => (value == null ? '–' : format(value));
-  const when = here === null ? 'now' : clock(at[here]);
+  const when = here === null ? 'now' : timeOfDay(at[here]);
   const said = `${when}: ${values.map(({ name, value }) => `${name} ${text(value)}`).join(', ')}`;
   return html`<figure class="plot" ref=${figure}>
     <figcaption>

@@ -1,7 +1,8 @@
 // One record of the live stream, as a row of a list.
 
 import { html, useState } from '../vendor/preact.js';
-import { bytes, clock, duration, href, plural, pretty, show } from './format.js';
+import { bytes, clip, clock, duration, href, plural, pretty, show } from './format.js';
+import { Library } from './parts.js';
 import { Badge, Text } from './ui.js';
 
 /** Every kind of record, with what it is called. */
@@ -21,7 +22,11 @@ export const kinds = {
 
 const Channel = ({ app, name }) => html`<a href=${href('channel', { app, name })}><${Text} value=${name} max=${1000} /></a>`;
 const Socket = ({ app, id }) => html`<a class="mono" href=${href('connection', { app, id })}>${show(id)}</a>`;
-const User = ({ app, id }) => html`user <a href=${href('connections', { app, q: id })}>${show(id.slice(0, 60))}${id.length > 60 ? '…' : ''}</a>`;
+
+function User({ app, id }) {
+  const [part, cut] = clip(id, 60);
+  return html`user <a href=${href('connections', { app, q: id })}>${show(part)}${cut && '…'}</a>`;
+}
 
 /** What a record is about. */
 function subject(r) {
@@ -56,7 +61,7 @@ function facts(r) {
   add(r.socket_id && (r.channel || r.kind === 'signin' || r.kind === 'refusal'), html`<${Socket} app=${r.app} id=${r.socket_id} />`);
   add(r.except, html`except <${Socket} app=${r.app} id=${r.except} />`);
   add(r.reason && r.event, html`<${Text} value=${r.reason} max=${100} />`);
-  add(r.client, html`<${Text} value=${[r.client, r.version].filter(Boolean).join(' ')} max=${40} />`);
+  add(r.client, html`<${Library} ...${r} />`);
   add(r.origin, html`<${Text} value=${r.origin} max=${60} />`);
   add(r.remote, html`<${Text} value=${r.remote} max=${60} />`);
   add(r.kind === 'refusal', html`<a href=${href('refused', { app: r.app })}>why</a>`);

@@ -167,9 +167,12 @@ export function Table({ caption, columns, rows, rowKey = (row, i) => i, sort, de
   </div>`;
 }
 
+/** The offset of the last page that has rows. */
+export const lastPage = (total, limit) => Math.max(0, Math.floor((total - 1) / limit) * limit);
+
 /** The pages of a list: which part is shown, and buttons that call onChange(offset). */
 export function Pager({ offset, limit, total, onChange, what = 'rows' }) {
-  const last = Math.max(0, Math.floor((total - 1) / limit) * limit);
+  const last = lastPage(total, limit);
   const text = total === 0 ? `no ${what}` : `${count(Math.min(offset + 1, total))}–${count(Math.min(offset + limit, total))} of ${count(total)} ${what}`;
   const button = (label, to, sign, off) => html`<button type="button" aria-label=${label} title=${label} disabled=${off} onClick=${() => onChange(to)}>${sign}</button>`;
   return html`<nav class="pager" aria-label="Pages">
@@ -233,6 +236,10 @@ export function Confirm({ title, children, action = 'OK', danger = false, onConf
     </form>
   <//>`;
 }
+
+/** How much there is of a limit, for the eye; labelledby names what it is. */
+export const Meter = ({ now, limit, labelledby }) => html`<meter aria-labelledby=${labelledby} min="0" max=${limit} low=${limit * 0.75} high=${limit * 0.9}
+  optimum="0" value=${Math.min(now, limit)}>${Math.round((100 * now) / limit)} %</meter>`;
 
 /** A list of names and values: items are [name, value] pairs; those without a value are left out. */
 export const Definitions = ({ items }) => html`<dl class="definitions">

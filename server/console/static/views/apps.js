@@ -3,7 +3,7 @@
 import { bytes, count, duration, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
 import { Loaded, useFocusKept } from '../lib/parts.js';
-import { Badge, Empty, Text, useId } from '../lib/ui.js';
+import { Badge, Empty, Meter, Text, useId } from '../lib/ui.js';
 import { html } from '../vendor/preact.js';
 
 const titles = {
@@ -57,11 +57,10 @@ function App({ app: { id, key, enabled, use, met } }) {
 function Use({ use: { name, now, peak, limit, key: setting } }) {
   const id = useId('use');
   const value = (n) => amount(name, n);
-  const share = limit > 0 ? now / limit : 0;
   return html`<li class="use">
     <span class="use-name" id=${id}>${title(name)}</span>
     <span class="use-now"><b>${value(now)}</b>${limit > 0 && html` <span class="mute">of ${value(limit)}</span>`}</span>
-    ${limit > 0 && html`<meter aria-labelledby=${id} min="0" max=${limit} low=${limit * 0.75} high=${limit * 0.9} optimum="0" value=${Math.min(now, limit)}>${Math.round(share * 100)} %</meter>`}
+    ${limit > 0 && html`<${Meter} now=${now} limit=${limit} labelledby=${id} />`}
     <span class="hint use-more">peak ${value(peak)}${limit > 0 ? '' : ' · no limit'}${setting && html` · <code>${show(setting)}</code>`}</span>
   </li>`;
 }

@@ -2,7 +2,7 @@
 
 import { bytes, clock, count, duration, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
-import { Kind, lastPage, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept } from '../lib/parts.js';
+import { Kind, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept, useWithin } from '../lib/parts.js';
 import { Record } from '../lib/record.js';
 import { Copy, Empty, ErrorNote, Field, Pager, Status, Table, Text, Time } from '../lib/ui.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
@@ -26,9 +26,7 @@ function Channel({ api, app, role, server, name, query, setQuery }) {
     [offset],
   );
   useFocusKept();
-  useEffect(() => {
-    if (data?.subscribers_total && !data.subscribers.length && offset) setQuery({ offset: lastPage(data.subscribers_total, limit) || undefined });
-  }, [data]);
+  useWithin(data?.subscribers, { offset, limit, total: data?.subscribers_total, setQuery });
 
   return html`
     <p class="back"><a href=${href('channels', { app })}>Channels</a></p>
@@ -193,7 +191,7 @@ function Cached({ data: { kind, cached } }) {
   return html`<section class="part">
     <h2>Cached event</h2>
     ${cached
-      ? html`<p>${cached.event && html`<strong><${Text} value=${cached.event} max=${120} /></strong> `}<${Payload} data=${cached.data} size=${cached.data_bytes} what="cached data" />
+      ? html`<p><${Payload} data=${cached.data} size=${cached.data_bytes} what="cached data" />
           ${cached.ttl_ms > 0 && html` <span class="mute">forgotten in ${duration(cached.ttl_ms)}</span>`}</p>`
       : html`<${Empty}>Nothing is cached. The next event of this channel is kept for new subscribers.<//>`}
   </section>`;

@@ -1,10 +1,10 @@
 // The channels of an app that somebody is subscribed to.
 
 import { count, href } from '../lib/format.js';
-import { usePoll, useTyped } from '../lib/hooks.js';
-import { Kind, lastPage, Loaded, offsetOf, perSecond, useFocusKept } from '../lib/parts.js';
-import { Field, Pager, Table, Text, Time } from '../lib/ui.js';
-import { html, useEffect } from '../vendor/preact.js';
+import { usePoll } from '../lib/hooks.js';
+import { Kind, Loaded, offsetOf, perSecond, Search, useFocusKept, useWithin } from '../lib/parts.js';
+import { Pager, Table, Text, Time } from '../lib/ui.js';
+import { html } from '../vendor/preact.js';
 
 const limit = 50;
 
@@ -16,16 +16,13 @@ function List({ api, app, server, query, setQuery }) {
   const q = query.get('q') ?? '';
   const sort = query.get('sort') ?? 'subscriptions';
   const offset = offsetOf(query);
-  const [text, type] = useTyped(q, (next) => setQuery({ q: next, offset: undefined }));
   const { data, error, reload } = usePoll(
     (signal) => api.get('channels', { app, q, sort, offset, limit }, { signal }),
     5000,
     [q, sort, offset],
   );
   useFocusKept();
-  useEffect(() => {
-    if (data?.total && !data.channels.length && offset) setQuery({ offset: lastPage(data.total, limit) || undefined });
-  }, [data]);
+  useWithin(data?.channels, { offset, limit, total: data?.total, setQuery });
 
   const columns = [
     { key: 'name', label: 'Channel', head: true, sort: 'name', render: (row) => html`<a href=${href('channel', { app, name: row.name })}><${Text} value=${row.name} max=${64} /></a>` },
@@ -39,7 +36,7 @@ function List({ api, app, server, query, setQuery }) {
 
   return html`
     <div class="bar">
-      <${Field} label="Search" type="search" filter class="grow" value=${text} onInput=${({ target }) => type(target.value)} placeholder="part of a channel's name" />
+      <${Search} label="Search" filter class="grow" value=${q} onChange=${(next) => setQuery({ q: next, offset: undefined })} placeholder="part of a channel's name" />
     </div>
     ${server.clustered && html`<p class="hint">The numbers are those of this node. A channel's page has those of all nodes, too.</p>`}
     <${Loaded} data=${data} error=${error} reload=${reload}>

@@ -1,12 +1,13 @@
 // The connections of an app, found by whatever is known of one.
 
 import { count, href, show } from '../lib/format.js';
-import { usePoll, useTyped } from '../lib/hooks.js';
-import { Disconnect, lastPage, Library, Loaded, offsetOf, Transport, useFocusKept } from '../lib/parts.js';
-import { Bytes, Field, Pager, Table, Text, Time } from '../lib/ui.js';
-import { html, useEffect, useState } from '../vendor/preact.js';
+import { usePoll } from '../lib/hooks.js';
+import { Disconnect, Library, Loaded, offsetOf, Search, Transport, useFocusKept, useWithin } from '../lib/parts.js';
+import { Bytes, Pager, Table, Text, Time } from '../lib/ui.js';
+import { html, useState } from '../vendor/preact.js';
 
 const limit = 50;
+
 export default function Connections(props) {
   return html`<${List} key=${props.app} ...${props} />`;
 }
@@ -15,7 +16,6 @@ function List({ api, app, role, query, setQuery }) {
   const q = query.get('q') ?? '';
   const sort = query.get('sort') ?? 'opened';
   const offset = offsetOf(query);
-  const [text, type] = useTyped(q, (next) => setQuery({ q: next, offset: undefined }));
   const { data, error, reload } = usePoll(
     (signal) => api.get('connections', { app, q, sort, offset, limit }, { signal }),
     5000,
@@ -23,9 +23,7 @@ function List({ api, app, role, query, setQuery }) {
   );
   const [leaving, setLeaving] = useState();
   useFocusKept();
-  useEffect(() => {
-    if (data?.total && !data.connections.length && offset) setQuery({ offset: lastPage(data.total, limit) || undefined });
-  }, [data]);
+  useWithin(data?.connections, { offset, limit, total: data?.total, setQuery });
 
   const columns = [
     { key: 'socket_id', label: 'Socket', head: true, render: (row) => html`<a class="id" href=${href('connection', { app, id: row.socket_id })}>${show(row.socket_id)}</a>` },
@@ -46,7 +44,7 @@ function List({ api, app, role, query, setQuery }) {
 
   return html`
     <div class="bar">
-      <${Field} label="Search" type="search" filter class="grow" value=${text} onInput=${({ target }) => type(target.value)}
+      <${Search} label="Search" filter class="grow" value=${q} onChange=${(next) => setQuery({ q: next, offset: undefined })}
         placeholder="socket id, user, address or channel" />
     </div>
     <${Loaded} data=${data} error=${error} reload=${reload}>

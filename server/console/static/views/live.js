@@ -1,9 +1,9 @@
 // What happens, as it happens.
 
 import { count, plural } from '../lib/format.js';
-import { useTyped } from '../lib/hooks.js';
+import { Search } from '../lib/parts.js';
 import { Record, kinds } from '../lib/record.js';
-import { Empty, ErrorNote, Field, Status } from '../lib/ui.js';
+import { Empty, ErrorNote, Status } from '../lib/ui.js';
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 
 /** At most this many records are kept, and this many while paused. */
@@ -130,7 +130,7 @@ export default function Live({ api, app, query, setQuery }) {
         </div>
       </fieldset>
       <div class="bar">
-        ${Object.entries(texts).map(([name, label], i) => html`<${Typed} key=${name} label=${label} filter=${i === 0} value=${filter[name]} onChange=${(value) => setQuery({ [name]: value })} />`)}
+        ${Object.entries(texts).map(([name, label], i) => html`<${Search} key=${name} label=${label} filter=${i === 0} value=${filter[name]} onChange=${(value) => setQuery({ [name]: value })} />`)}
         ${filtered && html`<button type="button" onClick=${reset}>Reset filters</button>`}
       </div>
     </section>
@@ -146,9 +146,4 @@ export default function Live({ api, app, query, setQuery }) {
       ? html`<${Empty}>${open ? (filtered || app ? 'Nothing that matches has happened since this page was opened.' : 'Nothing has happened since this page was opened.') : 'The stream is not open yet.'}<//>`
       : html`<ul class="feed ${withApp ? 'with-app' : ''}" aria-label="Records, newest first">${shown.map(row)}</ul>`}
   `;
-}
-
-function Typed({ value, onChange, ...rest }) {
-  const [text, type] = useTyped(value, onChange);
-  return html`<${Field} ...${rest} type="search" value=${text} onInput=${({ target }) => type(target.value)} />`;
 }

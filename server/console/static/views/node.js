@@ -3,8 +3,8 @@
 import { bytes, count, dateTime, duration, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
 import { Loaded } from '../lib/parts.js';
-import { clock, Plot } from '../lib/plot.js';
-import { Badge, Definitions, Empty, Table, Text, Time } from '../lib/ui.js';
+import { Plot, timeOfDay } from '../lib/plot.js';
+import { Badge, Definitions, Empty, Meter, Table, Text, Time } from '../lib/ui.js';
 import { html, useState } from '../vendor/preact.js';
 
 const every = 10_000;
@@ -62,23 +62,22 @@ function Use({ node: { cpu_percent: cpu, memory_bytes: memory, descriptors } }) 
       ['CPU', html`${percent(cpu)} <span class="mute">of one core</span>`],
       ['Memory', bytes(memory)],
       ['Descriptors', html`<span id="descriptors">${count(descriptors.now)}${descriptors.limit > 0 && html` <span class="mute">of ${count(descriptors.limit)}</span>`}</span>
-        ${descriptors.limit > 0 && html`<meter aria-labelledby="descriptors" min="0" max=${descriptors.limit} low=${descriptors.limit * 0.75} high=${descriptors.limit * 0.9} optimum="0" value=${descriptors.now}></meter>`}`],
+        ${descriptors.limit > 0 && html`<${Meter} ...${descriptors} labelledby="descriptors" />`}`],
     ]} />
   </section>`;
 }
 
 const drivers = { local: 'none: this node is alone', redis: 'Redis' };
 
-function Cluster({ node: { cluster } }) {
-  const alone = cluster.driver === 'local';
+function Cluster({ node: { cluster, clustered } }) {
   return html`<section class="card" aria-labelledby="cluster">
     <h2 id="cluster">Cluster</h2>
     <${Definitions} items=${[
       ['Driver', drivers[cluster.driver] ?? show(cluster.driver)],
-      ['State', alone ? '' : html`<${Badge} kind=${cluster.ready ? 'ok' : 'bad'}>${cluster.ready ? 'connected' : 'not connected'}<//>`],
+      ['State', clustered ? html`<${Badge} kind=${cluster.ready ? 'ok' : 'bad'}>${cluster.ready ? 'connected' : 'not connected'}<//>` : ''],
       ['Error', cluster.error && html`<${Text} value=${cluster.error} max=${300} />`],
     ]} />
-    ${!alone && !cluster.ready && html`<p class="hint">What clients of this node do reaches the other nodes once it is connected again. Its own clients stay connected.</p>`}
+    ${clustered && !cluster.ready && html`<p class="hint">What clients of this node do reaches the other nodes once it is connected again. Its own clients stay connected.</p>`}
   </section>`;
 }
 
@@ -119,7 +118,7 @@ function Numbers({ series }) {
   const rows = [];
   for (let i = series.at.length - 1; i >= 0; i -= step) rows.push(i);
   const columns = [
-    { key: 'at', label: 'Time', head: true, render: (i) => clock(series.at[i]) },
+    { key: 'at', label: 'Time', head: true, render: (i) => timeOfDay(series.at[i]) },
     ...plots.flatMap(({ title, format, of }) => Object.entries(of).map(([name, label]) => ({
       key: name,
       label: Object.keys(of).length > 1 ? `${title}: ${label}` : title,

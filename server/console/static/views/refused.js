@@ -1,8 +1,9 @@
 // What was refused, why, and what to change.
 
 import { count, dateTime, href, plural } from '../lib/format.js';
-import { usePoll, useTyped } from '../lib/hooks.js';
-import { Badge, Definitions, Empty, ErrorNote, Field, Status, Text, Time } from '../lib/ui.js';
+import { usePoll } from '../lib/hooks.js';
+import { Loaded, Search } from '../lib/parts.js';
+import { Badge, Definitions, Empty, Field, Status, Text, Time } from '../lib/ui.js';
 import { html, useMemo, useState } from '../vendor/preact.js';
 
 /** What a code means, and what the client does about it. */
@@ -48,11 +49,10 @@ const textOf = ({ what, app, code, reason, attributes }) => [what, app, code, re
 
 export default function Refused({ api, app, query, setQuery }) {
   const [paused, setPaused] = useState(false);
-  const { data, error, loading, reload } = usePoll(
+  const { data, error, reload } = usePoll(
     (signal) => api.get('refusals', app ? { app } : {}, { signal }), paused ? 0 : 5000, [app], { keep: false });
   const q = query.get('q') ?? '';
   const code = query.get('code') ?? '';
-  const [text, type] = useTyped(q, (value) => setQuery({ q: value }));
   const all = data?.refusals ?? [];
   const codes = useMemo(() => [...new Set(all.map((refusal) => String(refusal.code)))].sort(), [data]);
   const found = useMemo(() => {
@@ -64,7 +64,7 @@ export default function Refused({ api, app, query, setQuery }) {
   return html`
     <section class="card" aria-label="Filters">
       <div class="bar">
-        <${Field} label="Search" type="search" filter value=${text} onInput=${({ target }) => type(target.value)} placeholder="origin, address, reason" />
+        <${Search} label="Search" filter value=${q} onChange=${(next) => setQuery({ q: next })} placeholder="origin, address, reason" />
         <${Field} label="Code" as="select" value=${code} onChange=${({ target }) => setQuery({ code: target.value })}>
           <option value="">All codes</option>
           ${[...new Set([...codes, ...(code ? [code] : [])])].map((each) => html`<option key=${each} value=${each}>${each === '0' ? 'none' : each}</option>`)}
@@ -78,10 +78,11 @@ export default function Refused({ api, app, query, setQuery }) {
       ${data && html`<span class="mute">The last ${count(data.kept)} of each app are kept${app ? '' : ', and as many of no known app'}.</span>`}
       ${app && html`<a href=${href('refused', { app: '' })}>Those of all apps, and of none</a>`}
     </div>
-    <${ErrorNote} error=${error} retry=${reload} />
-    ${!data ? loading && html`<p class="loading">Loading…</p>`
-      : groups.length === 0 ? html`<${Empty}>${all.length > 0 ? 'Nothing that was refused fits the filters.' : 'Nothing was refused since the server started.'}<//>`
-      : html`<div class="refusals">${groups.map((each) => html`<${Group} key=${each.key} group=${each} />`)}</div>`}
+    <${Loaded} data=${data} error=${error} reload=${reload}>
+      ${() => groups.length
+        ? html`<div class="refusals">${groups.map((each) => html`<${Group} key=${each.key} group=${each} />`)}</div>`
+        : html`<${Empty}>${all.length > 0 ? 'Nothing that was refused fits the filters.' : 'Nothing was refused since the server started.'}<//>`}
+    <//>
   `;
 }
 
@@ -108,9 +109,9 @@ function Group({ group: { all, what, app, code, reason, settings } }) {
   </article>`;
 }
 
-const names = { remote: 'address', socket_id: 'socket id', user_id: 'user' };
+const names = { remote: 'address', socket_id: 'socket id' };
 /** What is asked for first. Others follow. */
-const order = ['origin', 'remote', 'client', 'version', 'socket_id', 'user_id', 'channel', 'key'];
+const order = ['origin', 'remote', 'client', 'version', 'socket_id', 'channel', 'key'];
 
 /** What is known of who was refused, with links to it. */
 function attributes({ app, attributes: given = {} }) {
