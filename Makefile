@@ -8,6 +8,7 @@ PLATFORMS   := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 # Runs of each target. With a time, such as 1m, the fuzzer sometimes fails at its end.
 FUZZTIME    ?= 10000x
@@ -77,11 +78,12 @@ histories: ## random histories of a cluster, 2,000 in memory and 50 over Redis, 
 	HISTORIES=$(or $(HISTORIES),2000) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/local
 	HISTORIES=$(or $(HISTORIES),50) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/redis
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, actionlint
 	@unformatted=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  test -z "$$unformatted" || { echo "gofmt -s -w these: $$unformatted"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go run $(ACTIONLINT)
 
 # go test fuzzes one target of one package at a time.
 fuzz: ## each fuzz target for FUZZTIME
