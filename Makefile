@@ -18,12 +18,12 @@ CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
                nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
-               zip:zip wget:wget shellcheck:shellcheck lintian:lintian rpm:rpm busybox:busybox-static \
-               systemd-analyze:systemd man:man-db
+               promtool:prometheus buildah:buildah runc:runc zip:zip wget:wget shellcheck:shellcheck lintian:lintian \
+               rpm:rpm busybox:busybox-static systemd-analyze:systemd man:man-db
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build cross release dist-test test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build cross release dist-test test needs unit histories lint deploy fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -53,7 +53,7 @@ dist-test: needs release ## install and run what a release consists of
 	go run $(STATICCHECK) -tags dist ./deploy/...
 	go test -tags dist -count=1 ./deploy/release ./deploy/packages
 
-test: needs lint cross unit dist-test fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
+test: needs lint cross unit deploy dist-test fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
 
 # As root, or by sudo without a password; else the line to run is printed.
 needs:
@@ -84,6 +84,10 @@ lint: ## gofmt, go vet, staticcheck, actionlint
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go run $(ACTIONLINT)
+
+# The tests read files outside of their module, which go test does not know of.
+deploy: ## what deploy/ has for Docker and Kubernetes, as their own libraries read it
+	cd deploy/test && go vet ./... && go test -count=1 ./...
 
 # go test fuzzes one target of one package at a time.
 fuzz: ## each fuzz target for FUZZTIME
