@@ -85,10 +85,17 @@ func newRoot(t *testing.T) root {
 		}
 	}
 	r.boot()
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := r.command("journalctl", "--no-pager", "--unit=belfry").CombinedOutput()
+			t.Logf("the journal: %s", log)
+		}
+	})
 	return r
 }
 
-// boot starts systemd, with a network of its own, in which port 8080 is free.
+// boot starts systemd in a container, with a network of its own, in which port 8080 is free.
+// As the machine's settings and devices are not writable there, systemd leaves them alone.
 func (r *root) boot() {
 	r.Helper()
 	groups := filepath.Join(filepath.Dir(r.dir), "cgroup")
@@ -119,9 +126,19 @@ func (r *root) boot() {
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--cgroup",
 		"sh", "-ec", `
 mount -t proc proc "$0/proc"
-mount -t sysfs sysfs "$0/sys"
+mount --bind "$0/proc/sys" "$0/proc/sys"
+mount -o remount,ro,bind "$0/proc/sys"
+mount -t sysfs -o ro sysfs "$0/sys"
 mount -t cgroup2 cgroup2 "$0/sys/fs/cgroup"
-mount --rbind /dev "$0/dev"
+mount -t tmpfs -o mode=755 none "$0/dev"
+mkdir "$0/dev/pts" "$0/dev/shm"
+for device in null zero full random urandom tty; do
+	: >"$0/dev/$device"
+	mount --bind "/dev/$device" "$0/dev/$device"
+done
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts"
+ln -s pts/ptmx "$0/dev/ptmx"
+ln -s /proc/self/fd "$0/dev/fd"
 mount -t tmpfs none "$0/run"
 exec env container=test chroot "$0" /lib/systemd/systemd --unit=multi-user.target`, r.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(place.Fd()), Setsid: true}
