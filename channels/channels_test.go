@@ -538,7 +538,7 @@ func TestBackpressure(t *testing.T) {
 	for range 4 {
 		a.publish(event("private-c", big), protocol.SocketID{})
 	}
-	if err := a.PublishFrom(s, event("private-c", "client")); !errors.Is(err, ErrBusy) {
+	if err := a.PublishFrom(s, event("private-c", "client"), ""); !errors.Is(err, ErrBusy) {
 		t.Errorf("a client's event: %v, want ErrBusy", err)
 	}
 	returned := make(chan struct{})
@@ -603,7 +603,7 @@ func TestClientEventSkipsItsSender(t *testing.T) {
 	a, _ := newApp(t, Limits{})
 	sender, s := subscribe(t, a, "private-c")
 	other, _ := subscribe(t, a, "private-c")
-	if err := a.PublishFrom(s, event("private-c", "hi")); err != nil {
+	if err := a.PublishFrom(s, event("private-c", "hi"), ""); err != nil {
 		t.Fatal(err)
 	}
 	a.publish(event("private-c", "end"), protocol.SocketID{})
@@ -685,7 +685,7 @@ func TestCacheChannel(t *testing.T) {
 		}
 		// A client's event is not kept.
 		_, s := subscribe(t, a, "private-cache-c")
-		if err := a.PublishFrom(s, event("private-cache-c", "client")); err != nil {
+		if err := a.PublishFrom(s, event("private-cache-c", "client"), ""); err != nil {
 			t.Fatal(err)
 		}
 		a.Unsubscribe(s)

@@ -114,7 +114,7 @@ func TestClusterPublish(t *testing.T) {
 	}
 
 	// Nor does a client event come back.
-	if err := w.apps[0].PublishFrom(s, event("c", "mine")); err != nil {
+	if err := w.apps[0].PublishFrom(s, event("c", "mine"), ""); err != nil {
 		t.Fatal(err)
 	}
 	two.wait(t, "mine")
@@ -417,7 +417,7 @@ func TestClusterOutage(t *testing.T) {
 		"ready":     w.apps[0].broker.Ready(),
 		"publish":   w.apps[0].Publish(Publication{Event: event("c", "lost")}),
 		"terminate": w.apps[0].Terminate("ann", true),
-		"client":    w.apps[0].PublishFrom(plain, event("c", "lost")),
+		"client":    w.apps[0].PublishFrom(plain, event("c", "lost"), ""),
 	} {
 		if !errors.Is(err, cluster.ErrUnavailable) {
 			t.Errorf("%s is answered with %v", what, err)

@@ -324,7 +324,7 @@ func TestSerials(t *testing.T) {
 				say(t, from, channel, "1")
 				r.wait(t, "1")
 				typed := protocol.Event{Name: "client-e", Channel: channel, Data: []byte(`"2"`), UserID: "u"}
-				if err := from.PublishFrom(mine, typed); err != nil {
+				if err := from.PublishFrom(mine, typed, ""); err != nil {
 					t.Fatal(err)
 				}
 				r.wait(t, "2")

@@ -110,7 +110,7 @@ func TestListenerIsToldInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.take()
-	if err := a.PublishFrom(sub, protocol.Event{Name: "client-e", Channel: p, Data: []byte(`"{}"`), UserID: "1"}); err != nil {
+	if err := a.PublishFrom(sub, protocol.Event{Name: "client-e", Channel: p, Data: []byte(`"{}"`), UserID: "1"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	b.expect(t, "a client event",
@@ -252,7 +252,7 @@ func TestListenerIsToldWhoCausedAnEvent(t *testing.T) {
 	b.by = nil
 	one = subscribe(1, "presence-c", &protocol.Member{UserID: "1"}) // occupied, added
 	two = subscribe(2, "presence-c", &protocol.Member{UserID: "2"}) // added
-	if err := a.PublishFrom(two, protocol.Event{Name: "client-e", Channel: "presence-c", Data: []byte(`"{}"`)}); err != nil {
+	if err := a.PublishFrom(two, protocol.Event{Name: "client-e", Channel: "presence-c", Data: []byte(`"{}"`)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	a.Unsubscribe(one) // removed

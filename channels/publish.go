@@ -113,8 +113,9 @@ func (a *App) deliver(e Publication, wait bool) (room <-chan struct{}) {
 // PublishFrom delivers a client's event to the other subscribers of its
 // channel. It never waits: [ErrBusy] when the channel has too much pending, or
 // the cluster has; ErrUnavailable of package cluster when that cannot be
-// reached. Should it fail later, [Subscriber.Dropped] tells.
-func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
+// reached. Should it fail later, [Subscriber.Dropped] tells. user is who has signed in, for
+// those who watch; empty for nobody.
+func (a *App) PublishFrom(s *Subscription, e protocol.Event, user string) error {
 	p := pending{except: s.id, at: time.Now()}
 	c := s.channel
 	limits := a.limits.Load()
@@ -130,7 +131,7 @@ func (a *App) PublishFrom(s *Subscription, e protocol.Event) error {
 	}
 	told := protocol.WebhookEvent{Name: protocol.WebhookClientEvent, Channel: c.name, UserID: e.UserID,
 		Event: e.Name, Data: e.Data, SocketID: s.id, Source: s.subscriber.Source()}
-	f := a.followClient(s, &e, p.at)
+	f := a.followClient(s, &e, user, p.at)
 	if c.remote != nil {
 		err := a.broker.send(s, c.clientEvent(p), told)
 		c.mu.Unlock()

@@ -137,7 +137,7 @@ func TestResumeExcepts(t *testing.T) {
 			if err := a.Publish(Publication{Event: event("private-h", "1"), Except: first.ID()}); err != nil {
 				t.Fatal(err)
 			}
-			if err := a.PublishFrom(s, event("private-h", "2")); err != nil {
+			if err := a.PublishFrom(s, event("private-h", "2"), ""); err != nil {
 				t.Fatal(err)
 			}
 			first.wait(t, "2")
@@ -548,7 +548,7 @@ func TestResumeLate(t *testing.T) {
 				mine, s := subscribe(t, a, channel)
 				say(t, a, channel, "1", "2")
 				mine.wait(t, "2")
-				if err := a.PublishFrom(s, event(channel, "3")); err != nil {
+				if err := a.PublishFrom(s, event(channel, "3"), ""); err != nil {
 					t.Fatal(err)
 				}
 				r.wait(t, "3")

@@ -2,6 +2,7 @@ package channels
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ type Passage struct {
 	Data                []byte // JSON text
 	From                Publisher
 	Except              protocol.SocketID // must not receive it: a client its own event; zero for nobody
-	UserID              string            // of a client on a presence channel
+	UserID              string            // of a client: the member on a presence channel, else who has signed in
 
 	// Relayed says that the event went to the cluster, which brings it to all nodes: it
 	// comes back as another passage.
@@ -84,11 +85,11 @@ func (a *App) followPublication(e *Publication, at time.Time) *following {
 
 // followClient is follow for an event of a client. It copies the texts, which are parts of
 // a message whose memory is used again.
-func (a *App) followClient(s *Subscription, e *protocol.Event, at time.Time) *following {
+func (a *App) followClient(s *Subscription, e *protocol.Event, user string, at time.Time) *following {
 	if !a.broker.watched() {
 		return nil
 	}
-	return a.follow(Passage{Channel: s.channel.name, Event: strings.Clone(e.Name), Data: bytes.Clone(e.Data), From: Client, Except: s.id, UserID: e.UserID}, at)
+	return a.follow(Passage{Channel: s.channel.name, Event: strings.Clone(e.Name), Data: bytes.Clone(e.Data), From: Client, Except: s.id, UserID: cmp.Or(e.UserID, user)}, at)
 }
 
 // followRelayed is follow for an event of the cluster.

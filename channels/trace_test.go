@@ -126,7 +126,7 @@ func TestTraceOfClientEvents(t *testing.T) {
 		own = s
 	}
 	e := protocol.Event{Name: "client-x", Channel: "private-c", Data: []byte(`"x"`)}
-	if err := a.PublishFrom(own, e); err != nil {
+	if err := a.PublishFrom(own, e, ""); err != nil {
 		t.Fatal(err)
 	}
 	all := p.take()
@@ -167,7 +167,7 @@ func TestTraceInACluster(t *testing.T) {
 		if err := a.Publish(Publication{Event: event(channel, "x")}); err != nil {
 			t.Fatal(err)
 		}
-		if err := a.PublishFrom(s, protocol.Event{Name: "client-x", Channel: channel, Data: []byte(`"y"`)}); err != nil {
+		if err := a.PublishFrom(s, protocol.Event{Name: "client-x", Channel: channel, Data: []byte(`"y"`)}, ""); err != nil {
 			t.Fatal(err)
 		}
 		all := p.await(4)

@@ -414,7 +414,7 @@ func TestClusterPartOfABatch(t *testing.T) {
 		}
 		for range 10 {
 			for _, s := range subscriptions {
-				if err := a.PublishFrom(s, event(s.channel.name, "x")); err != nil {
+				if err := a.PublishFrom(s, event(s.channel.name, "x"), ""); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -103,10 +103,11 @@ func (s *Server) consoleRoutes() http.Handler {
 
 // consoleListen speaks TLS if the main listener does.
 func (s *Server) consoleListen() net.Listener {
+	l := s.counted(s.consoleListener, s.secured())
 	if !s.secured() {
-		return s.consoleListener
+		return l
 	}
-	return tls.NewListener(s.consoleListener, s.certificate.config())
+	return tls.NewListener(l, s.certificate.config())
 }
 
 // endConsole ends the streams of the console, which would keep the server waiting.

@@ -194,7 +194,10 @@ func TestConsoleRoles(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.Status, a.Body)
 		}
 	}
-	if !s.Log.Contains(`msg="done in the console" user=admin what=/api/events remote=127.0.0.1`) {
+	if a := admin.do(http.MethodPost, "api/events", `{"app":"1","channel":"c","event":"e","data":"d","as":"server"}`); a.Status != http.StatusOK {
+		t.Errorf("sending an event: %d %s", a.Status, a.Body)
+	}
+	if !s.Log.Contains(`msg="event sent from the console" app=1 channel=c event=e as=server user=admin remote=127.0.0.1`) {
 		t.Error("what was done is not logged")
 	}
 }

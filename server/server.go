@@ -218,10 +218,12 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if s.metricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
-		s.metricsHTTP = s.newHTTP(mux)
+		s.metricsHTTP = s.newHTTP(door.Serve(mux))
+		s.metricsHTTP.ConnContext = door.ConnContext
 	}
 	if s.consoleListener != nil {
-		s.consoleHTTP = s.newHTTP(s.consoleRoutes())
+		s.consoleHTTP = s.newHTTP(door.Serve(s.consoleRoutes()))
+		s.consoleHTTP.ConnContext = door.ConnContext
 	}
 	return s, s.adopt()
 }
@@ -304,7 +306,7 @@ func (s *Server) Run(ctx context.Context) error {
 		stop()
 	}
 	if s.metricsHTTP != nil {
-		serve(s.metricsHTTP, s.metricsListener)
+		serve(s.metricsHTTP, s.counted(s.metricsListener, false))
 	}
 	if s.consoleHTTP != nil {
 		serve(s.consoleHTTP, s.consoleListen())

@@ -177,7 +177,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	segments := strings.Split(strings.TrimPrefix(path, "/apps/"), "/")
 	route, name, ok := find(segments[1:])
 	if !ok {
-		return nil, fail(http.StatusNotFound, "no such route: %s", clip(full))
+		return nil, fail(http.StatusNotFound, "no such route: %q", clip(full))
 	}
 	c.route = route
 	id, err := url.PathUnescape(segments[0])
@@ -185,14 +185,14 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		name, err = url.PathUnescape(name)
 	}
 	if err != nil {
-		return nil, fail(http.StatusBadRequest, "path is not correctly percent-encoded: %s", clip(full))
+		return nil, fail(http.StatusBadRequest, "path is not correctly percent-encoded: %q", clip(full))
 	}
 	if c.app = c.api.Apps.ByID(id); c.app == nil {
 		return nil, fail(http.StatusNotFound, "no app with id %q: compare it with the id in the server's configuration", clip(id))
 	}
 	if r.Method != route.method {
 		w.Header().Set("Allow", route.method)
-		return nil, fail(http.StatusMethodNotAllowed, "%s is not allowed here, use %s", clip(r.Method), route.method)
+		return nil, fail(http.StatusMethodNotAllowed, "%q is not allowed here, use %s", clip(r.Method), route.method)
 	}
 	query := auth.ParseQuery(r.URL.RawQuery)
 	settings := c.app.Settings()
@@ -204,7 +204,7 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	c.api.Authorized(w, r)
 	if !settings.Enabled {
-		return nil, fail(http.StatusForbidden, "app %s is disabled", c.app.ID)
+		return nil, fail(http.StatusForbidden, "app %s is disabled: enabled is false", c.app.ID)
 	}
 	if !c.api.Verified && !c.app.AllowRequest() {
 		w.Header().Set("Retry-After", "1") // second

@@ -31,6 +31,7 @@ type App struct {
 	settings    atomic.Pointer[Settings]
 	removed     atomic.Bool
 	connections atomic.Int64
+	peak        atomic.Int64                         // of connections
 	byTransport [protocol.NumTransports]atomic.Int64 // these connections, by transport
 	addresses   addresses                            // of these connections, by network address; filled only while the app limits addresses
 	requests    atomic.Pointer[rate.Limiter]         // of the HTTP API; nil: no limit
@@ -48,7 +49,7 @@ func (a *App) Settings() *Settings { return a.settings.Load() }
 
 var (
 	refuseRemoved  = &protocol.Error{Code: protocol.CodeUnauthorized, Message: "Application was removed from this server"}
-	refuseDisabled = &protocol.Error{Code: protocol.CodeAppDisabled, Message: "Application is disabled"}
+	refuseDisabled = &protocol.Error{Code: protocol.CodeAppDisabled, Message: "Application is disabled: enabled is false"}
 )
 
 // Refusal is why the application has no connections now, neither old nor new
@@ -65,6 +66,16 @@ func (a *App) Refusal() *protocol.Error {
 
 // Connections is how many are open, subscribed or not.
 func (a *App) Connections() int { return int(a.connections.Load()) }
+
+// PeakConnections is how many were open at most since the server has the application.
+func (a *App) PeakConnections() int { return int(a.peak.Load()) }
+
+// notePeak notes that so many connections are open.
+func (a *App) notePeak(n int64) {
+	for peak := a.peak.Load(); n > peak && !a.peak.CompareAndSwap(peak, n); {
+		peak = a.peak.Load()
+	}
+}
 
 // Connect counts a connection from a network address in, or returns why the
 // application may not have it. A connection that was counted in must be counted
@@ -83,6 +94,7 @@ func (a *App) Connect(t protocol.Transport, remote string) (*Address, *protocol.
 		return nil, e
 	}
 	a.byTransport[t].Add(1)
+	a.notePeak(n)
 	return address, nil
 }
 
@@ -172,7 +184,7 @@ func (r *Rate) Spend(l *rate.Limiter) {
 // Adopt counts a connection in that another process has had. It is not counted at its
 // address: see CountAt.
 func (a *App) Adopt(t protocol.Transport) {
-	a.connections.Add(1)
+	a.notePeak(a.connections.Add(1))
 	a.byTransport[t].Add(1)
 }
 

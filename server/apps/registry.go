@@ -30,6 +30,7 @@ type Registry struct {
 // index does not change once made.
 type index struct {
 	byID, byKey map[string]*App
+	bySecret    map[string]*App // of any of their secrets
 }
 
 // Changes are what an update came to. Each list is in the order of ids.
@@ -57,7 +58,7 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 	r.updating.Lock()
 	defer r.updating.Unlock()
 	old := r.index.Load()
-	next := &index{byID: make(map[string]*App), byKey: make(map[string]*App)}
+	next := &index{byID: make(map[string]*App), byKey: make(map[string]*App), bySecret: make(map[string]*App)}
 	for _, settings := range configs {
 		a := old.byID[settings.ID]
 		switch {
@@ -70,6 +71,10 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 		}
 		next.byID[settings.ID] = a
 		next.byKey[settings.Key] = a
+		c := settings.Credentials()
+		for _, secret := range append([]string{c.Secret}, c.OldSecrets...) {
+			next.bySecret[secret] = a
+		}
 	}
 	r.index.Store(next)
 	for id, a := range old.byID {
@@ -134,6 +139,15 @@ func (r *Registry) ByID(id string) *App { return r.index.Load().byID[id] }
 
 // ByKey returns the application a client connects to, or nil.
 func (r *Registry) ByKey(key string) *App { return r.index.Load().byKey[key] }
+
+// WithoutSecret returns what is to be said of a key that is no application's: the key or,
+// if a client was given a secret in its place, whose secret it is.
+func (r *Registry) WithoutSecret(key string) string {
+	if a := r.index.Load().bySecret[key]; a != nil {
+		return "[the secret of app " + a.ID + "]"
+	}
+	return key
+}
 
 // All calls f with every application.
 func (r *Registry) All(f func(*App)) {

@@ -69,9 +69,14 @@ func (s *samples) of(a *apps.App) (now, peak use, met map[string]uint64) {
 	now = s.now[a.ID]
 	now.Connections, now.Subscriptions, now.Channels = float64(a.Connections()), float64(a.Channels.Subscriptions()), 0
 	for _, kind := range protocol.Kinds() {
+		if kind == protocol.User {
+			continue // they are not the application's own, and not in the list
+		}
 		now.Channels += float64(a.Channels.OccupiedChannels(kind))
 	}
-	return now, now.most(s.peaks[a.ID]), s.last.apps[a.ID].met // which is not changed any more
+	peak = now.most(s.peaks[a.ID])
+	peak.Connections = float64(a.PeakConnections())
+	return now, peak, s.last.apps[a.ID].met // which is not changed any more
 }
 
 // limitOf is a limit as it is configured.

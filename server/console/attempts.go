@@ -15,8 +15,8 @@ import (
 const (
 	networkAttempts  = 5
 	networkRegain    = 12 * time.Second // for another attempt
-	everyoneAttempts = 100
-	everyoneRegain   = time.Second
+	everyoneAttempts = 1000
+	everyoneRegain   = 100 * time.Millisecond
 )
 
 // attempts limits how often somebody tries to sign in. The zero value is ready. Its methods
@@ -27,9 +27,10 @@ type attempts struct {
 	networks map[netip.Prefix]*rate.Limiter // those that have tried of late
 }
 
-// begin counts an attempt, or returns how long to wait for one.
-func (a *attempts) begin(remote string, now time.Time) (wait time.Duration) {
-	network := apps.Network(remote)
+// begin counts an attempt, or returns how long to wait for one. An attempt that succeeds is
+// given back by undo.
+func (a *attempts) begin(remote string, now time.Time) (undo func(), wait time.Duration) {
+	network := wide(apps.Network(remote))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.everyone == nil {
@@ -43,19 +44,31 @@ func (a *attempts) begin(remote string, now time.Time) (wait time.Duration) {
 	mine := one.ReserveN(now, 1)
 	if wait := mine.DelayFrom(now); wait > 0 {
 		mine.CancelAt(now)
-		return wait
+		return nil, wait
 	}
 	all := a.everyone.ReserveN(now, 1)
 	if wait := all.DelayFrom(now); wait > 0 {
 		all.CancelAt(now)
 		mine.CancelAt(now)
-		return wait
+		return nil, wait
 	}
 	if a.networks[network] == nil {
 		a.sweep(now)
 		a.networks[network] = one
 	}
-	return 0
+	return func() {
+		mine.CancelAt(now) // as if it had not been: nothing is left to wait for
+		all.CancelAt(now)
+	}, 0
+}
+
+// wide returns the /48 of an IPv6 network, which is what one site may have (RFC 6177), and
+// an IPv4 address as it is.
+func wide(network netip.Prefix) netip.Prefix {
+	if a := network.Addr(); a.Is6() && !a.Is4In6() {
+		return netip.PrefixFrom(a, 48).Masked()
+	}
+	return network
 }
 
 // sweep forgets the networks that have all their attempts again. mu is held.
@@ -65,11 +78,4 @@ func (a *attempts) sweep(now time.Time) {
 			delete(a.networks, network)
 		}
 	}
-}
-
-// succeeded gives a network its attempts back.
-func (a *attempts) succeeded(remote string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.networks, apps.Network(remote))
 }

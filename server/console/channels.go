@@ -12,6 +12,7 @@ import (
 	"belfry/server/apps"
 	"belfry/server/config"
 	"belfry/server/metrics"
+	"belfry/server/refusals"
 )
 
 const (
@@ -52,6 +53,11 @@ func (c *Console) listChannels(r *http.Request) (any, error) {
 		return nil, err
 	}
 	match := func(name string) bool { return p.query == "" || strings.Contains(strings.ToLower(name), p.query) }
+	done, err := c.turn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	found, total := app.Channels.List(match, by, p.offset, p.limit)
 	rows := []channel{}
 	for _, o := range found {
@@ -189,7 +195,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 	}
 	settings := app.Settings()
 	if !settings.Enabled {
-		return nil, fail(http.StatusForbidden, "app %s is disabled", app.ID)
+		return nil, fail(http.StatusForbidden, "app %s is disabled: enabled is false", app.ID)
 	}
 	body := protocol.AppendString([]byte(`{"name":`), asked.Event)
 	body = protocol.AppendString(append(body, `,"channel":`...), asked.Channel)
@@ -228,6 +234,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 			return nil, fail(http.StatusServiceUnavailable, "%v", public(err))
 		}
 		counted.Inc()
+		c.Log.Info("event sent from the console", "app", app.ID, "channel", p.Channels[0], "event", refusals.Clean(p.Name), "as", asked.As, "user", userOf(r), "remote", r.RemoteAddr)
 		return map[string]int{"recipients": state.Subscriptions}, nil
 	})
 }

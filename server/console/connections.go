@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -73,7 +74,12 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := c.find(app, p.query, key)
+	done, err := c.turn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	found := c.find(r.Context(), app, p.query, key)
 	row := c.connectionOf()
 	rows := []connection{}
 	for _, s := range cut(found, p.offset, p.limit) {
@@ -85,9 +91,12 @@ func (c *Console) listConnections(r *http.Request) (any, error) {
 }
 
 // find returns an app's sessions that match the query, those with the highest keys first.
-// It takes the lock of one after the other.
-func (c *Console) find(app *apps.App, query string, key func(session.Info) int) (found []sortable) {
+// It takes the lock of one after the other, and returns early when the context ends.
+func (c *Console) find(ctx context.Context, app *apps.App, query string, key func(session.Info) int) (found []sortable) {
 	for s := range c.Sessions() {
+		if ctx.Err() != nil {
+			return nil
+		}
 		if s.App() != app || query != "" && !s.Matches(query) {
 			continue
 		}

@@ -7,6 +7,7 @@ package console
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,6 +65,8 @@ type Console struct {
 	cookie   string // its name
 	cross    http.CrossOriginProtection
 	started  time.Time
+	run      string        // names this run of the server
+	lists    chan struct{} // has an entry while a list is made; see turn
 	samples  samples
 	latest   atomic.Pointer[config.Config]
 
@@ -73,7 +76,7 @@ type Console struct {
 
 // New makes a console. Its plots are empty until Run has taken samples.
 func New(o Options) *Console {
-	c := &Console{Options: o, mux: http.NewServeMux(), started: time.Now(), keys: newKeys(o.Config.Console), cookie: "belfry_console_" + port(o.Address)}
+	c := &Console{Options: o, mux: http.NewServeMux(), started: time.Now(), run: rand.Text(), lists: make(chan struct{}, 1), keys: newKeys(o.Config.Console), cookie: "belfry_console_" + port(o.Address)}
 	c.latest.Store(o.Config)
 	c.open, c.close = context.WithCancel(context.Background())
 	c.Refusals.Keep()
@@ -96,11 +99,14 @@ func New(o Options) *Console {
 	look("GET /api/node", c.node)
 	c.mux.Handle("GET /api/live", c.allow(Look, http.HandlerFunc(c.live)))
 	c.mux.Handle("GET /{$}", c.file("index.html"))
+	c.mux.HandleFunc("GET /static", c.nothing)
 	c.mux.Handle("GET /static/", http.StripPrefix("/static/", http.HandlerFunc(c.serveFile)))
-	c.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		c.refuse(w, fail(http.StatusNotFound, "no such path"))
-	})
+	c.mux.HandleFunc("/", c.nothing)
 	return c
+}
+
+func (c *Console) nothing(w http.ResponseWriter, _ *http.Request) {
+	c.refuse(w, fail(http.StatusNotFound, "no such path"))
 }
 
 // Run samples the metrics, for the plots of the last hour, until ctx ends.
@@ -193,6 +199,17 @@ func readJSON(r *http.Request, into any) error {
 		return err
 	}
 	return fail(http.StatusBadRequest, "the body is not the JSON that is expected")
+}
+
+// turn waits until no other list is made. Lists take time that clients would miss if
+// somebody asked for many at once. done ends the turn.
+func (c *Console) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case c.lists <- struct{}{}:
+		return func() { <-c.lists }, nil
+	case <-ctx.Done():
+		return nil, fail(http.StatusServiceUnavailable, "the request has ended")
+	}
 }
 
 // app returns the application with an id. The error says that there is none.

@@ -24,12 +24,16 @@ const (
 
 // batch is a message of the stream.
 type batch struct {
+	Run     string         `json:"run"` // of the process: in another one, other records have the same ids
 	Records []trace.Record `json:"records"`
 	Skipped int            `json:"skipped"` // records that matched too, left out as there were too many
 }
 
 // live streams what happens as server-sent events (HTML standard, "Server-sent events").
 func (c *Console) live(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		return
+	}
 	filter, err := liveFilter(r.URL.Query())
 	if err != nil {
 		c.refuse(w, err)
@@ -56,7 +60,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 		case err != nil:
 			return
 		case len(records) > 0 || skipped > 0:
-			err = stream.message(batch{records, skipped})
+			err = stream.message(batch{c.run, records, skipped})
 		case last.IsZero() || time.Since(last) >= keepAlive:
 			err = stream.send(": \n\n")
 		default:
@@ -70,7 +74,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 }
 
 func liveFilter(q url.Values) (trace.Filter, error) {
-	f := trace.Filter{App: q.Get("app"), Channel: q.Get("channel"), Event: q.Get("event"), UserID: q.Get("user")}
+	f := trace.Filter{App: q.Get("app"), Channel: q.Get("channel"), Exact: q.Get("exact") != "", Event: q.Get("event"), UserID: q.Get("user")}
 	for _, kind := range q["kind"] {
 		f.Kinds = append(f.Kinds, trace.Kind(kind))
 	}

@@ -53,7 +53,7 @@ type series struct {
 func (c *Console) node(r *http.Request) (any, error) {
 	answer := nodeAnswer{
 		process: c.process(),
-		Cluster: c.cluster(),
+		Cluster: c.cluster(r),
 	}
 	answer.Nodes, _ = c.Nodes(r.Context()) // Cluster says that there may be others
 	s := &c.samples

@@ -80,9 +80,12 @@ func (c *Console) change(f func() (any, error)) (any, error) {
 }
 
 // userOf returns who makes a request.
-func userOf(r *http.Request) string {
+func userOf(r *http.Request) string { return accountOf(r).User }
+
+// accountOf returns the account that a request was signed in with.
+func accountOf(r *http.Request) account {
 	a, _ := r.Context().Value(accountKey{}).(account)
-	return a.User
+	return a
 }
 
 // millis converts a time of the watch, which counts seconds, to milliseconds since 1970.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 
 	"belfry/server/apps"
 	"belfry/server/config"
@@ -54,14 +55,24 @@ func (c *Console) listRefusals(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// keyLike matches what a reason may call a key of the configuration.
-var keyLike = regexp.MustCompile(`[a-z]+(_[a-z]+)+|\bsecret\b|server\.tls`)
+var (
+	// quotedText matches what a reason repeats of a stranger's, which is always quoted: it
+	// may have the name of a key in it.
+	quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	// keyLike matches what a reason may call a key of the configuration.
+	keyLike = regexp.MustCompile(`[a-z]+(?:_[a-z]+)+|\bsecret\b|\benabled is false\b|server\.tls`)
+)
 
 // settings finds the keys of the configuration that the reason of a refusal names, and
 // where each of them is set, so that people know what to change.
 func (c *Console) settings(app, reason string) []setting {
 	cfg, found := c.latest.Load(), []setting{}
+	reason = quotedText.ReplaceAllLiteralString(reason, "")
 	for _, name := range slices.Compact(keyLike.FindAllString(reason, -1)) {
+		name = strings.TrimSuffix(name, " is false")
+		if a := appOf(cfg, app); name == "secret" && a >= 0 && len(cfg.Apps[a].Secrets) > 0 {
+			name = "secrets"
+		}
 		for _, key := range []string{appKey(cfg, app, name), "server." + name, name} {
 			if where, known := cfg.Where(key); known {
 				found = append(found, setting{key, where})
@@ -72,12 +83,15 @@ func (c *Console) settings(app, reason string) []setting {
 	return found
 }
 
+// appOf is the index of an application in the configuration, -1 if it is not there.
+func appOf(cfg *config.Config, id string) int {
+	return slices.IndexFunc(cfg.Apps, func(a config.App) bool { return a.ID == id })
+}
+
 // appKey is the path of an application's key in the configuration.
 func appKey(cfg *config.Config, app, name string) string {
-	for i := range cfg.Apps {
-		if cfg.Apps[i].ID == app {
-			return fmt.Sprintf("apps[%d].%s", i, name)
-		}
+	if i := appOf(cfg, app); i >= 0 {
+		return fmt.Sprintf("apps[%d].%s", i, name)
 	}
 	return ""
 }

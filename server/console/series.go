@@ -9,6 +9,8 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"belfry/protocol"
 )
 
 const (
@@ -212,13 +214,15 @@ func (r *reading) readApps(f *dto.MetricFamily) {
 		return
 	}
 	for _, m := range f.GetMetric() {
-		id, key := "", ""
+		id, key, kind := "", "", ""
 		for _, l := range m.GetLabel() {
 			switch l.GetName() {
 			case "app":
 				id = l.GetValue()
 			case "limit":
 				key = l.GetValue()
+			case "kind":
+				kind = l.GetValue()
 			}
 		}
 		if id == "" {
@@ -231,7 +235,9 @@ func (r *reading) readApps(f *dto.MetricFamily) {
 		case "belfry_subscriptions":
 			a.subscriptions += valueOf(m)
 		case "belfry_channels":
-			a.channels += valueOf(m)
+			if kind != protocol.User.String() { // whose channels are not the application's own
+				a.channels += valueOf(m)
+			}
 		case "belfry_events_published_total":
 			a.published += valueOf(m)
 		case "belfry_messages_received_total":

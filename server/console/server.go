@@ -66,12 +66,12 @@ func nameOf(a *apps.App) appName {
 }
 
 // server is GET api/server.
-func (c *Console) server(*http.Request) (any, error) {
+func (c *Console) server(r *http.Request) (any, error) {
 	number, _ := strconv.Atoi(port(c.Clients))
 	answer := serverAnswer{
 		process:   c.process(),
 		Clustered: c.Config.Cluster.Driver != config.ClusterLocal,
-		Cluster:   c.cluster(),
+		Cluster:   c.cluster(r),
 		Clients:   clientAddress{c.same(), strings.Repeat("../", strings.Count(c.Config.Console.Path, "/")), number, c.secure(), c.Config.Server.Path},
 		Apps:      []appName{},
 		Config:    c.latest.Load().File(),
@@ -82,10 +82,15 @@ func (c *Console) server(*http.Request) (any, error) {
 	return answer, nil
 }
 
-func (c *Console) cluster() clusterState {
+// cluster says whether the cluster can be reached, and tells those who may act why it
+// cannot, which may name its servers.
+func (c *Console) cluster(r *http.Request) clusterState {
 	state := clusterState{Driver: c.Config.Cluster.Driver, Ready: true}
 	if err := c.Broker.Ready(); err != nil {
-		state.Ready, state.Error = false, refusals.Clean(err.Error())
+		state.Ready, state.Error = false, "it cannot be reached: the log says why"
+		if accountOf(r).Role == Act {
+			state.Error = refusals.Clean(err.Error())
+		}
 	}
 	return state
 }

@@ -53,9 +53,6 @@ type keys struct {
 	token       string // of this run; empty if there is a password
 	act, look   credentials
 	tokenDigest digest
-	// macKey is that of cookies. It is derived from the passwords, and so the same after a
-	// restart, on all nodes, and until one of them is changed; with a token it is random.
-	macKey func() []byte
 }
 
 // digest stands for a text in a comparison, whose time then does not depend on its length.
@@ -66,10 +63,31 @@ type credentials struct {
 	account
 	user, password digest
 	none           bool // nobody has this role by a password
+	// macKey signs the account's cookies. It is derived from this password alone: so it is
+	// the same after a restart and on all nodes, until the password is changed, and a cookie
+	// tells its owner nothing about the other password. Without a password it is random.
+	macKey func() []byte
 }
 
+// macIterations makes guessing a password by a cookie slow: OWASP's number for PBKDF2
+// with SHA-256.
+const macIterations = 600_000
+
 func newCredentials(role Role, user, password string) credentials {
-	return credentials{account{role, user}, sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password)), password == ""}
+	c := credentials{account: account{role, user}, user: sha256.Sum256([]byte(user)), password: sha256.Sum256([]byte(password)), none: password == ""}
+	if c.none {
+		random := []byte(rand.Text())
+		c.macKey = func() []byte { return random }
+		return c
+	}
+	c.macKey = sync.OnceValue(func() []byte {
+		key, err := pbkdf2.Key(sha256.New, password, []byte("belfry console "+string(role)+" "+user), macIterations, sha256.Size)
+		if err != nil {
+			panic(err) // only of a salt or a key too short for FIPS 140
+		}
+		return key
+	})
+	return c
 }
 
 // match is 1 if they are right.
@@ -81,10 +99,6 @@ func (k credentials) match(user, password digest) int {
 	return right
 }
 
-// sessionIterations makes guessing passwords by a cookie slow: OWASP's number for
-// PBKDF2 with SHA-256.
-const sessionIterations = 600_000
-
 func newKeys(k config.Console) keys {
 	keys := keys{
 		act:  newCredentials(Act, k.User, k.Password),
@@ -93,18 +107,7 @@ func newKeys(k config.Console) keys {
 	if k.Password == "" {
 		keys.token = rand.Text()
 		keys.tokenDigest = sha256.Sum256([]byte(keys.token))
-		random := []byte(rand.Text())
-		keys.macKey = func() []byte { return random }
-		return keys
 	}
-	keys.macKey = sync.OnceValue(func() []byte {
-		secret := strings.Join([]string{k.User, k.Password, k.ViewerUser, k.ViewerPassword}, "\n")
-		key, err := pbkdf2.Key(sha256.New, secret, []byte("belfry console session"), sessionIterations, sha256.Size)
-		if err != nil {
-			panic(err) // only of a salt or a key too short for FIPS 140
-		}
-		return key
-	})
 	return keys
 }
 
@@ -135,11 +138,21 @@ func (k *keys) seal(a account, expires time.Time) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(text)) + "." + base64.RawURLEncoding.EncodeToString(k.mac(text))
 }
 
+// mac is that of a text which begins with a role. It is nil for any other text.
 func (k *keys) mac(text string) []byte {
-	h := hmac.New(sha256.New, k.macKey())
-	h.Write([]byte(text))
-	return h.Sum(nil)
+	role, _, _ := strings.Cut(text, " ")
+	for _, c := range []credentials{k.act, k.look} {
+		if string(c.Role) == role {
+			h := hmac.New(sha256.New, c.macKey())
+			h.Write([]byte(text))
+			return h.Sum(nil)
+		}
+	}
+	return nil
 }
+
+// clockSkew is how much the clocks of two nodes may differ.
+const clockSkew = 5 * time.Minute
 
 // open reads the value of a cookie.
 func (k *keys) open(value string, now time.Time) (a account, ok bool) {
@@ -161,7 +174,8 @@ func (k *keys) open(value string, now time.Time) (a account, ok bool) {
 		return a, false
 	}
 	expires, err := strconv.ParseInt(parts[1], 10, 64)
-	return account{Role(parts[0]), parts[2]}, err == nil && now.Unix() < expires
+	end := time.Unix(expires, 0)
+	return account{Role(parts[0]), parts[2]}, err == nil && now.Before(end) && end.Before(now.Add(sessionTime+clockSkew))
 }
 
 // signedIn returns the account that a request's cookie has.
@@ -174,7 +188,7 @@ func (c *Console) signedIn(r *http.Request) (account, error) {
 	return account{}, c.unknown("sign in first")
 }
 
-// allow serves those who have a role, and logs what those do who act.
+// allow serves those who have a role.
 func (c *Console) allow(role Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, err := c.signedIn(r)
@@ -188,9 +202,6 @@ func (c *Console) allow(role Role, h http.Handler) http.Handler {
 		if c.Authorized != nil {
 			c.Authorized(w, r)
 		}
-		if role == Act {
-			c.Log.Info("done in the console", "user", a.User, "what", refusals.Clean(r.URL.Path), "remote", r.RemoteAddr)
-		}
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, a)))
 	})
 }
@@ -202,16 +213,19 @@ func (c *Console) showSession(r *http.Request) (any, error) {
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
-	if wait := c.attempts.begin(r.RemoteAddr, time.Now()); wait > 0 {
+	var tried attempt
+	malformed := readJSON(r, &tried) // ahead of the count: who does not finish a request tries nothing
+	undo, wait := c.attempts.begin(r.RemoteAddr, time.Now())
+	if wait > 0 {
 		c.signInRefused(r, http.StatusTooManyRequests, "too many attempts")
 		seconds := int(wait/time.Second) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		c.refuse(w, fail(http.StatusTooManyRequests, "too many attempts: try again in %d seconds", seconds))
 		return
 	}
-	var tried attempt
-	if err := readJSON(r, &tried); err != nil {
-		c.refuse(w, err)
+	if malformed != nil {
+		c.signInRefused(r, http.StatusBadRequest, "the request is not the JSON that is expected")
+		c.refuse(w, malformed)
 		return
 	}
 	a, ok := c.keys.find(tried)
@@ -224,7 +238,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, c.unknown(message))
 		return
 	}
-	c.attempts.succeeded(r.RemoteAddr)
+	undo()
 	c.Log.Info("signed in to the console", "user", a.User, "role", string(a.Role), "remote", r.RemoteAddr)
 	expires := time.Now().Add(sessionTime)
 	c.setCookie(w, r, c.keys.seal(a, expires), int(sessionTime/time.Second))

@@ -91,13 +91,16 @@ func TestFindAccount(t *testing.T) {
 func TestAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a attempts
-		begin := func(remote string) bool { return a.begin(remote, time.Now()) == 0 }
+		begin := func(remote string) bool {
+			undo, _ := a.begin(remote, time.Now())
+			return undo != nil
+		}
 		for i := range networkAttempts {
 			if !begin("192.0.2.1:1") {
 				t.Fatalf("attempt %d is refused", i+1)
 			}
 		}
-		if wait := a.begin("192.0.2.1:2", time.Now()); wait != networkRegain {
+		if _, wait := a.begin("192.0.2.1:2", time.Now()); wait != networkRegain {
 			t.Errorf("the next attempt is in %s", wait)
 		}
 		if !begin("192.0.2.2:1") || !begin("[2001:db8::1]:1") || !begin("@") {
@@ -107,21 +110,34 @@ func TestAttempts(t *testing.T) {
 		if !begin("192.0.2.1:3") || begin("192.0.2.1:4") {
 			t.Error("there is not one attempt after a while")
 		}
-		a.succeeded("192.0.2.1:5")
-		if !begin("192.0.2.1:6") {
-			t.Error("refused after success")
+		for i := range networkAttempts {
+			begin(fmt.Sprintf("[2001:db8:0:%x::1]:1", i))
+		}
+		if begin("[2001:db8:0:ffff::1]:1") {
+			t.Error("networks of one site have attempts of their own")
+		}
+		time.Sleep(networkRegain)
+		for range 2 * networkAttempts { // of one who succeeds
+			undo, wait := a.begin("192.0.2.1:5", time.Now())
+			if wait > 0 {
+				t.Fatal("refused after success")
+			}
+			undo()
+		}
+		if !begin("192.0.2.1:6") || begin("192.0.2.1:7") {
+			t.Error("success has given back what was tried before")
 		}
 
 		refused := 0
 		for i := range 100_000 {
-			if !begin(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>16, i&0xffff)) {
+			if !begin(fmt.Sprintf("[2001:%x:%x::1]:1", 0x1000+i>>16, i&0xffff)) {
 				refused++
 			}
-			if i%1000 == 0 {
+			if i%10_000 == 0 {
 				time.Sleep(time.Second)
 			}
 		}
-		if refused < 99_000 || len(a.networks) > everyoneAttempts+100 {
+		if refused < 98_000 || len(a.networks) > everyoneAttempts+200 {
 			t.Errorf("%d attempts of many networks were refused, and %d networks are known", refused, len(a.networks))
 		}
 	})

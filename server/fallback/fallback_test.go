@@ -289,7 +289,7 @@ func TestGoodbyeBetweenPolls(t *testing.T) {
 			t.Errorf("%d are still subscribed", n)
 		}
 		lines := f.answer("one")
-		if len(lines) != 3 || !strings.Contains(lines[0], `\"x\"`) || !strings.Contains(lines[1], "4003") || lines[2] != `c[4003,"Application is disabled"]` {
+		if len(lines) != 3 || !strings.Contains(lines[0], `\"x\"`) || !strings.Contains(lines[1], "4003") || lines[2] != `c[4003,"Application is disabled: enabled is false"]` {
 			t.Errorf("got %q", lines)
 		}
 		time.Sleep((returnWait + 2) * time.Second)

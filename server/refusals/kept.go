@@ -127,7 +127,7 @@ func (l *Log) tell(r Refusal, attrs []slog.Attr) {
 	t := texts(attrs)
 	record := trace.Record{
 		Kind: trace.Refusal, App: r.App, Code: r.Code, What: r.What, Reason: clean(r.Reason, maxReason),
-		Channel: t["channel"], Remote: t["remote"], Client: t["client"], Version: t["version"], Origin: t["origin"],
+		Channel: t["channel"], UserID: t["user"], Remote: t["remote"], Client: t["client"], Version: t["version"], Origin: t["origin"],
 	}
 	record.Socket, _ = protocol.ParseSocketID(t["socket_id"])
 	l.trace.Add(record)

@@ -59,6 +59,9 @@ func (a *Admission) Admit(h Handshake, conn Conn) (s *Session, refused *protocol
 		}
 	})
 	app := a.Apps.ByKey(h.Key)
+	if app == nil {
+		h.Key = a.Apps.WithoutSecret(h.Key)
+	}
 	address, e := check(app, h)
 	if e != nil {
 		id := ""
@@ -98,7 +101,7 @@ func check(app *apps.App, h Handshake) (*apps.Address, *protocol.Error) {
 		return nil, e
 	}
 	if app == nil {
-		return nil, protocol.Errorf(protocol.CodeAppNotFound, "App key %s is not that of any app of this server", clipped(h.Key))
+		return nil, protocol.Errorf(protocol.CodeAppNotFound, "App key %q is not that of any app of this server", clipped(h.Key))
 	}
 	if e := app.Refusal(); e != nil {
 		return nil, e

@@ -204,7 +204,7 @@ func (s *Session) join(channel string, member *protocol.Member) {
 func (s *Session) rejoin(sub *channels.Subscription, member *protocol.Member) {
 	if member != nil && member.UserID != sub.UserID() {
 		s.refuseSubscription(sub.Channel(), protocol.SubscriptionInvalid, 400,
-			&protocol.Error{Message: "Existing subscription to channel " + sub.Channel() + " with another user_id: unsubscribe first"})
+			&protocol.Error{Message: "Existing subscription to channel \"" + sub.Channel() + "\" with another user_id: unsubscribe first"})
 		return
 	}
 	s.answer(succeeded(sub, s.app.Channels.Rejoin(sub, nil)))
@@ -244,7 +244,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 	}
 	settings := s.app.Settings()
 	if settings.ClientEvents == config.ClientEventsNone {
-		refuse("Client events are not enabled for this app: see client_events in the server's configuration")
+		refuse("Client events are off for this app: see client_events in the server's configuration")
 		return
 	}
 	if n := utf8.RuneCountInString(m.Event); n > settings.MaxChannelName {
@@ -276,7 +276,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 		return
 	}
 	event := protocol.Event{Name: m.Event, Channel: m.Channel, Data: data, UserID: sub.UserID()}
-	if err := s.app.Channels.PublishFrom(sub, event); err != nil {
+	if err := s.app.Channels.PublishFrom(sub, event, s.signedIn()); err != nil {
 		refuse("Client event dropped: %s", public(err))
 		return
 	}

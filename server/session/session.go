@@ -175,7 +175,7 @@ func (s *Session) Due(now, seen keepalive.Time) (next keepalive.Time) {
 		if now >= limit {
 			s.app.Metrics.LimitMet(metrics.RequireSignin)
 			s.Close(NotAuthorized, protocol.Errorf(protocol.CodeUnauthorized,
-				"Connection not authorized within %s: sign in, or subscribe to a private or presence channel", settings.RequireSignin))
+				"Connection not authorized within %s, the time of require_signin: sign in, or subscribe to a private or presence channel", settings.RequireSignin))
 			return next
 		}
 		next = min(next, limit)
@@ -285,6 +285,14 @@ func (s *Session) End(reason Reason) bool {
 	return true
 }
 
+// signedIn is the user who has signed in, empty for nobody. mu is held.
+func (s *Session) signedIn() string {
+	if s.user == nil {
+		return ""
+	}
+	return s.user.UserID()
+}
+
 // watched reports whether what happens is to be traced.
 func (s *Session) watched() bool { return s.admission.Trace.Watched() }
 
@@ -292,8 +300,8 @@ func (s *Session) watched() bool { return s.admission.Trace.Watched() }
 // session is not known to others yet.
 func (s *Session) trace(r trace.Record) {
 	r.App, r.Socket = s.app.ID, s.id
-	if r.UserID == "" && s.user != nil {
-		r.UserID = s.user.UserID()
+	if r.UserID == "" {
+		r.UserID = s.signedIn()
 	}
 	s.admission.Trace.Add(r)
 }
@@ -331,7 +339,7 @@ func (s *Session) logRefusal(what string, e *protocol.Error, attrs ...slog.Attr)
 		all = append(all, slog.String("remote", remote.String()))
 	}
 	agent := s.agent.Value()
-	for _, a := range []slog.Attr{slog.String("origin", agent.origin), slog.String("client", agent.client), slog.String("version", agent.version)} {
+	for _, a := range []slog.Attr{slog.String("user", s.signedIn()), slog.String("origin", agent.origin), slog.String("client", agent.client), slog.String("version", agent.version)} {
 		if a.Value.String() != "" {
 			all = append(all, a)
 		}

@@ -95,7 +95,8 @@ func MS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 type Filter struct {
 	App     string
 	Kinds   []Kind
-	Channel string // how the channel's name begins
+	Channel string // how the channel's name begins or, with Exact, the name
+	Exact   bool
 	Event   string // how the event's name begins
 	Socket  protocol.SocketID
 	UserID  string
@@ -104,7 +105,7 @@ type Filter struct {
 func (f *Filter) matches(r *Record) bool {
 	return (f.App == "" || f.App == r.App) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, r.Kind)) &&
-		strings.HasPrefix(r.Channel, f.Channel) &&
+		(f.Exact && r.Channel == f.Channel || !f.Exact && strings.HasPrefix(r.Channel, f.Channel)) &&
 		strings.HasPrefix(r.Event, f.Event) &&
 		(f.UserID == "" || f.UserID == r.UserID) &&
 		(f.Socket == protocol.SocketID{} || f.Socket == r.Socket)

@@ -239,7 +239,7 @@ func (c *client) say(channel string) {
 	id := len(w.events)
 	w.events = append(w.events, e)
 	w.mu.Unlock()
-	err := c.app.PublishFrom(s.s, encode(channel, id))
+	err := c.app.PublishFrom(s.s, encode(channel, id), "")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
