@@ -10,11 +10,12 @@ ROUNDS      ?= 3
 CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
-               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl
+               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
+               promtool:prometheus buildah:buildah runc:runc
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build test needs unit histories lint fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build test needs unit histories lint deploy fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,7 +27,7 @@ run: build ## build and run the server with config.example.yaml on 127.0.0.1:808
 build: ## build bin/belfry
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/belfry ./cmd/belfry
 
-test: needs lint unit fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
+test: needs lint unit deploy fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
 
 # As root, or by sudo without a password; else the line to run is printed.
 needs:
@@ -56,6 +57,10 @@ lint: ## gofmt, go vet, staticcheck
 	  test -z "$$unformatted" || { echo "gofmt -s -w these: $$unformatted"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+
+# The tests read files outside of their module, which go test does not know of.
+deploy: ## what deploy/ has for Docker and Kubernetes, as their own libraries read it
+	cd deploy/test && go vet ./... && go test -count=1 ./...
 
 # go test fuzzes one target of one package at a time.
 fuzz: ## each fuzz target for FUZZTIME

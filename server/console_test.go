@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"regexp"
@@ -373,6 +374,28 @@ func TestConsoleApart(t *testing.T) {
 			t.Errorf("/%s: %d to %q", path, a.Status, a.Header.Get("Location"))
 		}
 	}
+}
+
+// Connections to the console's own listener take descriptors from the same supply as all
+// others, and make room for these.
+func TestConsoleApartIsCounted(t *testing.T) {
+	s := servertest.Start(t, withConsole, func(c *config.Config) { c.Console.Listen, c.Metrics.Listen = "127.0.0.1:0", "127.0.0.1:0" })
+	for _, url := range []string{s.ConsoleURL(), "http://" + s.MetricsAddr().String()} {
+		nc, err := net.Dial("tcp", strings.SplitN(url, "/", 4)[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+	}
+	servertest.Eventually(t, "both are counted", func() bool {
+		answer, err := http.Get("http://" + s.MetricsAddr().String() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		return err == nil && strings.Contains(string(text), "belfry_sockets{kind=\"http\"} 3")
+	})
 }
 
 func TestConsoleApartWithTLS(t *testing.T) {

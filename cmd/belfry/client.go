@@ -27,7 +27,7 @@ VITE_REVERB_HOST, as pages do.`
 // connectionFlags are those by which commands find a server and an app.
 func connectionFlags(flags *flag.FlagSet) *target.Flags {
 	f := new(target.Flags)
-	flags.StringVar(&f.ConfigFile, "config", "", "YAML configuration `file` of the server")
+	configFlag(flags, &f.ConfigFile)
 	flags.StringVar(&f.EnvFile, "env-file", "", "Laravel .env `file`; the environment wins")
 	flags.StringVar(&f.App, "app", "", "`id` of the app, if the configuration has several")
 	flags.StringVar(&f.URL, "url", "", "`URL` of a server, with its path prefix, such as https://ws.example.com")
@@ -167,7 +167,7 @@ count.
 `)
 	var f target.Flags
 	h := &commands.Health{Out: s.out}
-	c.Flags.StringVar(&f.ConfigFile, "config", "", "YAML configuration `file` of the server")
+	configFlag(c.Flags, &f.ConfigFile)
 	c.Flags.StringVar(&f.EnvFile, "env-file", "", "Laravel .env `file` that the server reads")
 	c.Flags.StringVar(&f.URL, "url", "", "`URL` of a server, with its path prefix")
 	c.Flags.BoolVar(&h.Up, "up", false, "ask only whether it lives (/up), as Reverb can be asked")

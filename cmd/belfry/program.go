@@ -20,6 +20,7 @@ before and behind other arguments. The exit code is 0 if all went well, 1 if som
 failed, and 2 for a mistake in the call.`,
 		Environment: [][2]string{
 			{"BELFRY_APP_ID, BELFRY_APP_KEY, BELFRY_APP_SECRET", "The app, for all commands. docs/configuration.md lists further variables"},
+			{"BELFRY_CONFIG", "The configuration file where --config is not given"},
 			{"BELFRY_LISTEN", "The address that serve listens on and the other commands connect to"},
 		},
 	}

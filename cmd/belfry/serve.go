@@ -56,9 +56,15 @@ type files struct{ config, env string }
 
 func fileFlags(flags *flag.FlagSet) *files {
 	f := new(files)
-	flags.StringVar(&f.config, "config", "", "YAML configuration `file`")
+	configFlag(flags, &f.config)
 	flags.StringVar(&f.env, "env-file", "", "Laravel .env `file` to read variables from; the environment wins")
 	return f
+}
+
+// configFlag has the environment's file as its default, so that all commands of a container
+// mean the file that its server reads.
+func configFlag(flags *flag.FlagSet, file *string) {
+	flags.StringVar(file, "config", os.Getenv("BELFRY_CONFIG"), "YAML configuration `file` of the server")
 }
 
 func load(f files) (*config.Config, error) {

@@ -174,3 +174,47 @@ func TestUpdateAmidLookups(t *testing.T) {
 		}
 	}
 }
+
+// A client that gives a secret in the place of the key is told whose it is, and nobody sees
+// it.
+func TestWithoutSecret(t *testing.T) {
+	r, _ := newRegistry(t)
+	two := configured("2")
+	two.Secret, two.Secrets = "", []string{"new", "old"}
+	r.Update([]config.App{configured("1"), two})
+	for key, want := range map[string]string{"secret-1": "[the secret of app 1]", "new": "[the secret of app 2]", "old": "[the secret of app 2]", "key-1": "key-1", "": ""} {
+		if got := r.WithoutSecret(key); got != want {
+			t.Errorf("%q is %q, want %q", key, got, want)
+		}
+	}
+	r.Update([]config.App{two})
+	if got := r.WithoutSecret("secret-1"); got != "secret-1" {
+		t.Errorf("of an app that is gone: %q", got)
+	}
+}
+
+func TestPeakConnections(t *testing.T) {
+	r, _ := newRegistry(t)
+	one := configured("1")
+	one.MaxConnections = 3
+	r.Update([]config.App{one})
+	a := r.ByID("1")
+	for range 3 {
+		if _, e := a.Connect(protocol.WebSocket, "192.0.2.1:1"); e != nil {
+			t.Fatal(e)
+		}
+	}
+	if _, e := a.Connect(protocol.WebSocket, "192.0.2.1:1"); e == nil {
+		t.Error("one more is connected")
+	}
+	for range 3 {
+		a.Disconnect(protocol.WebSocket, nil)
+	}
+	if peak := a.PeakConnections(); peak != 3 {
+		t.Errorf("the peak is %d", peak)
+	}
+	a.Adopt(protocol.WebSocket)
+	if a.Connections() != 1 || a.PeakConnections() != 3 {
+		t.Errorf("%d are connected, %d at most", a.Connections(), a.PeakConnections())
+	}
+}

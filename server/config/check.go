@@ -30,6 +30,7 @@ const (
 	minHistory     = 1 << 20 // bytes of all: a few large events
 	maxHeaders     = 50      // extra headers of one endpoint
 	minPassword    = 8       // characters
+	maxPassword    = 200     // characters: more would not go into one request to sign in, escaped
 	maxUser        = 100     // characters
 )
 
@@ -302,6 +303,9 @@ func (c *Config) viewerProblem(s string) string {
 func passwordProblem(s string) string {
 	if s != "" && utf8.RuneCountInString(s) < minPassword {
 		return fmt.Sprintf("is too short: give at least %d characters", minPassword)
+	}
+	if utf8.RuneCountInString(s) > maxPassword {
+		return fmt.Sprintf("is too long: give at most %d characters", maxPassword)
 	}
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return "has a control character: give it without"

@@ -70,8 +70,10 @@ var composed = []struct{ names, key string }{
 	{"SOKETI_METRICS_HOST SOKETI_METRICS_SERVER_PORT SOKETI_METRICS_ENABLED", "metrics.listen"},
 }
 
-// others are variables of Laravel that are for its own side, which need no word.
+// others are variables of Laravel that are for its own side, and of other parts of Belfry,
+// which need no word.
 var others = []string{
+	"BELFRY_CONFIG",   // of the command line
 	"BELFRY_HANDOVER", // of package handover
 	"REVERB_HOST", "REVERB_PORT", "REVERB_SCHEME", "REVERB_SERVER", "REVERB_PULSE_INGEST_INTERVAL", "REVERB_TELESCOPE_INGEST_INTERVAL",
 	"PUSHER_HOST", "PUSHER_PORT", "PUSHER_SCHEME", "PUSHER_APP_CLUSTER", "PUSHER_CLUSTER",

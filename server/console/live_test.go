@@ -192,7 +192,7 @@ func TestRefusals(t *testing.T) {
 	f.admission.Reject("", protocol.Errorf(4001, "App key x is not that of any app"))
 	f.admission.Reject("1", protocol.Errorf(4004, "Application is over its quota of 1 connections: see max_connections"))
 	f.admission.Reject("1", protocol.Errorf(4009, "Signed with another secret"))
-	f.admission.Reject("2", protocol.Errorf(4100, "no_such_key, max_request_bytes"))
+	f.admission.Reject("2", protocol.Errorf(4100, "no_such_key, max_request_bytes, \"max_connections \\\" allowed_origins\""))
 	var all, none, one, other struct{ Refusals []refusal }
 	f.get("/api/refusals", &all)
 	f.get("/api/refusals?app=2", &other)

@@ -43,6 +43,8 @@ func TestFilters(t *testing.T) {
 		"kind":          {Filter{Kinds: []Kind{Connect}}, false},
 		"channel":       {Filter{Channel: "rivate"}, false},
 		"event":         {Filter{Event: "evt"}, false},
+		"exact":         {Filter{Channel: "private-a", Exact: true}, true},
+		"not exact":     {Filter{Channel: "private-", Exact: true}, false},
 		"other socket":  {Filter{Socket: other}, false},
 		"user's prefix": {Filter{UserID: "u1"}, false},
 	} {
