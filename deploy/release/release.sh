@@ -36,7 +36,7 @@ quiet() {
 # What is the same on all platforms. The binary prints some of it about itself.
 make -s build BINARY="$work/belfry"
 mkdir -p "$work/all/completions"
-cp LICENSE README.md config.example.yaml "$work/all"
+cp LICENSE README.md config.example.yaml config.schema.json "$work/all"
 "$work/belfry" man >"$work/all/belfry.1"
 "$work/belfry" completion bash >"$work/all/completions/belfry.bash"
 "$work/belfry" completion zsh >"$work/all/completions/_belfry"

@@ -37,7 +37,7 @@ func TestArchives(t *testing.T) {
 		if platform == "windows-amd64" {
 			exe = "belfry.exe"
 		}
-		want := []string{"LICENSE", "README.md", exe, "belfry.1", "completions/_belfry", "completions/belfry.bash", "completions/belfry.fish", "config.example.yaml"}
+		want := []string{"LICENSE", "README.md", exe, "belfry.1", "completions/_belfry", "completions/belfry.bash", "completions/belfry.fish", "config.example.yaml", "config.schema.json"}
 		slices.Sort(want)
 		if files := archive(t, platform); !slices.Equal(slices.Sorted(maps.Keys(files)), want) {
 			t.Errorf("%s has %q", platform, slices.Sorted(maps.Keys(files)))

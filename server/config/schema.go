@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"slices"
 
 	"gopkg.in/yaml.v3"
@@ -183,12 +184,12 @@ func (v *scalar[T]) schema() schema {
 		made.Default = asJSON(v.format(v.initial))
 	}
 	if first := v.fits[0]; first.Type == nil && first.Enum == nil && first.Pattern == "" {
-		made.Type = v.types() // any text, so also one with variables
+		made.Type = v.types("") // any text, so also one with variables
 		return made
 	}
 	for _, fits := range v.fits {
 		if fits.Type == nil && fits.Enum == nil {
-			fits.Type = v.types()
+			fits.Type = v.types(fits.Pattern)
 		}
 		made.AnyOf = append(made.AnyOf, fits)
 	}
@@ -196,11 +197,11 @@ func (v *scalar[T]) schema() schema {
 	return made
 }
 
-// types are those of YAML's values whose text v accepts.
-func (v *scalar[T]) types() types {
-	names := types{"string"}
+// types are those of YAML's values whose text v accepts and pattern matches.
+func (v *scalar[T]) types(pattern string) types {
+	names, matched := types{"string"}, regexp.MustCompile(pattern)
 	for name, text := range map[string]string{"number": "12345678", "boolean": "true", "null": ""} {
-		if x, problem := v.parse(text); problem == "" && v.problem(x) == "" {
+		if x, problem := v.parse(text); problem == "" && v.problem(x) == "" && matched.MatchString(text) {
 			names = append(names, name)
 		}
 	}

@@ -135,7 +135,7 @@ func TestSchemaRefusesEach(t *testing.T) {
 		"metrics: {enabled: 'true'}", "metrics: {path: ''}", "metrics: {token: a b}", "console: {password: short}", "console: {user: }",
 		"log: {level: INFO}", "log: {format: }", "log: []",
 		"apps: [{id: 1, key: k}]", "apps: [{id: 1, secret: s}]", "apps: [{}]", "apps: [~]",
-		"apps: [{id: 1, key: k, secret: s, secrets: [t]}]", "apps: [{id: 1, key: k, secrets: []}]", "apps: [{id: 1, key: k, secrets: [a, b, c, d, e, f]}]",
+		"apps: [{id: 1, key: k, secret: s, secrets: [t]}]", "apps: [{id: 1, key: k, secrets: []}]", "apps: [{id: 1, key: k, secrets: [~]}]", "apps: [{id: 1, key: k, secrets: [a, b, c, d, e, f]}]",
 		"apps: [{id: a/b, key: k, secret: s}]", "apps: [{id: 1, key: 'a:b', secret: s}]", "apps: [{id: 1, key: k, secret: a b}]",
 		"apps: [{id: 1, key: k, secret: s, terminate_code: 4000}]", "apps: [{id: 1, key: k, secret: s, allowed_origins: []}]",
 		"apps: [{id: 1, key: k, secret: s, allowed_origins: ['https://a']}]", "apps: [{id: 1, key: k, secret: s, client_events: all}]",
