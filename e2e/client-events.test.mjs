@@ -131,7 +131,7 @@ test('refused when client_events is none', async (t) => {
   const watch = await subscribe(await connectSilent(), name);
   const { code, message } = await refused(t, { client, name, watch, from: quiet });
   assert.equal(code, 4301);
-  assert.match(message, /not enabled/);
+  assert.match(message, /Client events are off for this app/);
 });
 
 test('an event that is the protocol’s, or has no client- prefix, is refused', async (t) => {
