@@ -173,7 +173,9 @@ func TestHandOverDeliveries(t *testing.T) {
 				third.Release() // of which the old one has delivered everything
 
 				successor := newWorldOf(t, Options{Spool: spool, Held: true, Shared: true})
-				h2 := successor.host("backend", nil)
+				h2 := successor.host("backend", func(n int, w http.ResponseWriter, r *http.Request) {
+					time.Sleep(time.Second) // of the bubble: nothing is delivered at once
+				})
 				successor.application("1", to("http://backend"))
 				left := old.handOver(t, t.Context())
 				expectDone("third", "first")
