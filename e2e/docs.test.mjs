@@ -1,0 +1,169 @@
+// The pages that people follow step by step: their commands and snippets are run, and
+// every link between documents leads somewhere.
+
+import assert from 'node:assert/strict';
+import { access, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+import Echo from 'laravel-echo';
+import Pusher from 'pusher-js';
+
+import { app, binary, configuration, directory, startBelfry } from './lib/belfry.mjs';
+import { launchBrowser } from './lib/browser.mjs';
+import { connect, newBackend, subscribe } from './lib/clients.mjs';
+import { example, examples } from './lib/docs.mjs';
+import { environment, run, start } from './lib/process.mjs';
+import { eventually, Inbox } from './lib/wait.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Belfry, and a directory with the .env of docs/quickstart.md for it: {belfry, shell, start}. */
+async function setUp(t, config = configuration()) {
+  const belfry = await startBelfry({ config });
+  t.after(() => belfry.stop());
+  const here = (text) => text.replaceAll('8080', String(belfry.port));
+  const cwd = await directory(t, { '.env': here(example(await examples('quickstart.md', 'dotenv'), 'PUSHER_APP_ID')) });
+  const env = environment({ PATH: `${path.dirname(binary)}:${process.env.PATH}` });
+  return {
+    belfry,
+    cwd,
+    here,
+    /** Runs commands of a page to their end: what they print. */
+    async shell(code, { fails = false } = {}) {
+      const { code: status, stdout, stderr } = await run('bash', ['-euc', here(code)], { cwd, env });
+      assert.equal(status !== 0, fails, `${code}\n${stdout}${stderr}`);
+      return stdout;
+    },
+    /** Starts one that does not end, and waits until it has printed something. */
+    async start(code, ready) {
+      const program = await start('command', 'bash', ['-c', `exec ${here(code)}`], { cwd, env, ready });
+      t.after(() => program.stop());
+      return program;
+    },
+  };
+}
+
+/** Lines as a page shows them, where times, sizes and versions differ from run to run. */
+const pattern = (text) =>
+  new RegExp(
+    text
+      .trim()
+      .replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+      .replaceAll(/\d\d:\d\d:\d\d\\.\d{3}/g, '\\d\\d:\\d\\d:\\d\\d\\.\\d{3}'),
+  );
+
+test('quickstart: an event from trigger to listen, as it is printed', async (t) => {
+  const { shell, start } = await setUp(t);
+  const sh = await examples('quickstart.md', 'sh');
+  const text = await examples('quickstart.md', 'text');
+  const listener = await start(example(sh, 'belfry listen --env-file .env news'), /subscribed to news/);
+  assert.match(await shell(example(sh, 'belfry trigger')), pattern(example(text, 'published posted')));
+  const printed = pattern(example(text, 'subscribed to news'));
+  await eventually('the event is printed', () => printed.test(listener.output()));
+  assert.match(await shell(example(sh, 'belfry doctor')), /^ok +receive /m);
+});
+
+test('quickstart: the doctor finds that Laravel broadcasts to its log', async (t) => {
+  const { shell, cwd } = await setUp(t);
+  const env = path.join(cwd, '.env');
+  await writeFile(env, (await readFile(env, 'utf8')).replace('BROADCAST_CONNECTION=pusher', 'BROADCAST_CONNECTION=log'));
+  const printed = await shell(example(await examples('quickstart.md', 'sh'), 'belfry doctor'), { fails: true });
+  assert.match(printed, pattern(example(await examples('quickstart.md', 'text'), 'fail ')));
+});
+
+test('quickstart: serve with that .env', async (t) => {
+  const { shell } = await setUp(t);
+  const printed = await shell('PUSHER_APP_ID= BELFRY_LISTEN=127.0.0.1:0 belfry check --env-file .env 2>&1', { fails: true });
+  assert.match(printed, /PUSHER_APP_ID/);
+  assert.match(await shell('belfry check --env-file .env 2>&1'), /ok/);
+});
+
+test('quickstart: the page in a browser', async (t) => {
+  const { shell, cwd, here } = await setUp(t);
+  await symlink(path.join(root, 'e2e/node_modules'), path.join(cwd, 'node_modules'));
+  const file = path.join(cwd, 'index.html');
+  await writeFile(file, here(example(await examples('quickstart.md', 'html'), 'new Pusher')));
+  const browser = await launchBrowser();
+  t.after(() => browser.close());
+  const page = await browser.newPage();
+  await page.goto(pathToFileURL(file).href);
+  const shown = () => page.textContent('#log');
+  await eventually('the page is connected', async () => (await shown()).includes('connected\n'));
+  const trigger = example(await examples('quickstart.md', 'sh'), 'belfry trigger');
+  await eventually('the event is shown', async () => {
+    await shell(trigger); // again, as the subscription may come later
+    return (await shown()).startsWith('connecting\nconnected\nposted {"id":1}\n');
+  });
+});
+
+test('quickstart: the line for Echo', async (t) => {
+  const { belfry } = await setUp(t);
+  const echo = new Echo({
+    broadcaster: 'pusher',
+    Pusher,
+    key: app.key,
+    cluster: 'mt1',
+    wsHost: belfry.host,
+    wsPort: belfry.port,
+    forceTLS: false,
+    enabledTransports: ['ws'],
+  });
+  t.after(() => echo.disconnect());
+  const log = new Inbox('console');
+  const line = example(await examples('quickstart.md', 'js'), "listen('.posted'");
+  new Function('Echo', 'console', line)(echo, { log: (...words) => log.add(words.join(' ')) });
+  const channel = echo.channel('news');
+  await new Promise((resolve) => channel.subscribed(resolve));
+  await newBackend(belfry).trigger('news', 'posted', { id: 1 });
+  assert.equal(await log.next(), 'posted 1');
+});
+
+/** Every document of the project, by its path from the root. */
+async function documents() {
+  const found = ['README.md', 'CHANGELOG.md'];
+  for (const folder of ['docs', 'deploy', 'examples', 'clients', 'bench']) {
+    const names = await readdir(path.join(root, folder), { recursive: true });
+    found.push(...names.filter((name) => name.endsWith('.md') && !name.includes('node_modules')).map((name) => path.join(folder, name)));
+  }
+  return found;
+}
+
+/** The anchors of a document's headings, as GitHub makes them. */
+function anchorsOf(text) {
+  const seen = new Map();
+  const prose = text.replaceAll(/^```.*?^```$/gms, '');
+  return [...prose.matchAll(/^#{1,6} +(.*)$/gm)].map(([, heading]) => {
+    const plain = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').trim().toLowerCase();
+    const anchor = plain.replaceAll(/[^\p{L}\p{N}\p{M}\s_-]/gu, '').replaceAll(/\s/g, '-');
+    const before = seen.get(anchor) ?? 0;
+    seen.set(anchor, before + 1);
+    return before ? `${anchor}-${before}` : anchor;
+  });
+}
+
+test('every relative link leads to a file, and to a heading in it', async () => {
+  const broken = [];
+  for (const document of await documents()) {
+    const text = await readFile(path.join(root, document), 'utf8');
+    const prose = text.replaceAll(/^```.*?^```$/gms, '').replaceAll(/`[^`\n]*`/g, '');
+    const links = [
+      ...[...prose.matchAll(/\]\(([^)\s]+)\)/g)],
+      ...[...prose.matchAll(/(?:src|srcset|href)="([^"]+)"/g)],
+    ].map(([, link]) => link);
+    for (const link of links.filter((link) => !/^[a-z]+:/i.test(link))) {
+      const [file, anchor] = link.split('#');
+      const target = file ? path.join(root, path.dirname(document), file) : path.join(root, document);
+      try {
+        await access(target);
+        if (anchor && !anchorsOf(await readFile(target, 'utf8')).includes(anchor)) {
+          broken.push(`${document}: ${link}: no such heading`);
+        }
+      } catch {
+        broken.push(`${document}: ${link}: no such file`);
+      }
+    }
+  }
+  assert.deepEqual(broken, []);
+});
