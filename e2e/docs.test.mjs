@@ -32,7 +32,7 @@ async function setUp(t, config = configuration()) {
     here,
     /** Runs commands of a page to their end: what they print. */
     async shell(code, { fails = false } = {}) {
-      const { code: status, stdout, stderr } = await run('bash', ['-euc', here(code)], { cwd, env });
+      const { code: status, stdout, stderr } = await run('sh', ['-euc', here(code)], { cwd, env });
       assert.equal(status !== 0, fails, `${code}\n${stdout}${stderr}`);
       return stdout;
     },
@@ -118,6 +118,47 @@ test('quickstart: the line for Echo', async (t) => {
   await new Promise((resolve) => channel.subscribed(resolve));
   await newBackend(belfry).trigger('news', 'posted', { id: 1 });
   assert.equal(await log.next(), 'posted 1');
+});
+
+test('http-api: the signed requests by curl, pasted into sh', async (t) => {
+  const { belfry, shell } = await setUp(t);
+  const { events } = await subscribe(await connect(t, belfry), 'news');
+  const [publish, ask] = await examples('http-api.md', 'sh');
+  assert.equal(await shell(publish), '{}\n');
+  assert.deepEqual(await events.next(), ['posted', { id: 1 }]);
+
+  const { shell: alone } = await setUp(t);
+  const printed = example(await examples('http-api.md', 'json'), '"users":[]');
+  assert.equal(await alone(publish + ask), `{}\n${printed}`);
+});
+
+test('http-api: what its bodies are answered with', async (t) => {
+  const { shell } = await setUp(t);
+  const [publish] = await examples('http-api.md', 'sh');
+  const bodies = await examples('http-api.md', 'json');
+  const post = (route, body) => shell(`${publish}\ncall POST /apps/$APP/${route} '' '${body.replaceAll("'", "'\\''")}'`);
+  assert.equal(await post('events', example(bodies, '"socket_id"')), '{}\n{}\n');
+  assert.equal(await post('batch_events', example(bodies, '"batch"')), '{}\n{"batch":[{},{"subscription_count":0}]}\n');
+});
+
+test('http-api: the statuses of its errors', async (t) => {
+  const { belfry, shell } = await setUp(t, configuration({ settings: 'api_request_rate: 1000' }));
+  const status = async (method, target, options = {}) => (await fetch(belfry.url + target, { method, ...options })).status;
+  const signed = async (method, route, body) => {
+    const [publish] = await examples('http-api.md', 'sh');
+    return shell(`${publish.split('\ncall POST')[0]}\ncall ${method} "/apps/$APP/${route}" '' '${body ?? ''}'`);
+  };
+  assert.match(await signed('POST', 'events', '{"name":"posted","channels":["news"]}'), /"data is missing"/);
+  assert.match(await signed('GET', 'channels/news/users'), /only presence channels have users/);
+  assert.match(await signed('GET', 'channels/news/history'), /has no history/);
+  assert.equal(await status('POST', '/apps/100001/events'), 401);
+  assert.equal(await status('POST', '/apps/1/events'), 404);
+  assert.equal(await status('GET', '/apps/100001/nothing'), 404);
+  assert.equal(await status('GET', '/apps/100001/events'), 405);
+  assert.equal(await status('GET', '/app/app-key'), 426);
+  for (const open of ['/up', '/ready', '/metrics']) {
+    assert.equal(await status('GET', open), 200, open);
+  }
 });
 
 /** Every document of the project, by its path from the root. */
