@@ -9,11 +9,12 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
+import { WebSocketServer } from 'ws';
 
 import { app, binary, configuration, directory, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
-import { connect, newBackend, subscribe } from './lib/clients.mjs';
-import { example, examples } from './lib/docs.mjs';
+import { connect, newBackend, newClient, subscribe } from './lib/clients.mjs';
+import { example, examples, tables } from './lib/docs.mjs';
 import { environment, run, start } from './lib/process.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
@@ -159,6 +160,63 @@ test('http-api: the statuses of its errors', async (t) => {
   for (const open of ['/up', '/ready', '/metrics']) {
     assert.equal(await status('GET', open), 200, open);
   }
+});
+
+/** All Go code of these folders but for tests. */
+async function goCode(...folders) {
+  let code = '';
+  for (const folder of folders) {
+    const names = await readdir(path.join(root, folder), { recursive: true });
+    for (const name of names.filter((name) => name.endsWith('.go') && !name.endsWith('_test.go'))) {
+      code += await readFile(path.join(root, folder, name), 'utf8');
+    }
+  }
+  return code;
+}
+
+test('close-codes: it has the codes and the words of the server', async () => {
+  const code = await goCode('protocol', 'server');
+  const [closes, messages, stays] = await tables('close-codes.md');
+  const inCode = [...code.matchAll(/\bCode[A-Z]\w* += (\d{4})|\bclose[A-Z]\w* += (1\d{3})|Error\{Code: (1\d{3})/g)];
+  const known = inCode.map(([, ...codes]) => codes.find(Boolean));
+  const listed = [...closes, ...stays].map((row) => row.code).filter((code) => code !== '`null`');
+  assert.deepEqual([...new Set(listed)].sort(), [...new Set(known)].sort());
+  for (const { message } of messages) {
+    for (const part of message.replaceAll('`', '').split('…')) {
+      assert.ok(code.includes(part), `no Go code says ${part}`);
+    }
+  }
+});
+
+test('close-codes: what pusher-js does after each', async (t) => {
+  const [closes] = await tables('close-codes.md');
+  for (const { code, 'pusher-js': then } of closes) {
+    await t.test(`${code}: ${then}`, async (t) => {
+      const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+      const clients = new Inbox('clients');
+      server.on('connection', (socket) => clients.add(socket));
+      await new Promise((resolve) => server.once('listening', resolve));
+      t.after(() => (server.clients.forEach((socket) => socket.terminate()), server.close()));
+
+      const client = newClient(t, { host: '127.0.0.1', port: server.address().port });
+      const seen = new Inbox('what the client does');
+      client.connection.bind('state_change', ({ current }) => seen.add(current));
+      client.connection.bind('connecting_in', (seconds) => seen.add(`${seconds} s`));
+      const socket = await clients.next();
+      const data = JSON.stringify({ socket_id: '1.2', activity_timeout: 120 });
+      socket.send(JSON.stringify({ event: 'pusher:connection_established', data }));
+      assert.equal(await seen.next(), 'connected');
+      socket.close(Number(code), 'as the page says');
+      const next = { never: 'disconnected', 'at once': 'connecting', '1 s': '1 s' }[then];
+      assert.equal(await seen.next(), next);
+    });
+  }
+});
+
+test('close-codes: what listen prints', async (t) => {
+  const { shell, here } = await setUp(t);
+  const text = here(example(await examples('close-codes.md', 'text'), 'closed with 4001'));
+  assert.equal(await shell('belfry listen --env-file .env --key nokey news 2>&1', { fails: true }), text);
 });
 
 /** Every document of the project, by its path from the root. */
