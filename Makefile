@@ -1,7 +1,14 @@
 # Belfry: what a developer runs. `make help` lists it.
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null)
+BINARY      ?= bin/belfry
+# What belfry is vetted for and released for, as GOOS/GOARCH.
+PLATFORMS   := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
+CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 # Runs of each target. With a time, such as 1m, the fuzzer sometimes fails at its end.
 FUZZTIME    ?= 10000x
@@ -11,11 +18,12 @@ CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
                nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
-               promtool:prometheus buildah:buildah runc:runc
+               promtool:prometheus buildah:buildah runc:runc zip:zip wget:wget shellcheck:shellcheck lintian:lintian \
+               rpm:rpm busybox:busybox-static systemd-analyze:systemd man:man-db
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run build test needs unit histories lint deploy fuzz e2e demo demo-cluster bench vuln clean
+.PHONY: help run build cross release dist-test test needs unit histories lint deploy fuzz e2e demo demo-cluster bench vuln clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,10 +32,28 @@ help: ## list the targets
 run: build ## build and run the server with config.example.yaml on 127.0.0.1:8080
 	bin/belfry serve --config config.example.yaml
 
-build: ## build bin/belfry
-	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/belfry ./cmd/belfry
+# The same source, version and revision make the same bytes, in any directory, and from
+# an archive of the source as well: hence no -buildvcs.
+build: ## build bin/belfry, static and reproducible; GOOS, GOARCH and BINARY=path for another
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(BINARY) ./cmd/belfry
 
-test: needs lint unit deploy fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
+cross: ## go vet of everything, tests included, and go build for the systems of a release
+	@set -e; for platform in $(PLATFORMS); do \
+	  echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+	  go vet -trimpath ./... && go build -trimpath ./...; done
+
+release: ## make dist/: archives, packages for Linux, SBOMs and checksums (needs zip)
+	@VERSION='$(VERSION)' REVISION='$(REVISION)' PLATFORMS='$(PLATFORMS)' NFPM=$(NFPM) CYCLONEDX=$(CYCLONEDX) \
+	  deploy/release/release.sh
+
+# Installs the packages below a systemd of their own, for which it has to be root.
+dist-test: needs release ## install and run what a release consists of
+	go vet -tags dist ./deploy/...
+	go run $(STATICCHECK) -tags dist ./deploy/...
+	go test -tags dist -count=1 ./deploy/release ./deploy/packages
+
+test: needs lint cross unit deploy dist-test fuzz e2e ## everything that CI runs; installs what it lacks from Debian's packages
 
 # As root, or by sudo without a password; else the line to run is printed.
 needs:
@@ -52,11 +78,12 @@ histories: ## random histories of a cluster, 2,000 in memory and 50 over Redis, 
 	HISTORIES=$(or $(HISTORIES),2000) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/local
 	HISTORIES=$(or $(HISTORIES),50) go test -count=1 -timeout 0 -v -run '^TestHistories$$' ./channels/cluster/redis
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, actionlint
 	@unformatted=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  test -z "$$unformatted" || { echo "gofmt -s -w these: $$unformatted"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go run $(ACTIONLINT)
 
 # The tests read files outside of their module, which go test does not know of.
 deploy: ## what deploy/ has for Docker and Kubernetes, as their own libraries read it
@@ -106,4 +133,4 @@ vuln: ## known vulnerabilities in what we depend on (needs the internet)
 	go run $(GOVULNCHECK) ./...
 
 clean: ## remove what was built
-	rm -rf bin examples/chat/dist e2e/node_modules examples/chat/node_modules bench/node_modules
+	rm -rf bin dist examples/chat/dist e2e/node_modules examples/chat/node_modules bench/node_modules

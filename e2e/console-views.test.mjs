@@ -379,6 +379,84 @@ test('what is shown stays when the server is gone, and says that it is old', asy
   await page.getByText('Nobody is connected to this app.').waitFor();
 });
 
+/** Has the page believe that it is seen, or not. */
+const see = (page, state) =>
+  page.evaluate((now) => {
+    Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => now });
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => now === 'hidden' });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
+
+test('a tab that is hidden has no stream', async (t) => {
+  const { page, go } = await openConsole(t, browser, belfry);
+  let ended = 0;
+  page.on('requestfailed', (request) => (ended += request.url().includes('api/live')));
+  for (const [view, query] of [['channel', { name: 'unseen' }], ['live', { channel: 'unseen' }]]) {
+    await go(view, query);
+    const main = page.locator('main');
+    await main.getByText(/^following/i).first().waitFor();
+    ended = 0;
+    await see(page, 'hidden');
+    await eventually('its stream ends', () => ended === 1);
+    await backend.trigger('unseen', 'while-hidden', {});
+    await see(page, 'visible');
+    await main.getByText('0 records, paused while this tab was hidden').first().waitFor();
+    await eventually('it follows again', async () => {
+      await backend.trigger('unseen', 'while-shown', {});
+      return (await main.getByText('while-shown').count()) > 0;
+    });
+    assert.equal(await main.getByText('while-hidden').count(), 0);
+  }
+});
+
+test('an answer or a stream that does not come is said not to', async (t) => {
+  const { page, go } = await openConsole(t, browser, belfry);
+  await page.clock.install();
+  await page.route(/api\/(connections|live)\?/, () => {}); // as when the browser has no connection left
+  await go('connections');
+  await page.locator('main').getByText('Loading').waitFor();
+  await page.clock.fastForward(15_000);
+  await page.getByText('The server has not answered within 15 seconds. A browser makes only six connections').waitFor();
+  await go('live');
+  await page.getByText('Connecting…').waitFor();
+  await page.clock.fastForward(15_000);
+  await page.getByText('The stream has not opened within 15 seconds.').waitFor();
+});
+
+test('a channel says why it cannot be followed', async (t) => {
+  const crowded = await startBelfry({ config: consoleConfiguration() });
+  t.after(() => crowded.stop());
+  const base = `${crowded.url}/console/api`;
+  const session = await fetch(`${base}/session`, { method: 'POST', body: JSON.stringify({ user: viewer.user, password: viewer.password }) });
+  const headers = { Cookie: session.headers.getSetCookie()[0].split(';')[0] };
+  const over = new AbortController();
+  const streams = await Promise.all(Array.from({ length: 16 }, () => fetch(`${base}/live`, { headers, signal: over.signal })));
+  assert.ok(streams.every(({ status }) => status === 200));
+  const { page, go } = await openConsole(t, browser, crowded);
+  await go('channel', { name: 'followed-by-nobody' });
+  const live = page.getByRole('region', { name: 'Live' });
+  await live.getByText('16 pages show what happens live, the most that may').waitFor();
+  over.abort();
+  await live.getByText('following').first().waitFor();
+  await live.getByRole('alert').waitFor({ state: 'detached' });
+});
+
+test('how long ago something was does not depend on the clock of the browser', async (t) => {
+  const client = await connect(t, belfry);
+  await subscribe(client, 'in-time');
+  const { page, go } = await openConsole(t, browser, belfry);
+  await page.addInitScript(() => {
+    const { now } = Date;
+    Date.now = () => now() + 3600_000;
+  });
+  await page.reload();
+  await go('connections', { q: 'in-time' });
+  await row(page, idOf(client)).waitFor();
+  for (const text of await row(page, idOf(client)).locator('time').allInnerTexts()) {
+    assert.match(text, /^(now|\d+ s ago)$/);
+  }
+});
+
 test('nothing is asked for while nobody sees the page', async (t) => {
   const { page, go } = await openConsole(t, browser, belfry);
   await page.clock.install();
@@ -386,21 +464,15 @@ test('nothing is asked for while nobody sees the page', async (t) => {
   await page.getByText('No occupied channel').waitFor();
   const asked = [];
   page.on('request', (request) => asked.push(request.url()));
-  const see = (state) =>
-    page.evaluate((now) => {
-      Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => now });
-      Object.defineProperty(document, 'hidden', { configurable: true, get: () => now === 'hidden' });
-      document.dispatchEvent(new Event('visibilitychange'));
-    }, state);
   const channels = () => asked.filter((url) => url.includes('api/channels')).length;
   await page.clock.fastForward(10_000);
   await eventually('it asks', channels);
-  await see('hidden');
+  await see(page, 'hidden');
   asked.length = 0;
   await page.clock.fastForward(60_000);
   await page.clock.fastForward(60_000);
   assert.equal(channels(), 0);
-  await see('visible');
+  await see(page, 'visible');
   await eventually('it asks again at once', channels);
 });
 

@@ -116,6 +116,8 @@ test('a server that is gone is noticed, and that it is back', async (t) => {
   const { page, go } = await openConsole(t, browser, brief, { tolerate: /responded with a status of|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_INCOMPLETE/ });
   await go('live');
   await page.getByText('Following').waitFor();
+  await newBackend(brief).trigger('before-the-restart', 'posted', { of: 'the first process' });
+  await record(page, 'publish', 'before-the-restart').getByRole('button', { name: 'Payload' }).click();
   await brief.stop();
   await page.getByText('The server does not answer').waitFor();
   const again = await startBelfry({ config: config().replace('127.0.0.1:0', `127.0.0.1:${brief.port}`) });
@@ -124,6 +126,53 @@ test('a server that is gone is noticed, and that it is back', async (t) => {
   await page.getByText('Following').waitFor();
   await newBackend(again).trigger('after-the-restart', 'posted', {});
   await page.getByText('after-the-restart').waitFor();
+  // The second process counts its records from 1, too: they are others.
+  assert.deepEqual(await page.getByRole('group', { name: 'Payload' }).allInnerTexts(), ['{\n  "of": "the first process"\n}']);
+  await record(page, 'publish', 'before-the-restart').getByRole('group', { name: 'Payload' }).waitFor();
+});
+
+test('who signs in again in one tab has done so in all', async (t) => {
+  const { page } = await openConsole(t, browser, belfry);
+  const other = await page.context().newPage();
+  await other.goto(`${belfry.url}/console/#/channels`);
+  await navigation(other).waitFor();
+  await page.context().clearCookies();
+  for (const each of [page, other]) await each.getByText('The session is over').waitFor();
+  await page.getByLabel('User').fill(actor.user);
+  await page.getByLabel('Password').fill(actor.password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  for (const each of [page, other]) await navigation(each).waitFor();
+});
+
+test('a page about an app that is gone does not become one about another app', async (t) => {
+  const other = { id: '100002', key: 'other-key', secret: 'other-secret' };
+  const lines = `  - {id: "${other.id}", key: ${other.key}, secret: ${other.secret}}`;
+  const text = config(`enabled: true\n${lines}`);
+  const made = await directory(t, { 'config.yaml': text });
+  const file = path.join(made, 'config.yaml');
+  const changing = await serve(['--config', file], { cwd: made });
+  t.after(() => changing.stop());
+  const { page, go } = await openConsole(t, browser, changing);
+  // Where the address names no app, it then names that which is shown.
+  await page.waitForFunction((id) => location.hash === `#/start?app=${id}`, app.id);
+  await go('channel', { app: app.id, name: 'orders' });
+  const form = page.getByRole('region', { name: 'Send a test event' });
+  await form.waitFor();
+
+  await writeFile(file, text.replace(app.id, '100009').replace(app.key, 'key-of-100009'));
+  changing.signal('SIGHUP');
+  await page.getByText(`There is no app ${app.id} (any more): choose another one.`).waitFor();
+  assert.equal(await form.count(), 0);
+  assert.equal(await page.locator('.chooser select').inputValue(), app.id);
+  await go('connections', { app: 'never-was' });
+  await page.getByText('There is no app never-was (any more)').waitFor();
+  await page.locator('.chooser select').selectOption(other.id);
+  await page.getByText('Nobody is connected to this app').waitFor();
+  // The links of the page are about the app that it shows.
+  await page.getByRole('link', { name: 'Start', exact: true }).last().click();
+  await page.waitForFunction((id) => location.hash === `#/start?app=${id}`, other.id);
+  await navigation(page).getByRole('link', { name: 'Channels' }).click();
+  await page.waitForFunction((id) => location.hash === `#/channels?app=${id}`, other.id);
 });
 
 // ---------- Start ----------
@@ -186,6 +235,21 @@ test('Start: what is edited is in the lines', async (t) => {
   await page.getByLabel('Host').fill(`x'; alert(1)//`);
   await page.getByText('without scheme and port').waitFor();
   assert.ok(!(await snippet(page, 'pusher-js')).includes('alert'));
+});
+
+test('Start: what cannot be seen in the name of the configuration is not copied', async (t) => {
+  const made = await directory(t, { 'a\u202eb\u0007\'.yaml': config() });
+  const odd = await serve(['--config', path.join(made, 'a\u202eb\u0007\'.yaml')], { cwd: made });
+  t.after(() => odd.stop());
+  const { page } = await openConsole(t, browser, odd);
+  for (const title of ['.env', 'belfry trigger', 'curl']) {
+    const text = await snippet(page, title);
+    assert.match(text, /a⟨U\+202E⟩b␇.*\.yaml/);
+    assert.doesNotMatch(text, /[\u202e\u0007]/);
+  }
+  await page.getByLabel('Key', { exact: true }).fill('app\u200b-key');
+  await page.getByText('It has characters that cannot be seen: app⟨U+200B⟩-key').waitFor();
+  assert.doesNotMatch(await snippet(page, 'pusher-js'), /\u200b/);
 });
 
 const way = (page, name) => page.getByRole('region', { name, exact: true });
@@ -486,6 +550,12 @@ test('everything works by keyboard', async (t) => {
   await help.getByText('to Refused').waitFor();
   await page.keyboard.press('Escape');
   await help.waitFor({ state: 'detached' });
+  const button = page.getByRole('button', { name: 'Keys' });
+  await button.focus();
+  await page.keyboard.press('Enter');
+  await help.getByRole('button', { name: 'Close' }).press('Enter');
+  await help.waitFor({ state: 'detached' });
+  assert.ok(await button.evaluate((element) => element === document.activeElement), 'the focus is back');
   await page.keyboard.press('g');
   await page.keyboard.press('r');
   await page.getByRole('heading', { level: 1, name: 'Refused' }).waitFor();

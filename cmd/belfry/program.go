@@ -103,13 +103,17 @@ To read it, and to install it:
 }
 
 func versionCommand(s streams) *manual.Command {
-	c := command("version", "", "print the version", "")
+	c := command("version", "", "print the version, and the revision it was built from", "")
 	c.Run = func(args []string) error {
 		if err := none(args); err != nil {
 			return err
 		}
 		b := build()
-		_, err := fmt.Fprintf(s.out, "belfry %s (%s, %s/%s)\n", b.Version, b.GoVersion, runtime.GOOS, runtime.GOARCH)
+		from := ""
+		if b.Revision != "" {
+			from = b.Revision + ", "
+		}
+		_, err := fmt.Fprintf(s.out, "belfry %s (%s%s, %s/%s)\n", b.Version, from, b.GoVersion, runtime.GOOS, runtime.GOARCH)
 		return err
 	}
 	return c

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -20,19 +19,11 @@ import (
 	"belfry/server/logging"
 )
 
-// version is set by the linker; see the Makefile.
-var version = "dev"
+// version and revision are set by the linker: see the target build of the Makefile.
+var version, revision = "dev", ""
 
 func build() server.Build {
-	b := server.Build{Version: version, GoVersion: runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				b.Revision = s.Value
-			}
-		}
-	}
-	return b
+	return server.Build{Version: version, Revision: revision, GoVersion: runtime.Version()}
 }
 
 func serveCommand(s streams) *manual.Command {

@@ -3,7 +3,8 @@
 // A view is a module of views/ with a component as default export. Its properties:
 //
 //   api       what the server is asked by, see lib/api.js
-//   app       id of the chosen app; '' for all, which only a view with all: true gets
+//   app       id of the chosen app, which exists; '' for all, which only a view with
+//             all: true gets, or when there is no app
 //   apps      [{id, key, enabled}]
 //   role      'look' or 'act'
 //   server    the answer of api/server, renewed every few seconds
@@ -13,6 +14,7 @@
 
 import { api, onAnswer } from './lib/api.js';
 import { href, show } from './lib/format.js';
+import { keepServerTime } from './lib/hooks.js';
 import { Dialog, ErrorNote, Field, Text } from './lib/ui.js';
 import { html, render, useCallback, useEffect, useMemo, useRef, useState } from './vendor/preact.js';
 
@@ -78,6 +80,9 @@ function useAddress() {
   return [address, setQuery];
 }
 
+/** Tells the other tabs, which share the session, that one has begun. */
+const signedIn = new BroadcastChannel('belfry');
+
 /**
  * The session: undefined while it is asked for, {role, user} when there is one, else
  * {token} that says how to sign in.
@@ -92,6 +97,7 @@ function useSession() {
       const given = location.hash.match(/^#token=(.+)/)?.[1];
       try {
         setSession(given ? await api.post('session', { token: given }) : await api.get('session'));
+        if (given) signedIn.postMessage('');
         setError();
       } catch (failed) {
         setError(failed.status === 0 || given ? failed : undefined);
@@ -106,6 +112,7 @@ function useSession() {
     // The address that the server prints may be opened where the page is already.
     const changed = () => location.hash.startsWith('#token=') && start();
     addEventListener('hashchange', changed);
+    signedIn.onmessage = () => api.get('session').then(setSession, () => {});
     const stop = onAnswer((status) => {
       // It has ended meanwhile. How to sign in, the answer to api/session says.
       if (status === 401) setSession((old) => (old?.role ? { expired: true } : old));
@@ -113,6 +120,7 @@ function useSession() {
     return () => {
       clearTimeout(timer);
       removeEventListener('hashchange', changed);
+      signedIn.onmessage = null;
       stop();
     };
   }, []);
@@ -137,6 +145,7 @@ function SignIn({ session, error: first, onSession }) {
     setError();
     try {
       onSession(await api.post('session', session.token ? { token: values.token.trim() } : { user: values.user, password: values.password }));
+      signedIn.postMessage('');
     } catch (failed) {
       setError(failed);
       setBusy(false);
@@ -168,9 +177,11 @@ function useServer() {
     const load = async () => {
       clearTimeout(timer);
       let failed = false;
+      const asked = Date.now();
       try {
         const answer = await api.get('server');
         if (ended) return;
+        keepServerTime(answer.now_at, asked);
         setServer(answer);
         setError();
       } catch (caught) {
@@ -224,9 +235,9 @@ function useKeys(onHelp) {
       const after = Date.now() - going < 2000;
       going = 0;
       if (after) {
-        const found = inNavigation.find(([, { key }]) => key === event.key);
-        if (found) {
-          location.hash = href(found[0]);
+        const link = [...document.querySelectorAll('.views a')].find(({ dataset }) => dataset.key === event.key);
+        if (link) {
+          link.click();
           event.preventDefault();
         }
       } else if (event.key === 'g') {
@@ -257,12 +268,15 @@ const Keys = ({ onClose }) => html`<${Dialog} title="Keys" onClose=${onClose}>
   <p class="actions"><button type="button" onClick=${onClose}>Close</button></p>
 <//>`;
 
-/** Which app a view is about. */
+/**
+ * Which app a view is about: that of the address, which may not exist; if it names none,
+ * that which was chosen before, or the first.
+ */
 function chooseApp(view, query, apps) {
-  const known = (id) => apps.some((app) => app.id === id);
-  for (const id of [query.get('app'), memory.get('app')]) {
-    if (id !== null && (known(id) || (id === '' && view.all))) return id;
-  }
+  const named = view.any ? null : query.get('app');
+  if (named || (named === '' && view.all)) return named;
+  const chosen = memory.get('app');
+  if (apps.some(({ id }) => id === chosen) || (chosen === '' && view.all)) return chosen;
   return view.all ? '' : (apps[0]?.id ?? '');
 }
 
@@ -275,6 +289,7 @@ function Frame({ session, onSignOut }) {
   const { Component, error: broken } = useView(name);
   const apps = server?.apps ?? [];
   const app = chooseApp(view, query, apps);
+  const missing = app !== '' && !apps.some(({ id }) => id === app);
   const main = useRef();
   const shown = useRef();
   useEffect(() => {
@@ -287,6 +302,11 @@ function Frame({ session, onSignOut }) {
     }
     shown.current = name;
   }, [name]);
+  useEffect(() => {
+    // From here on it is about this app, whatever is chosen elsewhere and whether it stays.
+    const address = parseAddress();
+    if (server && !view.any && (app || view.all) && address.name === name && !address.query.get('app')) setQuery({ app });
+  });
   const choose = ({ target }) => {
     memory.set('app', target.value);
     setQuery({ app: target.value, offset: undefined }, { push: true });
@@ -302,6 +322,7 @@ function Frame({ session, onSignOut }) {
       <span class="spring"></span>
       ${server && !view.any && html`<label class="chooser"><span>App</span>
         <select value=${app} onChange=${choose}>
+          ${missing && html`<option value=${app} disabled>${show(app)} (unknown)</option>`}
           ${view.all && html`<option value="">All apps</option>`}
           ${apps.map(({ id, enabled }) => html`<option key=${id} value=${id}>${show(id)}${enabled ? '' : ' (off)'}</option>`)}
         </select></label>`}
@@ -310,17 +331,19 @@ function Frame({ session, onSignOut }) {
       <button type="button" class="quiet" onClick=${onSignOut}>Sign out</button>
     </header>
     <nav class="views" aria-label="Views">
-      <ul>${inNavigation.map(([each, { title }]) => html`<li key=${each}><a href=${href(each)} aria-current=${each === current ? 'page' : undefined}>${title}</a></li>`)}</ul>
+      <ul>${inNavigation.map(([each, { title, key, all, any }]) => html`<li key=${each}><a href=${href(each, { app: all || any || missing || !app ? undefined : app })} data-key=${key} aria-current=${each === current ? 'page' : undefined}>${title}</a></li>`)}</ul>
     </nav>
     <main id="main" ref=${main} tabindex="-1">
       <div role="status" class="banners">
         ${!reachable && html`<p class="note note-bad">The server does not answer. The page tries again by itself.</p>`}
         ${reachable && server?.clustered && !server.cluster.ready && html`<p class="note note-warn">This node is not connected to its cluster: <${Text} value=${server.cluster.error} max=${300} none="no reason told" /></p>`}
       </div>
-      ${!view.within && html`<h1>${view.title}</h1>`}
+      ${(!view.within || missing) && html`<h1>${view.title}</h1>`}
       ${broken && html`<${ErrorNote} error=${`This part of the page could not be loaded: ${broken.message}`} retry=${() => location.reload()} />`}
       ${!server && error && error.status !== 0 && html`<${ErrorNote} error=${error} />`}
-      ${Component && server
+      ${server && missing
+        ? html`<p class="note note-warn" role="status">There is no app <${Text} value=${app} max=${60} /> (any more): choose another one.</p>`
+        : Component && server
         ? html`<${Component} key=${name} api=${api} app=${app} apps=${apps} role=${session.role} server=${server} query=${stable} setQuery=${setQuery} />`
         : !broken && html`<p class="loading">Loading…</p>`}
     </main>

@@ -68,15 +68,25 @@ export function useTyped(value, commit, ms = 300) {
   return [text, type];
 }
 
+let ahead = 0; // how much the server's clock is ahead of the browser's, in milliseconds
+
+/** Takes the server's time from an answer that came now, to a question of then. */
+export function keepServerTime(at, then) {
+  ahead = at - (then + Date.now()) / 2;
+}
+
+/** The time by the server's clock, which all times that it tells are by. */
+export const serverNow = () => Date.now() + ahead;
+
 const tickers = new Set();
 let ticking;
 
-/** The time, each second. Only for what shows how long ago something was. */
+/** The time by the server's clock, each second. Only for what shows how long ago something was. */
 export function useNow() {
-  const [now, setNow] = useState(Date.now());
+  const [now, setNow] = useState(serverNow);
   useEffect(() => {
     tickers.add(setNow);
-    ticking ??= setInterval(() => document.hidden || tickers.forEach((tick) => tick(Date.now())), 1000);
+    ticking ??= setInterval(() => document.hidden || tickers.forEach((tick) => tick(serverNow())), 1000);
     return () => {
       tickers.delete(setNow);
       if (tickers.size === 0) {

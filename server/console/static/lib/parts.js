@@ -99,6 +99,9 @@ export function useWithin(list, { offset, limit, total, setQuery }) {
   }, [list]);
 }
 
+/** What a stream says that api.js closed meanwhile. */
+export const whileHidden = 'paused while this tab was hidden';
+
 /** A field to search by: onChange(text) is called once typing rests. The rest is Field's. */
 export function Search({ value, onChange, ...rest }) {
   const [text, type] = useTyped(value, onChange);

@@ -1,8 +1,8 @@
 // One channel: what it is now, what happens on it, and a test event to it.
 
 import { bytes, clock, count, duration, href, plural, show } from '../lib/format.js';
-import { usePoll } from '../lib/hooks.js';
-import { Kind, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept, useWithin } from '../lib/parts.js';
+import { serverNow, usePoll } from '../lib/hooks.js';
+import { Kind, Loaded, offsetOf, Payload, perSecond, useFirst, useFocusKept, useWithin, whileHidden } from '../lib/parts.js';
 import { Record } from '../lib/record.js';
 import { Copy, Empty, ErrorNote, Field, Pager, Status, Table, Text, Time } from '../lib/ui.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
@@ -60,43 +60,44 @@ function Numbers({ data, clustered }) {
   </dl>`;
 }
 
-/**
- * What happens on the channel, the newest first. The stream has what has a name that begins
- * so; the page takes what is of this channel.
- */
+/** What happens on the channel, the newest first. */
 function Followed({ api, app, name }) {
   const [state, setState] = useState({ records: [], skipped: 0 });
-  const [open, setOpen] = useState();
+  const [{ open, error, missed }, setStream] = useState({});
   const [paused, setPaused] = useState(false);
   const held = useRef({ records: [], skipped: 0 });
   const holding = useRef(false);
   holding.current = paused;
   useEffect(() => api.live(
-    { app, channel: name },
+    { app, channel: name, exact: 1 },
     (records, skipped) => {
       // Each row need not say which channel this is.
-      const mine = records.filter(({ channel }) => channel === name).map(({ channel, ...rest }) => rest).reverse();
-      if (!mine.length && !skipped) return;
+      const news = records.map(({ channel, ...rest }) => rest).reverse();
       const before = held.current;
-      held.current = { records: [...mine, ...before.records].slice(0, kept), skipped: before.skipped + skipped };
+      held.current = { records: [...news, ...before.records].slice(0, kept), skipped: before.skipped + skipped };
       if (!holding.current) setState(held.current);
     },
-    setOpen,
+    (changes) => setStream((old) => ({ ...old, ...changes })),
   ), [app, name]);
   const toggle = () => {
     if (paused) setState(held.current);
     setPaused(!paused);
   };
   const { records, skipped } = state;
+  const status = [
+    open === false ? 'The stream is interrupted; it is opened again.' : open === undefined ? 'opening …' : paused ? 'paused' : `following, ${plural(records.length, 'record')}`,
+    missed && whileHidden,
+  ].filter(Boolean).join(', ');
   return html`<section class="card" aria-labelledby="followed">
     <header class="head">
       <h2 id="followed">Live</h2>
-      <${Status} class="mute" text=${open === false ? 'The stream is interrupted; it is opened again.' : open === undefined ? 'opening …' : paused ? 'paused' : `following, ${plural(records.length, 'record')}`} />
+      <${Status} class="mute" text=${status} />
       <span class="spring"></span>
       <button type="button" aria-pressed=${paused} onClick=${toggle}>${paused ? 'Resume' : 'Pause'}</button>
       <a class="button" href=${href('live', { app, channel: name })}>Open in Live</a>
     </header>
-    ${skipped > 0 && html`<p class="note note-warn">${plural(skipped, 'record')} of channels whose names begin so came too fast, and ${skipped === 1 ? 'was' : 'were'} skipped.</p>`}
+    <${ErrorNote} error=${error} />
+    ${skipped > 0 && html`<p class="note note-warn">${plural(skipped, 'record')} came too fast, and ${skipped === 1 ? 'was' : 'were'} skipped.</p>`}
     ${records.length
       ? html`<div class="followed" tabindex="0" role="group" aria-label="What happened on this channel">
           <ul class="feed" aria-label="Records, newest first">${records.map((record) => html`<${Record} key=${record.id} record=${record} />`)}</ul>
@@ -138,7 +139,7 @@ function Test({ api, app, name, kind, onSent }) {
     setError();
     try {
       const { recipients } = await api.post('events', { app, channel: name, event, data, as });
-      setSent({ event, recipients, at: Date.now() });
+      setSent({ event, recipients, at: serverNow() });
       onSent();
     } catch (failed) {
       setSent();

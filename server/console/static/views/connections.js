@@ -53,7 +53,7 @@ function List({ api, app, role, query, setQuery }) {
           sort=${sort} descending onSort=${(by) => setQuery({ sort: by, offset: undefined })}
           empty=${q
             ? html`No connection of this app has <${Text} value=${q} /> in its socket id, user id, address or channels.`
-            : html`Nobody is connected to this app. A connection appears here as soon as a client opens one: <a href="#/start">Start</a> has the lines for yours.`} /></div>
+            : html`Nobody is connected to this app. A connection appears here as soon as a client opens one: <a href=${href('start', { app })}>Start</a> has the lines for yours.`} /></div>
         <${Pager} offset=${offset} limit=${limit} total=${data.total} what="connections" onChange=${(to) => setQuery({ offset: to || undefined }, { push: true })} />`}
     <//>
     ${leaving && html`<${Disconnect} api=${api} app=${app} id=${leaving} onDone=${reload} onClose=${() => setLeaving()} />`}`;

@@ -1,7 +1,7 @@
 // What happens, as it happens.
 
 import { count, plural } from '../lib/format.js';
-import { Search } from '../lib/parts.js';
+import { Search, whileHidden } from '../lib/parts.js';
 import { Record, kinds } from '../lib/record.js';
 import { Empty, ErrorNote, Status } from '../lib/ui.js';
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
@@ -70,8 +70,8 @@ function useRecords(api, filter) {
         }
         soon();
       },
-      (open, error) => {
-        Object.assign(now, { open, error });
+      (changes) => {
+        Object.assign(now, changes);
         soon();
       },
     );
@@ -88,7 +88,7 @@ function useRecords(api, filter) {
       now.arrived = [...now.held, ...now.arrived].slice(0, max);
       Object.assign(now, { held: [], more: 0, paused: false });
     }),
-    clear: change((now) => Object.assign(now, { shown: [], arrived: [], held: [], more: 0, skipped: 0 })),
+    clear: change((now) => Object.assign(now, { shown: [], arrived: [], held: [], more: 0, skipped: 0, missed: false })),
   };
 }
 
@@ -96,7 +96,7 @@ export default function Live({ api, app, query, setQuery }) {
   const kind = query.getAll('kind').filter((name) => Object.hasOwn(kinds, name));
   const filter = { app, kind };
   for (const name of Object.keys(texts)) filter[name] = query.get(name) ?? '';
-  const { shown, skipped, more, paused, open, error, pause, resume, clear } = useRecords(api, filter);
+  const { shown, skipped, more, paused, open, error, missed, pause, resume, clear } = useRecords(api, filter);
 
   // A row that is rendered already is given again as it is, which costs nothing.
   const withApp = app === '';
@@ -119,6 +119,7 @@ export default function Live({ api, app, query, setQuery }) {
     plural(shown.filter((record) => !record.gap).length, 'record'),
     skipped > 0 && `${count(skipped)} skipped`,
     paused && `${count(more)} more came`,
+    missed && whileHidden,
   ].filter(Boolean).join(', ');
 
   return html`

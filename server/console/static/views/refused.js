@@ -1,6 +1,6 @@
 // What was refused, why, and what to change.
 
-import { count, dateTime, href, plural } from '../lib/format.js';
+import { count, dateTime, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
 import { Loaded, Search } from '../lib/parts.js';
 import { Badge, Definitions, Empty, Field, Status, Text, Time } from '../lib/ui.js';
@@ -100,7 +100,7 @@ function Group({ group: { all, what, app, code, reason, settings } }) {
     </header>
     <p class="why"><${Text} value=${reason} max=${600} none="no reason told" /></p>
     ${meanings[code] && html`<p class="hint">${meanings[code]}</p>`}
-    ${settings?.length > 0 && html`<div class="settings"><span class="mute">To change:</span>${settings.map(({ key, where }) => html`<span key=${key}><code>${key}</code> <span class="mute">${where ? html`in <code>${where}</code>` : 'has its default'}</span></span>`)}</div>`}
+    ${settings?.length > 0 && html`<div class="settings"><span class="mute">To change:</span>${settings.map(({ key, where }) => html`<span key=${key}><code>${key}</code> <span class="mute">${where ? html`in <code>${show(where)}</code>` : 'has its default'}</span></span>`)}</div>`}
     <div class="bar">
       <button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>${all.length > 1 ? `Details of all ${count(all.length)}` : 'Details'}</button>
       <a class="button" href=${href('live', { app, kind: 'refusal' })}>Follow in Live</a>

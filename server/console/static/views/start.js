@@ -22,7 +22,7 @@ const dotenv = (text) => (/^[\w@%+:,./[\]-]*$/.test(text) ? text : `"${text.repl
 function snippets({ id, key, scheme, host, port, path, fallback, config }) {
   const tls = scheme === 'https';
   const url = new URL(`${scheme}://${host}:${port}${path}`).href.replace(/\/$/, '');
-  const secret = `<secret of app ${id}, ${config ? `in ${config}` : 'with which the server was started'}>`;
+  const secret = `<secret of app ${id}, ${config ? `in ${show(config)}` : 'with which the server was started'}>`;
   const env = `BROADCAST_CONNECTION=pusher
 PUSHER_APP_ID=${dotenv(id)}
 PUSHER_APP_KEY=${dotenv(key)}
@@ -105,7 +105,7 @@ const portFits = (port) => /^\d{1,5}$/.test(port) && port >= 1 && port <= 65535;
 
 /** What to change after an error of a way. */
 function advice(code, { key, config }) {
-  const file = config || 'the configuration';
+  const file = show(config || 'the configuration');
   switch (code) {
     case 4001:
       return `Compare the key ${show(key)} with that of the apps in ${file}. After VITE_PUSHER_APP_KEY has changed, the front end has to be built again.`;
@@ -221,7 +221,7 @@ export default function Start(props) {
   const wrong = {
     host: hostFits(fields.host) ? '' : 'A name or an address, without scheme and port.',
     port: portFits(fields.port) ? '' : '1 to 65535.',
-    key: fields.key ? '' : 'The app has one.',
+    key: !fields.key ? 'The app has one.' : show(fields.key) === fields.key ? '' : `It has characters that cannot be seen: ${show(fields.key)}`,
   };
   // Nobody is to paste what does not fit.
   const good = Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, wrong[name] ? defaults[name] : value]));

@@ -6,6 +6,9 @@ import { Loaded, useFirst, useFocusKept } from '../lib/parts.js';
 import { Badge, Definitions, Empty, ErrorNote, Field, Table, Text, Time } from '../lib/ui.js';
 import { html, useState } from '../vendor/preact.js';
 
+/** How long a test may take, in milliseconds: the server gives up before. */
+const testing = 30_000;
+
 /** What an endpoint may be told. */
 const events = [
   'channel_occupied',
@@ -88,7 +91,7 @@ function Test({ endpoint, api, app, onTested }) {
     setError();
     setAnswer();
     try {
-      setAnswer(await api.post('webhooks/test', { app, index: endpoint.index, url: endpoint.url, event }));
+      setAnswer(await api.post('webhooks/test', { app, index: endpoint.index, url: endpoint.url, event }, { within: testing }));
       onTested();
     } catch (failed) {
       setError(failed);
