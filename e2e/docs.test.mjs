@@ -121,6 +121,18 @@ test('quickstart: the line for Echo', async (t) => {
   assert.equal(await log.next(), 'posted 1');
 });
 
+test('README: one event, as it is printed', async (t) => {
+  const { shell, start, cwd, here } = await setUp(t);
+  const config = await readFile(path.join(root, 'config.example.yaml'), 'utf8');
+  await writeFile(path.join(cwd, 'config.example.yaml'), here(config));
+  await symlink(path.dirname(binary), path.join(cwd, 'bin'));
+  const [listen, trigger] = example(await examples('../README.md', 'sh'), 'bin/belfry trigger --config').trim().split('\n');
+  const listener = await start(listen, /subscribed to news/);
+  await shell(trigger);
+  const printed = pattern(example(await examples('../README.md', 'text'), 'subscribed to news'));
+  await eventually('the event is printed', () => printed.test(listener.output()));
+});
+
 test('http-api: the signed requests by curl, pasted into sh', async (t) => {
   const { belfry, shell } = await setUp(t);
   const { events } = await subscribe(await connect(t, belfry), 'news');
