@@ -17,3 +17,13 @@ export function example(blocks, containing) {
   }
   return found[0];
 }
+
+/** The tables of a page of docs/: the rows of each, by the headings of their columns. */
+export async function tables(page) {
+  const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
+  const cells = (line) => line.slice(1, -1).split('|').map((cell) => cell.trim());
+  return [...text.matchAll(/(?:^\|.*\|\n)+/gm)].map(([table]) => {
+    const [head, , ...rows] = table.trim().split('\n').map(cells);
+    return rows.map((row) => Object.fromEntries(row.map((cell, i) => [head[i], cell])));
+  });
+}
