@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"belfry/channels"
+	"belfry/protocol"
 	"belfry/server/apps"
 	"belfry/server/config"
 	"belfry/server/handover"
@@ -194,11 +196,14 @@ func (c *Console) refuse(w http.ResponseWriter, err error) {
 
 // readJSON reads the body of a request.
 func readJSON(r *http.Request, into any) error {
-	err := json.NewDecoder(r.Body).Decode(into)
-	if tooLarge := new(http.MaxBytesError); err == nil || errors.As(err, &tooLarge) {
+	body, err := io.ReadAll(r.Body)
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return err
 	}
-	return fail(http.StatusBadRequest, "the body is not the JSON that is expected")
+	if err != nil || protocol.ReadJSON(body, into) != nil {
+		return fail(http.StatusBadRequest, "the body is not the JSON that is expected")
+	}
+	return nil
 }
 
 // turn waits until no other list is made. Lists take time that clients would miss if

@@ -115,7 +115,11 @@ func newKeys(k config.Console) keys {
 func (c *Console) Token() string { return c.keys.token }
 
 // attempt is what somebody tries to sign in with.
-type attempt struct{ User, Password, Token string }
+type attempt struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+	Token    string `json:"token"`
+}
 
 // find returns the account that an attempt signs in to. It compares with all of them, so
 // that its time does not tell which is right.
