@@ -16,7 +16,7 @@ type Tracer interface {
 	// Watched reports whether anybody watches. It is asked of each event.
 	Watched() bool
 	// Follows reports whether somebody wants to know of an event, which Passed then tells.
-	// What became of the event is not known yet.
+	// What became of the event is not known yet. Nothing of the passage may be kept.
 	Follows(Passage) bool
 	// Passed is called once the event was offered to its last recipient on this node.
 	Passed(Passage)
@@ -89,7 +89,11 @@ func (a *App) followClient(s *Subscription, e *protocol.Event, user string, at t
 	if !a.broker.watched() {
 		return nil
 	}
-	return a.follow(Passage{Channel: s.channel.name, Event: strings.Clone(e.Name), Data: bytes.Clone(e.Data), From: Client, Except: s.id, UserID: cmp.Or(e.UserID, user)}, at)
+	f := a.follow(Passage{Channel: s.channel.name, Event: e.Name, Data: e.Data, From: Client, Except: s.id, UserID: cmp.Or(e.UserID, user)}, at)
+	if f != nil {
+		f.passage.Event, f.passage.Data = strings.Clone(e.Name), bytes.Clone(e.Data)
+	}
+	return f
 }
 
 // followRelayed is follow for an event of the cluster.

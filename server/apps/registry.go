@@ -71,8 +71,8 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 		}
 		next.byID[settings.ID] = a
 		next.byKey[settings.Key] = a
-		c := settings.Credentials()
-		for _, secret := range append([]string{c.Secret}, c.OldSecrets...) {
+		credentials := settings.Credentials()
+		for _, secret := range append([]string{credentials.Secret}, credentials.OldSecrets...) {
 			next.bySecret[secret] = a
 		}
 	}
