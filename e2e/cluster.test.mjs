@@ -9,8 +9,9 @@ import { after, before, test } from 'node:test';
 
 import { configuration, directory, serve, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, errorsOf, eventsOf, newBackend, newClient, settled, state, subscribe } from './lib/clients.mjs';
-import { freePort, startRedis } from './lib/redis.mjs';
+import { freePort } from './lib/ports.mjs';
 import { run } from './lib/process.mjs';
+import { startRedis } from './lib/redis.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
 let redis;

@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import { app, directory, serve } from './lib/belfry.mjs';
 import { connect, newBackend, subscribe } from './lib/clients.mjs';
 import { environment, start } from './lib/process.mjs';
-import { freePort, startRedis } from './lib/redis.mjs';
+import { freePort } from './lib/ports.mjs';
+import { startRedis } from './lib/redis.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const compose = (name) => fileURLToPath(new URL(`../deploy/compose/${name}`, import.meta.url));

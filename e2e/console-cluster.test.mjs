@@ -8,7 +8,8 @@ import { startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { connect, newBackend, subscribe } from './lib/clients.mjs';
 import { consoleConfiguration, openConsole } from './lib/console.mjs';
-import { freePort, startRedis } from './lib/redis.mjs';
+import { freePort } from './lib/ports.mjs';
+import { startRedis } from './lib/redis.mjs';
 import { eventually } from './lib/wait.mjs';
 
 test('a console on each node of a cluster', { timeout: 120_000 }, async (t) => {

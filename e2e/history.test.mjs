@@ -6,7 +6,8 @@ import { test } from 'node:test';
 
 import { configuration, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
-import { freePort, startRedis } from './lib/redis.mjs';
+import { freePort } from './lib/ports.mjs';
+import { startRedis } from './lib/redis.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
 const config = `${configuration()}

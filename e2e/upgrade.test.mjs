@@ -7,7 +7,8 @@ import { test } from 'node:test';
 import { binary, configuration, directory, serve } from './lib/belfry.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
 import { environment, start } from './lib/process.mjs';
-import { freePort, startRedis } from './lib/redis.mjs';
+import { freePort } from './lib/ports.mjs';
+import { startRedis } from './lib/redis.mjs';
 import { replaceable } from './lib/replaceable.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 

@@ -1,22 +1,12 @@
 // A Redis of the test's own: one server, a cluster, or watched by Sentinels.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
+import { freePort } from './ports.mjs';
 import { run, start } from './process.mjs';
 import { eventually } from './wait.mjs';
-
-/** A port that was free a moment ago. */
-export const freePort = () =>
-  new Promise((resolve, reject) => {
-    const server = net.createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 
 /** Resolves when a redis-server listens on that port: {port, url, stop, signal, exited}. */
 export async function startRedis(port, more = []) {

@@ -8,6 +8,7 @@ import path from 'node:path';
 
 import { directory } from './belfry.mjs';
 import { example, examples } from './docs.mjs';
+import { freePort } from './ports.mjs';
 import { environment, run, start } from './process.mjs';
 import { eventually } from './wait.mjs';
 
@@ -22,15 +23,6 @@ async function installed(program) {
     }
   }
   throw new Error(`the proxy tests need ${program}: apt-get install ${program}`);
-}
-
-/** A port that nobody listens on. */
-async function freePort() {
-  const server = net.createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Resolves to whether somebody listens on this port. */
@@ -102,6 +94,7 @@ const proxies = {
         grace_period 1ms # it would wait for streams to end
       }
       ${block.replace('ws.example.com {', `https://127.0.0.1:${port} {
+        bind 127.0.0.1
         tls ${made}/ws.example.com.pem ${made}/ws.example.com.key`)}`,
     args: (made, file) => ['run', '--adapter', 'caddyfile', '--config', file],
     ready: /serving initial configuration/,
