@@ -93,6 +93,7 @@ func TestImportErrors(t *testing.T) {
 		{"a.json", `{} {}`, "soketi", "something follows"},
 		{"a.json", "{\"a\": " + strings.Repeat("[", 50) + strings.Repeat("]", 50) + "}", "soketi", "deep"},
 		{"a.toml", "port = 6001\nsecret = hunter2", "", "line 2: not valid TOML"},
+		{"a.toml", "port = 6001\n" + strings.Repeat("a.", 10000) + "a = 1", "", "line 2: more than 200 dots and braces"},
 		{".env", "SOKETI_PORT=6001\nhun ter2=1", "", "line 2"},
 		{"a", "hunter2", "", "neither JSON nor TOML"},
 		{"a.env", "FOO=1", "", "it could be of"},

@@ -22,7 +22,8 @@ import (
 const (
 	// MaxBytes bounds what is imported.
 	MaxBytes = 1 << 20
-	maxDepth = 32 // of objects and lists in each other; theirs have eight
+	maxDepth = 32  // of objects and lists in each other; theirs have eight
+	maxKeys  = 200 // dots and braces in a line of TOML, of which the reader takes time by the square
 )
 
 // A value is an *object, a []any of values, a string, which is the text of a string, a
@@ -175,6 +176,12 @@ func jsonValue(d *jsontext.Decoder, depth int) (any, error) {
 }
 
 func readTOML(data []byte) (*object, error) {
+	line := 0
+	for text := range bytes.Lines(data) {
+		if line++; unquoted(text, ".{") > maxKeys {
+			return nil, fmt.Errorf("line %d: more than %d dots and braces: give several lines", line, maxKeys)
+		}
+	}
 	var root map[string]any
 	if _, err := toml.Decode(string(data), &root); err != nil {
 		var syntax toml.ParseError // whose own text may repeat a secret
@@ -188,6 +195,23 @@ func readTOML(data []byte) (*object, error) {
 		return nil, err
 	}
 	return v.(*object), nil
+}
+
+// unquoted counts the bytes of line that are among those, and not in quotes.
+func unquoted(line []byte, those string) (n int) {
+	var quote byte
+	for i, b := range line {
+		switch {
+		case quote != 0 && b == quote && (quote == '\'' || line[i-1] != '\\'):
+			quote = 0
+		case quote != 0:
+		case b == '"' || b == '\'':
+			quote = b
+		case strings.IndexByte(those, b) >= 0:
+			n++
+		}
+	}
+	return n
 }
 
 // plainValue makes a value of one of TOML.
