@@ -29,9 +29,8 @@ import (
 // While the source is away, the applications that are known go on as they are.
 type Directory struct {
 	Source source.Source
-	// Parse makes settings of the document of an application; name stands for it in
-	// errors.
-	Parse func(name string, document []byte) (c config.App, warnings []string, err error)
+	// Limits are the server's, which the settings of an application have to fit.
+	Limits config.Server
 	// TTL is how old what is known of an application may get, and NegativeTTL for how long
 	// a name is remembered that is nobody's; 0: not at all.
 	TTL, NegativeTTL time.Duration
@@ -436,7 +435,10 @@ func (d *directory) next(l *lookup) time.Time {
 // learn has the registry know an application as its source has it, and reports whether it
 // does.
 func (d *directory) learn(l *lookup, document []byte) (known bool, err error) {
-	c, warnings, err := d.Parse("apps_from", document)
+	c, warnings, err := config.ParseApp(fmt.Sprintf("app with %s %q of apps_from", l.by, refusals.Clean(l.name)), document, d.Limits)
+	if answered := map[source.By]string{source.ByID: c.ID, source.ByKey: c.Key}[l.by]; err == nil && answered != l.name {
+		err = fmt.Errorf("asked for the app with %s %q, it answers with app %s", l.by, refusals.Clean(l.name), c.ID)
+	}
 	if err != nil {
 		d.misread(l, err)
 		return false, ErrUnusable
@@ -459,7 +461,7 @@ func (d *directory) learn(l *lookup, document []byte) (known bool, err error) {
 // adopt knows an application that was looked up by another process, and asks about it before
 // long. It returns nil if its settings cannot be used here.
 func (d *directory) adopt(document []byte) *App {
-	c, _, err := d.Parse("apps_from", document)
+	c, _, err := config.ParseApp("apps_from", document, d.Limits)
 	if err != nil {
 		return nil
 	}
@@ -481,7 +483,7 @@ func (d *directory) misread(l *lookup, err error) {
 		}
 		a.source.problems = problems
 	}
-	d.Log.Error("an application of apps_from has mistakes in its settings", "looked_up_by", l.by.String(), "name", refusals.Clean(l.name), "problems", problems)
+	d.Log.Error("an application of apps_from cannot be used", "problems", problems)
 }
 
 // put puts in force what the source has of an application. evict says that it has not

@@ -79,7 +79,7 @@ func (s *table) Find(ctx context.Context, by source.By, name string) ([]byte, er
 	}
 	for _, r := range rows {
 		if by == source.ByID && r.ID == name || by == source.ByKey && r.Key == name {
-			return json.Marshal(r)
+			return r.document()
 		}
 	}
 	return nil, source.ErrNone
@@ -107,17 +107,13 @@ func (s *table) Check(ctx context.Context) error {
 
 func (s *table) Close() error { return nil }
 
-func parseRow(_ string, document []byte) (c config.App, warnings []string, err error) {
-	var r row
-	if err := json.Unmarshal(document, &r); err != nil {
-		return c, nil, err
-	}
-	c = configured(r.ID)
+// document is what a source answers with.
+func (r row) document() ([]byte, error) {
+	fields := map[string]any{"id": r.ID, "key": r.Key, "secret": "secret-" + r.ID, "enabled": !r.Disabled, "max_connections": r.MaxConnections}
 	if r.Odd {
-		return c, nil, errors.New("max_connections is odd")
+		fields["max_connections"] = "odd"
 	}
-	c.Key, c.Enabled, c.MaxConnections = r.Key, !r.Disabled, r.MaxConnections
-	return c, nil, nil
+	return json.Marshal(fields)
 }
 
 // directoryTest is a registry with a directory whose time is that of a bubble.
@@ -164,7 +160,7 @@ func looking(t *testing.T, f func(*testing.T, *directoryTest)) {
 		defer hooks.Close(t.Context())
 		d.Registry = NewRegistry(nil, broker, hooks, m)
 		d.LookUp(Directory{
-			Source: d.table, Parse: parseRow, TTL: testTTL, NegativeTTL: testNegativeTTL, Log: log,
+			Source: d.table, Limits: config.Default().Server, TTL: testTTL, NegativeTTL: testNegativeTTL, Log: log,
 			Changes: &d.changes, Bugs: bugs.New(log, m.Panics), Evict: func() { d.evicted++ },
 		})
 		d.scrape = func() string {
@@ -462,7 +458,7 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("an application with mistakes is %v, %v", a, err)
 			}
 		}
-		if log := d.logged(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "max_connections is odd") {
+		if log := d.logged(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "max_connections") {
 			t.Errorf("the log has\n%s", log)
 		}
 		d.table.set(row{ID: "1", Key: "one", Odd: true})
@@ -542,7 +538,7 @@ func TestForgetAmidClients(t *testing.T) {
 		s.rows = append(s.rows, row{ID: fmt.Sprint(i), Key: fmt.Sprint("key-", i)})
 	}
 	r.LookUp(Directory{
-		Source: s, Parse: parseRow, TTL: time.Hour, NegativeTTL: time.Hour, Log: log,
+		Source: s, Limits: config.Default().Server, TTL: time.Hour, NegativeTTL: time.Hour, Log: log,
 		Changes: new(handover.Changes), Bugs: bugs.New(log, r.metrics.Panics), Evict: func() {},
 	})
 	t.Cleanup(r.Close)
