@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -16,6 +17,21 @@ import (
 	"belfry/channels"
 	"belfry/protocol"
 	"belfry/server/capacity"
+)
+
+// Each histogram is also a native one, which a scraper gets that asks for protobuf. That
+// costs 30 ns a value without an allocation, 1 kB a series and 240 bytes a bucket in use.
+const (
+	// nativeFactor bounds how much wider a bucket is than the one below, and with that the
+	// error of a quantile: the factor used is the fourth root of two.
+	nativeFactor = 1.2
+	// maxNativeBuckets bounds the buckets of a series, at as many as lie between a
+	// microsecond and a second.
+	maxNativeBuckets = 80
+	// nativeReset is the age from which a series that needs more buckets begins anew, the
+	// fixed ones as well, which Prometheus takes for a restart. A younger one has wider
+	// buckets until then.
+	nativeReset = time.Hour
 )
 
 // Metrics are all of one server's.
@@ -67,7 +83,12 @@ func New(version, revision, goVersion string) *Metrics {
 		return c
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "belfry_" + name, Help: help, Buckets: buckets}, labels)
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "belfry_" + name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor:     nativeFactor,
+			NativeHistogramMaxBucketNumber:  maxNativeBuckets,
+			NativeHistogramMinResetDuration: nativeReset,
+		}, labels)
 		m.registry.MustRegister(h)
 		if slices.Contains(labels, "app") {
 			m.perApp = append(m.perApp, h)
@@ -160,7 +181,7 @@ func (m *Metrics) Sockets(c *capacity.Capacity) {
 	}
 }
 
-// Handler serves the metrics in the text format.
+// Handler serves the metrics in the format that the request asks for, by default as text.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
