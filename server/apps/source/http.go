@@ -8,18 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"time"
 
 	"belfry/server/config"
-)
-
-// Bounds of one look-up, whatever the source.
-const (
-	timeout     = 5 * time.Second
-	maxDocument = 1 << 20 // bytes
-	maxOpen     = 8       // connections at a time
-	maxIdle     = 2       // of them kept when nobody asks
-	idleTimeout = time.Minute
 )
 
 // api is an HTTP API that answers GET with the document of an application.
