@@ -308,9 +308,12 @@ func (d *directory) look(q question) (found bool, err error) {
 	defer d.leave(l)
 	defer d.Bugs.Recover(func() { found, err = false, ErrUnusable })
 	document, err := d.find(q)
-	switch {
+	switch odd := (*source.RowError)(nil); {
 	case err == nil:
 		found, err = d.learn(l, document)
+	case errors.As(err, &odd):
+		d.misread(l, odd)
+		err = ErrUnusable
 	case errors.Is(err, source.ErrNone):
 		err = nil
 	}
@@ -336,7 +339,7 @@ func (d *directory) find(q question) (document []byte, err error) {
 	}
 	asked := time.Now()
 	document, err = d.Source.Find(ctx, q.by, q.name)
-	if err != nil && !errors.Is(err, source.ErrNone) {
+	if err != nil && !errors.Is(err, source.ErrNone) && !errors.As(err, new(*source.RowError)) {
 		d.metrics.Failed(time.Since(asked))
 		d.failed(round, err)
 		return nil, ErrAway
