@@ -263,6 +263,9 @@ func (c *conversion) appsFrom(d databases) {
 	}
 	c.setURL("apps_from.url", u.String())
 	c.out.set("apps_from.table", entry{value: c.text(db.table)})
+	c.largest, _ = strconv.ParseInt(c.base["apps[].max_event_bytes"].value, 10, 64)
+	c.largest = min(max(c.largest, 0), 256<<20)
+	c.say("", "", fmt.Sprintf("an app of the database that has no limit of its own has Belfry's, such as max_event_bytes, 10 KiB: %s takes what its file says for all apps, or its own default, such as 100 kB. Add columns, such as max_event_bytes, to the table", c.name))
 	if len(c.sources) > 0 {
 		c.say(c.sources[0].name, "", fmt.Sprintf("%s does not read the apps of the file, as it has them from the database: they are left out", c.name))
 		c.sources = nil

@@ -201,6 +201,39 @@ func TestLikeServe(t *testing.T) {
 	}
 }
 
+// An app in the file means the same as in a database, where both take what it says.
+func TestLikeRows(t *testing.T) {
+	hooks := `[{"url": "https://app.example/", "event_types": ["member_added", "no_such_event"], "headers": {"A": "b"}, "filter": {"%s": "x"}}]`
+	for _, tt := range []struct{ file, app string }{
+		{`{"appManager.array.apps": [%s]}`, `{"id": "1", "key": "k", "secret": "s", "maxConnections": -1, "enableClientMessages": true, "enabled": 1,
+			"maxBackendEventsPerSecond": 5, "maxReadRequestsPerSecond": 6, "maxClientEventsPerSecond": 7, "enableUserAuthentication": true,
+			"maxPresenceMembersPerChannel": 8, "maxPresenceMemberSizeInKb": 1.5, "maxChannelNameLength": 100, "maxEventNameLength": 150,
+			"maxEventChannelsAtOnce": 9, "maxEventPayloadInKb": 7.5, "maxEventBatchSize": 4, "webhooks": ` + fmt.Sprintf(hooks, "channel_name_starts_with") + `, "cache_ttl": 3600}`},
+		{`{"user_authentication_timeout": 30, "app_manager": {"array": {"apps": [%s]}}}`, `{"id": "1", "key": "k", "secret": "s", "enabled": true, "policy": {
+			"limits": {"max_connections": "3", "max_client_events_per_second": 7, "max_presence_members_per_channel": 8, "max_presence_member_size_in_kb": 1,
+				"max_channel_name_length": 100, "max_event_name_length": 250, "max_event_channels_at_once": 9, "max_event_payload_in_kb": 7, "max_event_batch_size": 4},
+			"features": {"enable_client_messages": false, "enable_user_authentication": true},
+			"channels": {"allowed_origins": ["https://app.example.com", "http://localhost:5173"]},
+			"webhooks": ` + fmt.Sprintf(hooks, "channel_suffix") + `}, "cache_ttl": 3600}`},
+	} {
+		r, err := Import("a.json", fmt.Appendf(nil, tt.file, tt.app), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.Parse("", r.YAML, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _, err := config.ParseApp("", []byte(tt.app), got.Server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got.Apps[0], cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-row +file):\n%s", r.From, diff)
+		}
+	}
+}
+
 // TestLarge imports as much as there may be, in bounded time: a mistake in it would take
 // minutes.
 func TestLarge(t *testing.T) {
