@@ -18,6 +18,65 @@ import (
 
 var update = flag.Bool("update", false, "write what is wanted in testdata, and the tables of docs/moving, from what there is")
 
+//go:generate go test -run TestTablesAreWritten -update
+
+// TestTablesAreWritten holds the tables of docs/moving to those of this package.
+func TestTablesAreWritten(t *testing.T) {
+	for _, s := range servers {
+		path := "../../docs/moving/" + strings.ToLower(s.name) + ".md"
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const begin, end = "<!-- settings: written from the table in commands/importer -->\n", "<!-- end of settings -->\n"
+		before, rest, found := strings.Cut(string(data), begin)
+		_, after, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s has no place for the settings", path)
+		}
+		want := before + begin + "\n" + markdown(s) + "\n" + end + after
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if string(data) != want {
+			t.Errorf("%s is not what the tables say: run go generate ./commands/importer", path)
+		}
+	}
+}
+
+// markdown is a server's tables for people.
+func markdown(s *server) string {
+	var b strings.Builder
+	b.WriteString("| setting | variables | becomes |\n|---|---|---|\n")
+	line := func(r row, path string) {
+		var names []string
+		for _, v := range s.variables {
+			if v.path == path {
+				names = append(names, "`"+v.name+"`")
+			}
+		}
+		becomes := "`" + r.ours + "`"
+		switch {
+		case r.ours == "":
+			becomes = r.why.kind + ": " + r.why.text
+		case r.why.kind != "":
+			becomes += "; else " + r.why.kind + ": " + r.why.text
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", path, strings.Join(names, ", "), becomes)
+	}
+	for _, r := range s.rows {
+		line(r, r.key)
+	}
+	for _, r := range s.app {
+		line(r, s.apps+".0."+r.key)
+	}
+	for _, r := range s.webhook {
+		line(r, s.apps+".0.webhooks.0."+r.key)
+	}
+	return b.String()
+}
+
 // archive is a file of testdata: what is imported, and what is made of it.
 type archive struct {
 	*txtar.Archive
