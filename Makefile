@@ -17,7 +17,7 @@ ROUNDS      ?= 3
 CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
-               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
+               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl mkcert:mkcert \
                promtool:prometheus buildah:buildah runc:runc zip:zip wget:wget shellcheck:shellcheck lintian:lintian \
                rpm:rpm busybox:busybox-static systemd-analyze:systemd man:man-db
 
