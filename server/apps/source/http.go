@@ -8,18 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"time"
 
 	"belfry/server/config"
-)
-
-// Bounds of one look-up, whatever the source.
-const (
-	timeout     = 5 * time.Second
-	maxDocument = 1 << 20 // bytes
-	maxOpen     = 8       // connections at a time
-	maxIdle     = 2       // of them kept when nobody asks
-	idleTimeout = time.Minute
 )
 
 // api is an HTTP API that answers GET with the document of an application.
@@ -87,12 +77,14 @@ func (a *api) get(ctx context.Context, by By, name string) ([]byte, error) {
 		return nil, a.failure(fmt.Errorf("it answered %d: see apps_from.token", status))
 	case status/100 == 3:
 		return nil, a.failure(fmt.Errorf("it answered %d, and redirects are not followed: give the URL that it leads to", status))
+	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
+		return nil, &RowError{fmt.Sprintf("%s answered %d", a.url.Host, status)}
 	case status != http.StatusOK:
 		return nil, a.failure(fmt.Errorf("it answered %d", status))
 	case err != nil:
 		return nil, a.failure(err)
 	case len(body) > maxDocument:
-		return nil, a.failure(fmt.Errorf("it answered with more than %d bytes", maxDocument))
+		return nil, &RowError{fmt.Sprintf("%s answered with more than %d bytes", a.url.Host, maxDocument)}
 	}
 	return body, nil
 }

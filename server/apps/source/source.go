@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -33,12 +34,18 @@ func (by By) String() string {
 // ErrNone says that there is no such application.
 var ErrNone = errors.New("there is no such application")
 
+// RowError says that the source answers, but that nothing can be done with what it has of one
+// application.
+type RowError struct{ Problem string }
+
+func (e *RowError) Error() string { return e.Problem }
+
 // Source is where applications are looked up. All methods may be called concurrently, but
 // none after Close. No error has a secret in it.
 type Source interface {
 	// Find returns the document of an application, see [config.ParseApp]. ErrNone: there is
-	// none. Any other error: the source cannot be asked now, or answers what nobody
-	// understands. It takes at most some ten seconds. The caller compares the name of what
+	// none. A [RowError] is about this application alone. Any other error: the source cannot
+	// be asked now, or answers what nobody understands. It takes at most 5 seconds. The caller compares the name of what
 	// it reads in the document: an HTTP API may be wrong.
 	Find(ctx context.Context, by By, name string) (document []byte, err error)
 
@@ -59,12 +66,28 @@ type Source interface {
 // connect.
 func Open(c config.AppsFrom) (Source, error) {
 	switch scheme := c.Scheme(); scheme {
+	case config.SchemePostgres:
+		return openPostgres(c)
+	case config.SchemeMySQL:
+		return openMySQL(c)
+	case config.SchemeSQLite:
+		return openSQLite(c)
 	case config.SchemeHTTPS, config.SchemeHTTP:
 		return openHTTP(c)
 	default:
-		return nil, fmt.Errorf("apps_from.url: %q is not offered", scheme)
+		return nil, fmt.Errorf("apps_from.url: %q is not a scheme that is known", scheme)
 	}
 }
+
+// Bounds of one look-up, whatever the source.
+const (
+	timeout     = 5 * time.Second // to connect and to answer
+	maxDocument = 1 << 20         // bytes
+	maxOpen     = 8               // connections at a time
+	maxIdle     = 2               // of them kept when nobody asks
+	idleTimeout = time.Minute
+	maxLifetime = 30 * time.Minute // so that a database that moved is found again
+)
 
 // maxName is the most bytes of an id or a key that is looked up.
 const maxName = 255
