@@ -265,11 +265,15 @@ func (c *call) find(w http.ResponseWriter, r *http.Request, id string) (err erro
 		if door.Postpone(w) {
 			return errElsewhere
 		}
-		c.app, err = c.api.Apps.Find(r.Context(), source.ByID, id)
+		c.app, err = c.api.Apps.Find(r.Context(), source.ByID, id, r.RemoteAddr)
+	}
+	if err != nil {
+		w.Header().Set("Retry-After", "1") // second
 	}
 	switch {
+	case errors.Is(err, apps.ErrGuessing):
+		return fail(http.StatusTooManyRequests, "%s", err)
 	case err != nil:
-		w.Header().Set("Retry-After", "1") // second
 		return fail(http.StatusServiceUnavailable, "app %q cannot be looked up now: try again", clip(id))
 	case c.app == nil:
 		return fail(http.StatusNotFound, "no app with id %q: compare it with the id in the server's configuration", clip(id))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -45,6 +46,9 @@ type Directory struct {
 var (
 	// ErrAway is the error of a look-up while the source cannot be asked.
 	ErrAway = errors.New("applications cannot be looked up now: the server's log says why")
+	// ErrGuessing is the error of a look-up from an address that has asked for too many names
+	// that are nobody's.
+	ErrGuessing = errors.New("too many unknown apps were asked for from this address")
 	// ErrUnusable is the error of a look-up that found settings with a mistake in them.
 	ErrUnusable = errors.New("the application's settings have a mistake in them: the server's log says which")
 )
@@ -61,6 +65,11 @@ const (
 	maxLookups = 10_000
 	// maxVerdicts bounds how many names are remembered that are nobody's.
 	maxVerdicts = 100_000
+	// maxGuesses is how many names that turn out to be nobody's one network may ask for in
+	// guessesFor, and maxGuessers how many networks are counted.
+	maxGuesses  = 100
+	guessesFor  = 10 * time.Second
+	maxGuessers = 10_000
 	// firstRetry is when a source is asked again that did not answer; the time doubles up
 	// to lastRetry.
 	firstRetry = 250 * time.Millisecond
@@ -96,6 +105,8 @@ type directory struct {
 	verdicts map[question]verdict // of names for which there is no application
 	failures int                  // since the source last answered
 	retry    time.Time            // when it is asked again after these
+	guessed  map[netip.Prefix]int // names that are nobody's, by who has asked, since guessing
+	guessing time.Time
 }
 
 // question is what the source is asked.
@@ -214,16 +225,47 @@ func (d *directory) isNone(q question) bool {
 }
 
 // Find returns the application of that id or key, or nil if there is none. It may have to be
-// looked up, which takes a while; a context that ends before is an error, as are ErrAway and
-// ErrUnusable. The application is not forgotten before Release.
-func (r *Registry) Find(ctx context.Context, by source.By, name string) (*App, error) {
+// looked up, which takes a while; a context that ends before is an error, as are ErrAway,
+// ErrGuessing and ErrUnusable. from is the network address of who asks. The application is
+// not forgotten before Release.
+func (r *Registry) Find(ctx context.Context, by source.By, name, from string) (*App, error) {
 	for {
 		if a, known := r.Known(by, name); known {
 			return a, nil
 		}
-		if found, err := r.directory.ask(ctx, question{by, name}); err != nil || !found {
+		network := Network(from)
+		if r.directory.guesses(network) {
+			return nil, ErrGuessing
+		}
+		found, err := r.directory.ask(ctx, question{by, name})
+		if err == nil && !found {
+			r.directory.noteGuess(network)
+		}
+		if err != nil || !found {
 			return nil, err
 		}
+	}
+}
+
+// guesses reports whether somebody has asked for too many names that are nobody's.
+func (d *directory) guesses(network netip.Prefix) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.guessing) >= guessesFor {
+		d.guessed, d.guessing = nil, time.Now()
+	}
+	return d.guessed[network] >= maxGuesses
+}
+
+// noteGuess counts a name that is nobody's for who has asked for it, if that has an address.
+func (d *directory) noteGuess(network netip.Prefix) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.guessed == nil {
+		d.guessed = make(map[netip.Prefix]int)
+	}
+	if network.IsValid() && len(d.guessed) < maxGuessers {
+		d.guessed[network]++
 	}
 }
 
@@ -266,9 +308,12 @@ func (d *directory) look(q question) (found bool, err error) {
 	defer d.leave(l)
 	defer d.Bugs.Recover(func() { found, err = false, ErrUnusable })
 	document, err := d.find(q)
-	switch {
+	switch odd := (*source.RowError)(nil); {
 	case err == nil:
 		found, err = d.learn(l, document)
+	case errors.As(err, &odd):
+		d.misread(l, odd)
+		err = ErrUnusable
 	case errors.Is(err, source.ErrNone):
 		err = nil
 	}
@@ -294,7 +339,7 @@ func (d *directory) find(q question) (document []byte, err error) {
 	}
 	asked := time.Now()
 	document, err = d.Source.Find(ctx, q.by, q.name)
-	if err != nil && !errors.Is(err, source.ErrNone) {
+	if err != nil && !errors.Is(err, source.ErrNone) && !errors.As(err, new(*source.RowError)) {
 		d.metrics.Failed(time.Since(asked))
 		d.failed(round, err)
 		return nil, ErrAway

@@ -184,7 +184,7 @@ func looking(t *testing.T, f func(*testing.T, *directoryTest)) {
 
 // find is Find without holding.
 func (d *directoryTest) find(by source.By, name string) (*App, error) {
-	a, err := d.Find(d.t.Context(), by, name)
+	a, err := d.Find(d.t.Context(), by, name, "")
 	a.Release()
 	return a, err
 }
@@ -240,6 +240,44 @@ func TestLookUp(t *testing.T) {
 	})
 }
 
+// Who asks for many names that are nobody's is not heard for a while; others are.
+func TestGuessing(t *testing.T) {
+	looking(t, func(t *testing.T, d *directoryTest) {
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
+		d.mustFind(source.ByKey, "one")
+		d.table.questions()
+		find := func(key, from string) error {
+			a, err := d.Find(t.Context(), source.ByKey, key, from)
+			a.Release()
+			return err
+		}
+		for i := range 2 * maxGuesses {
+			err := find(fmt.Sprint("guess-", i), fmt.Sprintf("2001:db8::%x", i))
+			if want := i >= maxGuesses; errors.Is(err, ErrGuessing) != want {
+				t.Fatalf("guess %d: %v", i, err)
+			}
+		}
+		if n := len(strings.Fields(d.table.questions())); n != maxGuesses {
+			t.Errorf("the source was asked %d times", n)
+		}
+		if err := find("two", "2001:db8::1"); err != ErrGuessing {
+			t.Errorf("who has guessed is told %v", err)
+		}
+		for _, from := range []string{"192.0.2.1", "2001:db8:0:1::1", ""} {
+			if err := find("guess", from); err != nil {
+				t.Errorf("from %s: %v", from, err)
+			}
+		}
+		if err := find("one", "2001:db8::1"); err != nil {
+			t.Errorf("a known application is refused: %v", err)
+		}
+		pass(guessesFor)
+		if err := find("two", "2001:db8::1"); err != nil {
+			t.Errorf("later: %v", err)
+		}
+	})
+}
+
 // A thousand clients of one application that come at once are one question.
 func TestLookUpOnce(t *testing.T) {
 	looking(t, func(t *testing.T, d *directoryTest) {
@@ -248,7 +286,7 @@ func TestLookUpOnce(t *testing.T) {
 		var clients sync.WaitGroup
 		found := make([]*App, 1000)
 		for i := range found {
-			clients.Go(func() { found[i], _ = d.Find(t.Context(), source.ByKey, "one") })
+			clients.Go(func() { found[i], _ = d.Find(t.Context(), source.ByKey, "one", "") })
 		}
 		clients.Wait()
 		if got := d.table.questions(); got != "key=one" {
@@ -262,7 +300,7 @@ func TestLookUpOnce(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if a, err := d.Find(ctx, source.ByKey, "two"); a != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if a, err := d.Find(ctx, source.ByKey, "two", ""); a != nil || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("who does not wait finds %v, %v", a, err)
 		}
 	})
@@ -318,7 +356,7 @@ func TestChangesOfSource(t *testing.T) {
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"}, row{ID: "3", Key: "three"})
 		var found []*App
 		for _, key := range []string{"one", "two", "three"} {
-			a, err := d.Find(t.Context(), source.ByKey, key)
+			a, err := d.Find(t.Context(), source.ByKey, key, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -430,7 +468,7 @@ func TestTold(t *testing.T) {
 
 		// A change that is told of while the source is being asked is not lost.
 		d.table.answers = 5 * time.Second
-		if _, err := d.Find(t.Context(), source.ByKey, "one"); err != nil { // held
+		if _, err := d.Find(t.Context(), source.ByKey, "one", ""); err != nil { // held
 			t.Fatal(err)
 		}
 		changed("1")
@@ -448,7 +486,7 @@ func TestTold(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	looking(t, func(t *testing.T, d *directoryTest) {
 		d.table.set(row{ID: "1", Key: "one", MaxConnections: 5}, row{ID: "2", Key: "two", Odd: true})
-		one, err := d.Find(t.Context(), source.ByKey, "one")
+		one, err := d.Find(t.Context(), source.ByKey, "one", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -562,7 +600,7 @@ func TestForgetAmidClients(t *testing.T) {
 	for i := range 8 {
 		clients.Go(func() {
 			for range 500 {
-				a, err := r.Find(t.Context(), source.ByKey, fmt.Sprint("key-", i%4))
+				a, err := r.Find(t.Context(), source.ByKey, fmt.Sprint("key-", i%4), "")
 				if err != nil || a == nil {
 					t.Errorf("found %v, %v", a, err)
 					return

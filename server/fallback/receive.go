@@ -115,7 +115,7 @@ func (w *writer) write(lines []byte) error {
 // attach finds the client's session or opens it, sets c to it, and makes rec its
 // receiver.
 func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c **conn) (refused *protocol.Error) {
-	found := h.Admission.Find(r.Context(), r.PathValue("key"))
+	found := h.Admission.Find(r.Context(), r.PathValue("key"), r.RemoteAddr)
 	defer found.Release()
 	h.Changes.Begin() // if all has moved, RefusesClients is true
 	defer h.Changes.End()

@@ -54,10 +54,10 @@ type Admission struct {
 // internalError is the close of RFC 6455 section 7.4.1 for a bug.
 var internalError = &protocol.Error{Code: 1011, Message: "internal error"}
 
-// Find looks for a client's application, which may take a while. Release is due, when the
-// client has been admitted or not.
-func (a *Admission) Find(ctx context.Context, key string) Found {
-	app, err := a.Apps.Find(ctx, source.ByKey, key)
+// Find looks for the application of a client with that network address, which may take a
+// while. Release is due, when the client has been admitted or not.
+func (a *Admission) Find(ctx context.Context, key, remote string) Found {
+	app, err := a.Apps.Find(ctx, source.ByKey, key, remote)
 	return Found{key, app, err}
 }
 
@@ -125,6 +125,9 @@ func check(h Handshake) (*apps.Address, *protocol.Error) {
 	app := h.App.app
 	if e := checkVersion(h.Protocol); e != nil {
 		return nil, e
+	}
+	if errors.Is(h.App.err, apps.ErrGuessing) {
+		return nil, protocol.Errorf(protocol.CodeOverCapacity, "Too many unknown app keys from %s: try again", apps.Network(h.Remote))
 	}
 	if h.App.err != nil {
 		return nil, protocol.Errorf(protocol.CodeOverCapacity, "App key %q cannot be looked up now: try again", clipped(h.App.key))

@@ -60,7 +60,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if door.Postpone(w) {
 			return
 		}
-		found = h.Admission.Find(r.Context(), key)
+		found = h.Admission.Find(r.Context(), key, r.RemoteAddr)
 	}
 	defer found.Release()
 	h.serve(w, r, func(c *conn) *protocol.Error {

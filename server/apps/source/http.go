@@ -77,12 +77,14 @@ func (a *api) get(ctx context.Context, by By, name string) ([]byte, error) {
 		return nil, a.failure(fmt.Errorf("it answered %d: see apps_from.token", status))
 	case status/100 == 3:
 		return nil, a.failure(fmt.Errorf("it answered %d, and redirects are not followed: give the URL that it leads to", status))
+	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
+		return nil, &RowError{fmt.Sprintf("%s answered %d", a.url.Host, status)}
 	case status != http.StatusOK:
 		return nil, a.failure(fmt.Errorf("it answered %d", status))
 	case err != nil:
 		return nil, a.failure(err)
 	case len(body) > maxDocument:
-		return nil, a.failure(fmt.Errorf("it answered with more than %d bytes", maxDocument))
+		return nil, &RowError{fmt.Sprintf("%s answered with more than %d bytes", a.url.Host, maxDocument)}
 	}
 	return body, nil
 }

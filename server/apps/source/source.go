@@ -34,12 +34,18 @@ func (by By) String() string {
 // ErrNone says that there is no such application.
 var ErrNone = errors.New("there is no such application")
 
+// RowError says that the source answers, but that nothing can be done with what it has of one
+// application.
+type RowError struct{ Problem string }
+
+func (e *RowError) Error() string { return e.Problem }
+
 // Source is where applications are looked up. All methods may be called concurrently, but
 // none after Close. No error has a secret in it.
 type Source interface {
 	// Find returns the document of an application, see [config.ParseApp]. ErrNone: there is
-	// none. Any other error: the source cannot be asked now, or answers what nobody
-	// understands. It takes at most 5 seconds. The caller compares the name of what
+	// none. A [RowError] is about this application alone. Any other error: the source cannot
+	// be asked now, or answers what nobody understands. It takes at most 5 seconds. The caller compares the name of what
 	// it reads in the document: an HTTP API may be wrong.
 	Find(ctx context.Context, by By, name string) (document []byte, err error)
 

@@ -74,7 +74,7 @@ func (s *database) Find(ctx context.Context, by By, name string) ([]byte, error)
 		err = ctx.Err() // a driver may say that the connection is broken
 	}
 	switch {
-	case err == nil || errors.Is(err, ErrNone):
+	case err == nil || errors.Is(err, ErrNone) || errors.As(err, new(*RowError)):
 		return document, err
 	case s.none(err, name):
 		return nil, ErrNone
@@ -110,7 +110,7 @@ func (s *database) ask(ctx context.Context, by By, name string) (document []byte
 		case got != name:
 			continue
 		case document != nil:
-			return nil, fmt.Errorf("more than one row has the %s %q: give each app its own", by, name)
+			return nil, &RowError{fmt.Sprintf("more than one row has the %s %q: give each app its own", by, name)}
 		}
 		document = row
 	}
@@ -136,7 +136,7 @@ func asDocument(columns []*sql.ColumnType, values []any, key string) (document [
 		value := asJSON(values[i], c.DatabaseTypeName())
 		document = append(append(document, ':'), value...)
 		if len(document) > maxDocument {
-			return nil, "", fmt.Errorf("a row has more than %d bytes: name the columns that Belfry needs in apps_from.query", maxDocument)
+			return nil, "", &RowError{fmt.Sprintf("a row has more than %d bytes: name the columns that Belfry needs in apps_from.query", maxDocument)}
 		}
 		if strings.EqualFold(c.Name(), key) {
 			text = asText(value)
