@@ -281,7 +281,9 @@ func TestCheck(t *testing.T) {
 		})
 		t.Run("query", func(t *testing.T) { check(t, config.AppsFrom{Query: "SELECT FROM WHERE"}, "syntax") })
 		if k.server == nil {
-			t.Run("file", func(t *testing.T) { check(t, config.AppsFrom{URL: "sqlite:" + t.TempDir() + "/none.sqlite"}, "unable to open") })
+			t.Run("file", func(t *testing.T) {
+				check(t, config.AppsFrom{URL: "sqlite:" + t.TempDir() + "/none.sqlite"}, "unable to open")
+			})
 			return
 		}
 		table := k.table(t, `id VARCHAR(50), "key" VARCHAR(50), secret TEXT`)
