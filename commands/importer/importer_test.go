@@ -299,13 +299,10 @@ func TestLarge(t *testing.T) {
 	apps := func(n int) string {
 		var b strings.Builder
 		b.WriteString(`{"appManager.array.apps": [`)
-		for i := 0; i < n && b.Len() < MaxBytes-200; i++ {
+		for i := range n {
 			fmt.Fprintf(&b, `%s{"id": "%d", "key": "k%[2]d", "secret": "s", "maxBackendEventsPerSecond": 5, "colour": "green"}`, strings.Repeat(",", min(i, 1)), i)
 		}
 		return b.String() + "]}"
-	}
-	if _, err := Import("soketi.json", []byte(apps(MaxBytes)), ""); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
-		t.Errorf("as many apps as there may be: %v", err)
 	}
 	var odd strings.Builder
 	odd.WriteString(`{"appManager.array.apps": []`)
@@ -313,7 +310,7 @@ func TestLarge(t *testing.T) {
 		fmt.Fprintf(&odd, `, "presence.maxMembersPerChanne%d": %[1]d`, i)
 	}
 	odd.WriteString("}")
-	for _, text := range []string{apps(3000), odd.String()} {
+	for _, text := range []string{apps(1000), odd.String()} {
 		r, err := Import("soketi.json", []byte(text), "")
 		if err != nil {
 			t.Fatal(err)
