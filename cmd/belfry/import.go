@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"belfry/commands/importer"
@@ -32,7 +33,7 @@ output has the secrets of the apps: let nobody else read it.
 
 // importFile prints the configuration that a file of another server amounts to.
 func importFile(name, from string, s streams) error {
-	if from != "" && !strings.Contains(" "+strings.Join(importer.Servers(), " ")+" ", " "+from+" ") {
+	if from != "" && !slices.Contains(importer.Servers(), from) {
 		return &usageError{fmt.Sprintf("--from: no server is called %q: there are %s", from, strings.Join(importer.Servers(), " and "))}
 	}
 	in := s.in

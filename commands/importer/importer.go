@@ -33,6 +33,7 @@ type server struct {
 	filter    [2]string         // paths in a webhook of the beginning and end of channels' names
 	spelling  map[string]string // names of an app's fields besides those in app
 	groups    []string          // of an app's policy, whose fields are the app's
+	foreign   reason            // why other variables of an environment file are left
 	compose   func(c *conversion)
 	// expands says that ${NAME} in its file stands for a variable, as in Belfry's.
 	expands bool
@@ -213,11 +214,14 @@ func serverOf(root *object, kind format, from string) (*server, error) {
 		}
 		return servers[i], nil
 	}
-	best, most, tie := (*server)(nil), 0, false
+	if kind == formatTOML {
+		return sockudo, nil
+	}
+	best, most, tie := (*server)(nil), 0, true
 	for _, s := range servers {
 		n := 0
 		for _, name := range root.names {
-			if kind == formatEnv && s.isVariable(name) || kind != formatEnv && known(s.rows, name) {
+			if kind == formatEnv && s.isOwn(name) || kind != formatEnv && known(s.rows, name) {
 				n++
 			}
 		}
@@ -227,13 +231,31 @@ func serverOf(root *object, kind format, from string) (*server, error) {
 			tie = true
 		}
 	}
-	if kind == formatTOML {
-		return sockudo, nil
+	switch {
+	case !tie:
+		return best, nil
+	case kind == formatEnv && most == 0:
+		return nil, fmt.Errorf("no variable of %s: give --from, or run belfry serve --env-file with the .env of Laravel", strings.Join(Servers(), " or "))
 	}
-	if best == nil || tie {
-		return nil, fmt.Errorf("it could be of %s, or of neither: say which by --from %s", strings.Join(Servers(), " or of "), strings.Join(Servers(), " or --from "))
+	return nil, fmt.Errorf("it could be of %s, or of neither: say which by --from %s", strings.Join(Servers(), " or of "), strings.Join(Servers(), " or --from "))
+}
+
+// common are variables of Sockudo's that many programs have.
+var common = []string{"HOST", "PORT", "DEBUG", "ENVIRONMENT", "HOSTNAME", "LOG_LEVEL", "RUST_LOG", "REDIS_URL"}
+
+// isOwn says whether a variable tells that a file is for the server.
+func (s *server) isOwn(name string) bool {
+	for _, prefix := range s.prefixes {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
 	}
-	return best, nil
+	return s.isExactly(name) && !slices.Contains(common, name)
+}
+
+// isExactly says whether a variable is in the table by its whole name.
+func (s *server) isExactly(name string) bool {
+	return slices.ContainsFunc(s.variables, func(v variable) bool { return v.name == name })
 }
 
 // isVariable says whether a variable is the server's.
@@ -298,16 +320,18 @@ func (c *conversion) collectVariables(root *object) {
 			others = append(others, name)
 		}
 	}
+	taken := c.laravelApp(root)
 	for _, name := range others {
-		if laravels.MatchString(name) {
+		if slices.Contains(taken, name) {
+			c.say(name, "", fmt.Sprintf("taken for the app, as %s is not given another", c.name))
+		} else if laravels.MatchString(name) {
 			c.say(name, "not needed", "for Laravel and for pages: they stay in the .env of the application")
-		} else if alike := c.prefixes[0] + name; c.pathOf(alike) != "" {
+		} else if alike := c.prefixes[0] + name; c.isExactly(alike) {
 			c.say(name, "unknown", fmt.Sprintf("%s reads such variables by names that begin with %s only", c.name, c.prefixes[0]))
 		} else {
-			c.say(name, "unknown", "no variables of "+c.name)
+			c.say(name, c.foreign.kind, c.foreign.text)
 		}
 	}
-	c.laravelApp(root)
 }
 
 var laravels = regexp.MustCompile(`^(VITE|MIX|PUSHER|REVERB|BROADCAST|APP)_`)
@@ -326,15 +350,18 @@ func variableValue(text string) any {
 	return text
 }
 
-// laravelApp takes the app of Laravel's own variables, if the server is given none.
-func (c *conversion) laravelApp(root *object) {
+// laravelApp takes what the server is not given of an app from Laravel's own variables, and
+// returns their names.
+func (c *conversion) laravelApp(root *object) (taken []string) {
 	names := [3]string{"PUSHER_APP_ID", "PUSHER_APP_KEY", "PUSHER_APP_SECRET"}
 	for i, field := range []string{"id", "key", "secret"} {
 		at := c.apps + ".0." + field
 		if text, _ := root.of[names[i]].(string); text != "" && c.settings[at] == nil {
 			c.add(&setting{name: names[i], path: at, value: text}, c.settings)
+			taken = append(taken, names[i])
 		}
 	}
+	return taken
 }
 
 // collectApps takes the settings of apps out of those of the server.

@@ -243,6 +243,7 @@ var sockudo = &server{
 	app:       sockudoApp,
 	webhook:   sockudoWebhook,
 	prefixes:  []string{"SOCKUDO_"},
+	foreign:   reason{"unknown", "no variable of Sockudo"},
 	variables: sockudoVariables,
 	apps:      "app_manager.array.apps",
 	groups:    []string{"limits", "features", "channels"},

@@ -123,6 +123,7 @@ var soketi = &server{
 		{key: "region", why: unsupported("AWS Lambda: give the function a URL, and set webhooks[].url to it")},
 	},
 	prefixes: []string{"SOKETI_"},
+	foreign:  notNeeded("Soketi's variables begin with SOKETI_, so this is for something else"),
 	variables: []variable{
 		{"SOKETI_ADAPTER_DRIVER", "adapter.driver"},
 		{"SOKETI_ADAPTER_CLUSTER_REQUESTS_TIMEOUT", "adapter.cluster.requestsTimeout"},
