@@ -76,14 +76,14 @@ func TestHTTPFaults(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"error":       {status(500), "it answered 500"},
-		"busy":        {status(503), "it answered 503"},
-		"no token":    {status(401), "it answered 401: see apps_from.token"},
-		"no right":    {status(403), "it answered 403: see apps_from.token"},
-		"moved":       {status(301), "it answered 301, and redirects are not followed"},
-		"found":       {status(302), "it answered 302, and redirects are not followed"},
-		"no content":  {status(204), "it answered 204"},
-		"created":     {status(201), "it answered 201"},
+		"error":      {status(500), "it answered 500"},
+		"busy":       {status(503), "it answered 503"},
+		"no token":   {status(401), "it answered 401: see apps_from.token"},
+		"no right":   {status(403), "it answered 403: see apps_from.token"},
+		"moved":      {status(301), "it answered 301, and redirects are not followed"},
+		"found":      {status(302), "it answered 302, and redirects are not followed"},
+		"no content": {status(204), "it answered 204"},
+		"created":    {status(201), "it answered 201"},
 		"cut": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, `{"id": "1"`)
