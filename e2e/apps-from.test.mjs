@@ -5,13 +5,15 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import WebSocket from 'ws';
+
 import { startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, errorsOf, newBackend, newClient, state, subscribe } from './lib/clients.mjs';
 import { freePort } from './lib/ports.mjs';
 import { startPostgres } from './lib/postgres.mjs';
 import { startRedis } from './lib/redis.mjs';
 import { replaceable } from './lib/replaceable.mjs';
-import { eventually } from './lib/wait.mjs';
+import { eventually, within } from './lib/wait.mjs';
 
 // The columns of Soketi's documentation.
 const table = `
@@ -56,14 +58,14 @@ const credentials = (id) => ({ id, key: `${id}-key`, secret: `${id}-secret` });
 const refusal = async (client) => (await errorsOf(client).next()).error.data.code;
 
 /** The only applications are those of the table. */
-const configuration = (more = '') => `
+const configuration = ({ more = '', ttl = '1s' } = {}) => `
 server: {listen: "127.0.0.1:0"}
-apps_from: {url: "${postgres.url}", ttl: 1s, negative_ttl: 1s}
+apps_from: {url: "${postgres.url}", ttl: ${ttl}, negative_ttl: 1s}
 log: {level: debug}
 ${more}`;
 
-async function start(t, more) {
-  const belfry = await startBelfry({ config: configuration(more) });
+async function start(t, options) {
+  const belfry = await startBelfry({ config: configuration(options) });
   t.after(() => belfry.stop());
   return belfry;
 }
@@ -136,12 +138,29 @@ test('a database that is away and comes back', async (t) => {
   assert.ok(!belfry.output().includes('-secret'));
 });
 
+test('a thousand first connections of one application among a hundred thousand are one query', async (t) => {
+  const belfry = await start(t, { ttl: '1h' });
+  await postgres.query(
+    `INSERT INTO apps SELECT n, n || '-key', n || '-secret', -1, 1, 1, -1, -1, -1, '[]', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1
+     FROM generate_series(1000000, 1099999) n; CREATE UNIQUE INDEX ON apps ("key"); ANALYZE apps`,
+  );
+  const sockets = Array.from({ length: 1000 }, () => new WebSocket(`ws://127.0.0.1:${belfry.port}/app/1070707-key?protocol=7`));
+  t.after(() => sockets.forEach((socket) => socket.terminate()));
+  const greetings = sockets.map((socket) => new Promise((resolve) => socket.once('message', resolve)));
+  for (const greeting of await within(Promise.all(greetings), () => 'a thousand greetings')) {
+    assert.match(String(greeting), /connection_established/);
+  }
+  const metrics = await fetch(`${belfry.url}/metrics`).then((response) => response.text());
+  assert.match(metrics, /belfry_app_lookups_total\{result="found"\} 1\n/);
+  assert.match(metrics, /belfry_apps_looked_up 1\n/);
+});
+
 test('two nodes look up the same applications, and are one to their clients', async (t) => {
   const redis = await startRedis(await freePort());
   t.after(() => redis.stop());
   await row('300');
-  const cluster = `cluster: {driver: redis, redis: {url: "${redis.url}"}}`;
-  const [one, two] = await Promise.all([start(t, cluster), start(t, cluster)]);
+  const more = `cluster: {driver: redis, redis: {url: "${redis.url}"}}`;
+  const [one, two] = await Promise.all([start(t, { more }), start(t, { more })]);
   const backend = newBackend(one, credentials('300'));
   const options = { key: '300-key', channelAuthorization: authorizer(backend, { user_id: '1' }) };
   const { events } = await subscribe(await connect(t, two, options), 'presence-room');
