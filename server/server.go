@@ -244,7 +244,7 @@ func (s *Server) lookUp() error {
 	if err != nil {
 		return err
 	}
-	s.apps.LookUp(apps.Directory{
+	s.apps.SetDirectory(apps.Directory{
 		Source:      from,
 		Limits:      s.config.Server,
 		TTL:         s.config.AppsFrom.TTL,

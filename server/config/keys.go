@@ -57,7 +57,7 @@ func (c *Config) keys() section {
 				value: like(queryPattern, text(&f.Query, "", "SELECT without a semicolon", c.queryProblem))},
 			{name: "token", about: "Bearer token that is sent to https:// and http://; empty: none.",
 				value: like(`^\S*$`, secretText(&f.Token, "", "text without spaces", c.appsTokenProblem))},
-			{name: "ttl", about: "How long an app that was found is served before it is looked up again.",
+			{name: "ttl", about: "How old what is known of an app may get: while the app is in use, Belfry looks it up again before.",
 				value: span(&f.TTL, DefaultAppsTTL, time.Second, maxAppsTTL)},
 			{name: "negative_ttl", about: "How long it is known of an id or key that there is no such app.",
 				value: span(&f.NegativeTTL, DefaultAppsNegativeTTL, 0, maxAppsNegativeTTL)},
