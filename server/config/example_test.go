@@ -169,7 +169,7 @@ func keyTable() string {
 		if initial == "`\"\"`" {
 			initial = ""
 		}
-		if len(initial) > 40 {
+		if strings.HasPrefix(initial, "`[") && len(initial) > 40 {
 			initial = "all"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, initial, form, k.about, reload)
