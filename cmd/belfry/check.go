@@ -62,7 +62,7 @@ func check(f files, stdout, stderr io.Writer) error {
 		name = "environment"
 	}
 	scheme := "ws"
-	if cfg.Server.TLS.CertFile != "" {
+	if cfg.Server.TLS.Mode() != config.TLSOff {
 		scheme = "wss"
 	}
 	fmt.Fprintf(stdout, "%s: ok\n", name)
