@@ -183,10 +183,8 @@ func (m *Manager) advice(domain string, err error) string {
 			add("wait: the authority's limit is met. For experiments, set server.tls.acme.directory to its staging environment")
 		case "dns":
 			add("have the DNS records of " + domain + " (A, and AAAA if it has one) lead to this server")
-		case "connection", "tls":
-			add("let the authority reach this server at " + ports + " of " + domain + ": look at firewalls, security groups, forwarded ports, and at the records A and AAAA")
-		case "unauthorized", "incorrectresponse":
-			add("another server answers for " + domain + ": have its records A and AAAA lead here, and no proxy or CDN in front end TLS")
+		case "connection", "tls", "unauthorized", "incorrectresponse":
+			add("let the authority reach this server at " + ports + " of " + domain + ": look at the records A and AAAA, at firewalls, security groups and forwarded ports, and at a proxy or CDN that answers in its place")
 		case "caa":
 			add("allow the authority in the CAA record of " + domain + ", or remove that")
 		case "rejectedidentifier", "unsupportedidentifier":
