@@ -107,8 +107,9 @@ type Broker struct {
 	histories histories
 	tracer    Tracer // nil: nobody ever watches
 
-	driver cluster.Driver // nil on a single node
-	node   node
+	driver   cluster.Driver // nil on a single node
+	unserved atomic.Pointer[func(app string)]
+	node     node
 	ctx    context.Context // of calls to the driver
 	cancel context.CancelFunc
 
@@ -131,6 +132,11 @@ func NewBroker(n int, driver cluster.Driver) *Broker {
 	}
 	return b
 }
+
+// Unserved has f called, which does not block, with the id of an application that is not
+// among the broker's, when something has happened to it in the cluster that its backend is
+// to be told, and again every few seconds for a while.
+func (b *Broker) Unserved(f func(app string)) { b.unserved.Store(&f) }
 
 // Close tells of departures whose grace is not over, and ends the flushers once
 // everything pending is delivered. Nothing may be published afterwards.
@@ -423,6 +429,16 @@ func (a *App) change(prefix string, f func(*channel) (idle []*shard)) {
 			c.unlock(f(c))
 		}
 	}
+}
+
+// Idle reports whether nothing of the application is kept: no channel, no departure within
+// its grace, no key of an event that was published once.
+func (a *App) Idle() bool {
+	channels := a.channels.Load()
+	if a.broker.driver != nil {
+		channels-- // of the topic that concerns the whole application
+	}
+	return channels == 0 && a.departures.none() && a.once.none(time.Now())
 }
 
 // OccupiedChannels is the number of channels of a kind that have subscribers.

@@ -503,6 +503,35 @@ func TestClusterNodeDies(t *testing.T) {
 	})
 }
 
+// What has happened to an application of a node that has died is told by another one, which
+// is asked to serve it.
+func TestClusterUnserved(t *testing.T) {
+	w := newWorld(t, 2, Limits{})
+	gone := w.apps[1].broker.NewApp("2", Limits{}, new(counts), new(backend))
+	told := new(backend)
+	var serve sync.Once
+	w.apps[0].broker.Unserved(func(app string) {
+		serve.Do(func() {
+			a := w.apps[0].broker.NewApp(app, Limits{}, new(counts), told)
+			if !a.Idle() {
+				t.Error("an application without anything is not idle")
+			}
+		})
+	})
+	if _, _, err := gone.Subscribe(newRecorder(), "alone", nil); err != nil {
+		t.Fatal(err)
+	}
+	if gone.Idle() {
+		t.Error("an application with a channel is idle")
+	}
+	w.hub.Kill(w.drivers[1])
+	eventually(t, "the backend was told", func() bool {
+		told.mu.Lock()
+		defer told.mu.Unlock()
+		return slices.Contains(told.got, happened("channel_vacated", "alone"))
+	})
+}
+
 // Whatever comes from the cluster does no harm.
 func FuzzReceive(f *testing.F) {
 	f.Add("c", []byte(`e1.2 {"event":"e","channel":"c","data":"x"}`))

@@ -59,6 +59,13 @@ type departureKey struct{ channel, userID string }
 
 func keyOf(e protocol.WebhookEvent) departureKey { return departureKey{e.Channel, e.UserID} }
 
+// none reports whether no departure waits.
+func (d *departures) none() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queue.Len() == 0
+}
+
 // arrived takes back the departure of the same channel or member, or tells of the
 // arrival if there is none.
 func (d *departures) arrived(e protocol.WebhookEvent) {

@@ -56,6 +56,14 @@ func (o *once) add(k onceUntil) {
 	o.queue = append(o.queue, k)
 }
 
+// none reports whether no key is remembered.
+func (o *once) none(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.forget(now)
+	return len(o.queue) == 0
+}
+
 // forget drops the keys that have ended. mu is held.
 func (o *once) forget(now time.Time) {
 	n := 0

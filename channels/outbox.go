@@ -124,6 +124,9 @@ func (o *outbox) work() {
 	defer cancel()
 	a := b.app(o.bucket.App)
 	served := a != nil && a.listener != nil
+	if unserved := b.unserved.Load(); a == nil && unserved != nil {
+		(*unserved)(o.bucket.App)
+	}
 	receipt, forget := o.turn(served)
 	var taken cluster.Taken
 	var err error

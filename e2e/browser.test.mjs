@@ -1,5 +1,5 @@
 // What runs in browsers, in Chromium: the builds of pusher-js for a page and for a
-// worker, and Echo's hooks for React and Vue as docs/laravel.md shows them.
+// worker, and Echo's hooks for React, Vue and Inertia as docs/frontends.md shows them.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { compileScript, parse } from 'vue/compiler-sfc';
 import { app, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { example, examples } from './lib/docs.mjs';
-import { startLaravel } from './lib/laravel.mjs';
+import { inertiaPage, startLaravel } from './lib/laravel.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const require = createRequire(import.meta.url);
@@ -71,39 +71,67 @@ async function files() {
   for (const framework of ['react', 'vue']) {
     for (const broadcaster of ['pusher', 'reverb']) {
       const path = `/${framework}-${broadcaster}`;
-      found[`${path}.js`] = await bundle(framework, broadcaster);
+      found[`${path}.js`] = await bundle(framework, broadcaster, mounts[framework]);
       found[path] = `${blank}<script src="${path}.js"></script>`;
     }
   }
+  found['/room.js'] = await bundle('react', 'pusher', mounts.room);
+  found['/room'] = `${blank}<script src="/room.js"></script>`;
+  found['/inertia.js'] = await bundle('react', 'pusher', mounts.inertia);
+  const page = JSON.stringify(inertiaPage({ order: { id: 1, state: 'packed' } }));
+  found['/orders/1'] = `<script data-page="app" type="application/json">${page}</script>${blank}<script src="/inertia.js"></script>`;
   return found;
 }
 
-/** What each framework does to show a component of the page of documentation. */
+const jsx = await examples('frontends.md', 'jsx');
+const [vue] = await examples('frontends.md', 'vue');
+
+/** The examples of the page of documentation, as modules. */
+const modules = {
+  './order.jsx': example(jsx, 'Order({ id })'),
+  './order.vue': vue,
+  './room.jsx': example(jsx, 'Room({ id })'),
+  './show.jsx': example(jsx, 'Show({ order })'),
+  './before.jsx': example(jsx, "router.on('before'"),
+};
+
+/** What an application does to show them. */
 const mounts = {
   react: `import { createElement } from 'react';
     import { createRoot } from 'react-dom/client';
-    import Order from './component';
+    import Order from './order.jsx';
     createRoot(document.getElementById('app')).render(createElement(Order, { id: 1 }));`,
   vue: `import { createApp } from 'vue';
-    import Order from './component';
+    import Order from './order.vue';
     createApp(Order, { id: 1 }).mount('#app');`,
+  room: `import { createElement } from 'react';
+    import { createRoot } from 'react-dom/client';
+    import Room from './room.jsx';
+    createRoot(document.getElementById('app')).render(createElement(Room, { id: 1 }));`,
+  inertia: `import { createElement } from 'react';
+    import { createRoot } from 'react-dom/client';
+    import { createInertiaApp } from '@inertiajs/react';
+    import './before.jsx';
+    import Show from './show.jsx';
+    createInertiaApp({
+      resolve: () => Show,
+      setup: ({ el, App, props }) => createRoot(el).render(createElement(App, props)),
+    });`,
 };
 
 /** Builds the examples for a framework, as Vite does with an application's. */
-async function bundle(framework, broadcaster) {
-  const configure = example(await examples('laravel.md', 'js'), `broadcaster: '${broadcaster}',\n    forceTLS`);
-  const [component] = await examples('laravel.md', framework === 'react' ? 'jsx' : 'vue');
-  const sources = {
-    './echo': [configure.replace('@laravel/echo-vue', `@laravel/echo-${framework}`), 'js'],
-    './component': framework === 'react' ? [component, 'jsx'] : [compileVue(component), 'js'],
-  };
+async function bundle(framework, broadcaster, mount) {
+  const configure = example(await examples('frontends.md', 'js'), `broadcaster: '${broadcaster}',\n    forceTLS`);
+  const sources = { ...modules, './echo.js': configure.replace('@laravel/echo-vue', `@laravel/echo-${framework}`) };
   const plugin = {
     name: 'examples',
     setup(bundler) {
-      bundler.onResolve({ filter: /^\.\/(echo|component)$/ }, ({ path }) => ({ path, namespace: 'examples' }));
+      bundler.onResolve({ filter: /^\.\/\w+\.(js|jsx|vue)$/ }, ({ path }) =>
+        path in sources ? { path, namespace: 'examples' } : undefined,
+      );
       bundler.onLoad({ filter: /.*/, namespace: 'examples' }, ({ path }) => {
-        const [contents, loader] = sources[path];
-        return { contents, loader, resolveDir: import.meta.dirname };
+        const contents = path.endsWith('.vue') ? compileVue(sources[path]) : sources[path];
+        return { contents, loader: 'jsx', resolveDir: import.meta.dirname };
       });
     },
   };
@@ -116,7 +144,7 @@ async function bundle(framework, broadcaster) {
     VITE_PUSHER_APP_CLUSTER: 'mt1',
   };
   const { outputFiles } = await build({
-    stdin: { contents: `import './echo';\n${mounts[framework]}`, resolveDir: import.meta.dirname },
+    stdin: { contents: `import './echo.js';\n${mount}`, resolveDir: import.meta.dirname },
     bundle: true,
     write: false,
     format: 'iife',
@@ -131,10 +159,10 @@ async function bundle(framework, broadcaster) {
 const compileVue = (source) =>
   compileScript(parse(source).descriptor, { id: 'example', inlineTemplate: true }).content;
 
-/** A page of the application, for Ann; an empty one, unless a path says another. */
-async function open(path = '/') {
+/** A page of the application, for Ann unless a token says another; an empty one, unless a path does. */
+async function open(path = '/', token = 'token-ann') {
   const page = await browser.newPage();
-  await page.context().addCookies([{ name: 'session', value: 'token-ann', url: laravel.url }]);
+  await page.context().addCookies([{ name: 'session', value: token, url: laravel.url }]);
   page.setDefaultTimeout(20_000);
   await page.addInitScript(() => {
     window.told = [];
@@ -199,3 +227,32 @@ for (const framework of ['react', 'vue']) {
     });
   }
 }
+
+test('docs: who is in a room, by the hooks for React', async () => {
+  const ann = await open('/room');
+  await ann.getByText('connected: Ann', { exact: true }).waitFor();
+  const bob = await open('/room', 'token-bob');
+  await bob.getByText('connected: Ann Bob').waitFor();
+  await ann.getByText('connected: Ann Bob').waitFor();
+  await bob.close();
+  await ann.getByText('connected: Ann', { exact: true }).waitFor();
+  await ann.close();
+});
+
+test('docs: a page of Inertia loads its properties again, and names its connection', async () => {
+  const page = await open('/orders/1');
+  await page.getByText('1 is packed').waitFor();
+  await eventually('a subscription', occupied);
+  await laravel.backend.trigger('private-orders.1', 'App\\Events\\OrderShipped', { order: { id: 1 } });
+  await page.getByText(/1 is shipped, asked by \d+\.\d+/).waitFor();
+  await page.close();
+});
+
+test('docs: every example of docs/frontends.md is run here', async () => {
+  const all = Object.values(modules);
+  assert.deepEqual(
+    [...jsx, ...(await examples('frontends.md', 'vue'))].filter((block) => !all.includes(block)),
+    [],
+  );
+  assert.equal((await examples('frontends.md', 'js')).length, 2); // one for each broadcaster
+});

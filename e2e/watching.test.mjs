@@ -9,6 +9,7 @@ import { before, test } from 'node:test';
 
 import { app, configuration, startBelfry } from './lib/belfry.mjs';
 import { authorizer, connect, errorsOf, newBackend, newClient, subscribe } from './lib/clients.mjs';
+import { examples } from './lib/docs.mjs';
 import { run } from './lib/process.mjs';
 import { startPrometheus } from './lib/prometheus.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -90,6 +91,23 @@ test('every query of the dashboard has data', async (t) => {
       await eventually(metric, async () => (await query(metric)).length > 0);
     }
   });
+});
+
+test('a Prometheus that wants native histograms gets them', async (t) => {
+  const { belfry, work } = await startWorking(t);
+  const native = '--enable-feature=native-histograms';
+  const { query } = await startPrometheus(t, [`${belfry.host}:${belfry.port}`], native);
+  const [expr] = (await examples('monitoring.md', 'promql')).map((text) => text.trim());
+  const [{ value }] = await eventually(expr, async () => {
+    await work();
+    const samples = await query(expr);
+    return samples.length > 0 && Number.isFinite(Number(samples[0].value[1])) && samples;
+  });
+  assert.ok(Number(value[1]) > 0);
+  const metrics = ['belfry_delivery_delay_seconds', 'belfry_api_request_duration_seconds', 'belfry_webhooks_request_duration_seconds'];
+  for (const metric of metrics) {
+    await eventually(metric, async () => (await query(`histogram_count(${metric}) > 0`)).length > 0);
+  }
 });
 
 /** A query with its variables: a list of values stands for any of them. */

@@ -42,6 +42,7 @@ func (s *Server) finish() {
 	for _, h := range s.apart() {
 		h.Close()
 	}
+	s.apps.Close()
 	s.pollers.Close()
 	s.watch.Close()
 	s.budget.Close()

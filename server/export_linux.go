@@ -19,6 +19,7 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 	if err := successor.Send(stateTime, s.watch.Now()); err != nil {
 		return nil, err
 	}
+	s.findHeirs()
 	s.apps.All(func(a *apps.App) {
 		if err == nil && s.heirs[a.ID] {
 			err = s.exportApp(successor, a)
@@ -64,7 +65,7 @@ func (s *Server) exportAll(successor *handover.Successor) (handed []interface{ H
 const atOnce = 1000
 
 func (s *Server) exportApp(successor *handover.Successor, a *apps.App) error {
-	if err := successor.Send(stateApp, a.Export()); err != nil {
+	if err := successor.Send(stateApp, s.apps.Export(a)); err != nil {
 		return err
 	}
 	if s.clustered() {

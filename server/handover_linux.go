@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"belfry/server/apps"
 	"belfry/server/config"
 	"belfry/server/handover"
 	"belfry/server/poller"
@@ -62,7 +63,8 @@ type hello struct {
 // ready is the answer of the new process.
 type ready struct {
 	Version  int      `json:"version"`
-	Apps     []string `json:"apps"` // ids: sessions of others stay, to be told to go
+	Apps     []string `json:"apps"`              // ids: sessions of others stay, to be told to go
+	LooksUp  bool     `json:"looks_up,omitzero"` // apps that the process before has looked up are served, too
 	Secure   bool     `json:"secure,omitzero"`
 	Path     string   `json:"path,omitzero"`      // ahead of /app and /apps
 	PassedOn string   `json:"passed_on,omitzero"` // Unix socket of requests that are passed on
@@ -387,14 +389,28 @@ func (s *Server) introduce(successor *handover.Successor) error {
 	if err := successor.Expect(handover.Ready, &s.heir); err != nil {
 		return err
 	}
-	s.heirs = make(map[string]bool)
-	for _, id := range s.heir.Apps {
-		s.heirs[id] = true
-	}
+	s.findHeirs()
 	if err := handover.CheckVersion(s.heir.Version); err != nil {
 		return err
 	}
 	return s.checkHeirs()
+}
+
+// findHeirs finds out which apps the new process serves: it is told of those that were looked
+// up when it is given them.
+func (s *Server) findHeirs() {
+	s.heirs = make(map[string]bool)
+	for _, id := range s.heir.Apps {
+		s.heirs[id] = true
+	}
+	if !s.heir.LooksUp {
+		return
+	}
+	s.apps.All(func(a *apps.App) {
+		if s.apps.LookedUp(a) {
+			s.heirs[a.ID] = true
+		}
+	})
 }
 
 // takesRequests says whether the new process answers what is sent to this one's listener.

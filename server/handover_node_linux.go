@@ -38,6 +38,7 @@ func (s *Server) checkHeirs() (err error) {
 	if !s.clustered() {
 		return nil
 	}
+	s.findHeirs()
 	s.apps.All(func(a *apps.App) {
 		if !s.heirs[a.ID] {
 			err = fmt.Errorf("the new configuration does not have app %s any more: reload the configuration first", a.ID)

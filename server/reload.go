@@ -47,6 +47,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	}
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	changes := s.change(cfg.Apps)
+	s.apps.Refresh()
 	if s.console != nil {
 		s.console.Configured(cfg)
 	}
@@ -68,10 +69,15 @@ func (s *Server) change(list []config.App) apps.Changes {
 	s.changes.Begin()
 	defer s.changes.End()
 	changes := s.apps.Update(list)
+	s.evict()
+	return changes
+}
+
+// evict closes the connections of apps that were removed or disabled.
+func (s *Server) evict() {
 	for _, t := range s.transports() {
 		t.Evict()
 	}
-	return changes
 }
 
 // Reloading says that a configuration is being read; Reload or ReloadFailed follows.

@@ -18,6 +18,7 @@ import (
 	"belfry/channels/cluster"
 	"belfry/server/api"
 	"belfry/server/apps"
+	"belfry/server/apps/source"
 	"belfry/server/bugs"
 	"belfry/server/capacity"
 	"belfry/server/certificates"
@@ -153,6 +154,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 			if s.storage != nil {
 				s.storage.Close()
 			}
+			if s.apps != nil {
+				s.apps.Close()
+			}
 			if s.pollers != nil && !s.adopting() {
 				s.pollers.Close()
 			}
@@ -225,6 +229,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		Capacity:  s.capacity,
 		Changes:   &s.changes,
 	}
+	if err := s.lookUp(); err != nil {
+		return nil, err
+	}
 	s.console = s.newConsole(build)
 	s.http = s.newHTTP(door.Serve(s.routes()))
 	s.http.ConnContext = door.ConnContext
@@ -247,6 +254,28 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		s.consoleHTTP.ConnContext = door.ConnContext
 	}
 	return s, s.adopt()
+}
+
+// lookUp has applications be looked up, if the configuration says where.
+func (s *Server) lookUp() error {
+	if s.config.AppsFrom.URL == "" {
+		return nil
+	}
+	from, err := source.Open(s.config.AppsFrom)
+	if err != nil {
+		return fmt.Errorf("apps_from: %w", err)
+	}
+	s.apps.LookUp(apps.Directory{
+		Source:      from,
+		Limits:      s.config.Server,
+		TTL:         s.config.AppsFrom.TTL,
+		NegativeTTL: s.config.AppsFrom.NegativeTTL,
+		Log:         s.log,
+		Bugs:        s.bugs,
+		Changes:     &s.changes,
+		Evict:       s.evict,
+	})
+	return nil
 }
 
 func (s *Server) newHTTP(handler http.Handler) *http.Server {
@@ -348,6 +377,7 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { s.tellNodes(ctx) })
 	}
 	running.Go(func() { s.expireCaches(ctx) })
+	running.Go(func() { s.apps.Run(ctx) })
 
 	s.serveHandovers(ctx)
 	stop()

@@ -116,7 +116,7 @@ func (s *Server) adopt() error {
 	if err := s.listenToBefore(); err != nil {
 		return err
 	}
-	answer := ready{Version: handover.Version, Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
+	answer := ready{Version: handover.Version, LooksUp: s.apps.LooksUp(), Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
 	s.before.SetDeadline(time.Now().Add(handover.ReadyTimeout + 2*handover.FreezeTimeout + 2*handover.CutTimeout + handover.AdoptTimeout))
 	if err := s.before.Send(handover.Ready, answer); err != nil {
@@ -203,7 +203,7 @@ func (s *Server) restore(r *restoring, kind handover.Kind, text []byte) error {
 		})
 	case stateApp:
 		return restoreRecord(text, func(e apps.Exported) error {
-			if r.app = s.apps.ByID(e.ID); r.app == nil {
+			if r.app = s.apps.Restored(e); r.app == nil {
 				return fmt.Errorf("%w: an app that is not served", handover.ErrRecord)
 			}
 			return r.app.Restore(e)
@@ -295,9 +295,7 @@ func (s *Server) begin(running *sync.WaitGroup) {
 	}
 	s.absent = nil
 	s.changes.End()
-	for _, t := range s.transports() { // the configuration may be another one
-		t.Evict()
-	}
+	s.evict() // the configuration may be another one
 	running.Go(s.settle)
 	running.Go(func() { _ = s.answers.Serve(s.passed) }) // until endPassedOn
 }

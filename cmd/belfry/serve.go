@@ -153,10 +153,14 @@ func announce(log *slog.Logger, cfg *config.Config, s *server.Server) {
 		ws, api, why = "wss", "https", "server.tls is configured"
 	}
 	address := s.Addr().String()
-	log.Info("listening", "address", address,
-		"websocket", ws+"://"+address+cfg.Server.Path+"/app/{key}",
-		"api", api+"://"+address+cfg.Server.Path+"/apps/{id}",
-		"because", why, "apps", len(cfg.Apps), "version", version)
+	attrs := []any{"address", address,
+		"websocket", ws + "://" + address + cfg.Server.Path + "/app/{key}",
+		"api", api + "://" + address + cfg.Server.Path + "/apps/{id}",
+		"because", why, "apps", len(cfg.Apps)}
+	if from := cfg.AppsFrom.Scheme(); from != "" {
+		attrs = append(attrs, "apps_from", from)
+	}
+	log.Info("listening", append(attrs, "version", version)...)
 	if a := s.MetricsAddr(); a != nil {
 		log.Info("metrics", "address", a.String(), "path", cfg.Metrics.Path)
 	}

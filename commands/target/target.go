@@ -190,6 +190,8 @@ func (t *Target) choose(cfg *config.Config, f Flags, laravel config.Laravel) err
 	switch {
 	case app == nil && f.App != "":
 		return flagError("--app: there is no app with id %q", f.App)
+	case app == nil && f.AppID+f.Key+f.Secret == "" && cfg.AppsFrom.URL != "":
+		return flagError("%s has apps_from, which only the server asks: give --app-id, --key and BELFRY_APP_SECRET", f.ConfigFile)
 	case app == nil && f.AppID+f.Key+f.Secret == "":
 		return flagError("%s has %d apps: choose one by --app ID", f.ConfigFile, len(cfg.Apps))
 	case app == nil:

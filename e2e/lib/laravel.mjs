@@ -15,6 +15,9 @@ export const users = {
   'token-bob': { id: 2, name: 'Bob' },
 };
 
+/** What Inertia::render('Show') makes of these properties. */
+export const inertiaPage = (props) => ({ component: 'Show', props, url: '/orders/1', version: null });
+
 const forbidden = [403, { message: 'This action is unauthorized.' }];
 
 /**
@@ -60,6 +63,11 @@ export async function startLaravel(belfry, files = {}) {
         );
         return [200, {}];
       }
+      // The properties of the page, when Inertia asks for them again.
+      case 'GET /orders/1': {
+        const order = { id: 1, state: `shipped, asked by ${request.headers['x-socket-id']}` };
+        return [200, inertiaPage({ order }), { 'X-Inertia': 'true', Vary: 'X-Inertia' }];
+      }
       default:
         return [404, {}];
     }
@@ -67,15 +75,15 @@ export async function startLaravel(belfry, files = {}) {
 
   const server = http.createServer(async (request, response) => {
     try {
-      const file = request.method === 'GET' && files[request.url];
+      const file = request.method === 'GET' && !request.headers['x-inertia'] && files[request.url];
       if (file) {
         const type = request.url.endsWith('.js') ? 'text/javascript' : 'text/html';
         response.writeHead(200, { 'Content-Type': `${type}; charset=utf-8` }).end(file);
         return;
       }
       const chunks = await request.toArray();
-      const [status, body] = await answer(request, Buffer.concat(chunks).toString());
-      response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
+      const [status, body, headers] = await answer(request, Buffer.concat(chunks).toString());
+      response.writeHead(status, { 'Content-Type': 'application/json', ...headers }).end(JSON.stringify(body));
     } catch (error) {
       response.writeHead(500).end(error.stack);
     }

@@ -8,9 +8,9 @@ import { start } from './process.mjs';
 /**
  * Resolves when a Prometheus listens that scrapes these targets ("host:port") as the job
  * belfry: {get, query, stop}. get(path, parameters) is the data of an answer of its API,
- * query(expression) the samples of an instant query.
+ * query(expression) the samples of an instant query. More arguments of Prometheus may follow.
  */
-export async function startPrometheus(t, targets) {
+export async function startPrometheus(t, targets, ...more) {
   const cwd = await directory(t, {
     'prometheus.yml': JSON.stringify({
       global: { scrape_interval: '500ms', scrape_timeout: '500ms' },
@@ -18,7 +18,7 @@ export async function startPrometheus(t, targets) {
     }),
   });
   const files = ['--config.file', path.join(cwd, 'prometheus.yml'), '--storage.tsdb.path', path.join(cwd, 'data')];
-  const prometheus = await start('prometheus', 'prometheus', [...files, '--web.listen-address', '127.0.0.1:0'], {
+  const prometheus = await start('prometheus', 'prometheus', [...files, '--web.listen-address', '127.0.0.1:0', ...more], {
     ready: /msg="Listening on" address=(\S+)/,
   });
   t.after(() => prometheus.stop());

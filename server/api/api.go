@@ -24,6 +24,8 @@ import (
 	"belfry/channels/cluster"
 	"belfry/protocol"
 	"belfry/server/apps"
+	"belfry/server/apps/source"
+	"belfry/server/door"
 	"belfry/server/handover"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
@@ -141,6 +143,7 @@ func fail(status int, format string, args ...any) error {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	call := call{api: a, route: route{name: "unknown"}}
+	defer func() { call.app.Release() }()
 	answer, err := call.serve(w, r)
 	if err == errElsewhere {
 		return
@@ -155,7 +158,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.Metrics.Request(call.appID(), call.route.name, status, time.Since(start).Seconds())
 }
 
-// errElsewhere says that another process has answered.
+// errElsewhere says that another process has answered, or that another goroutine will.
 var errElsewhere = errors.New("answered elsewhere")
 
 // call is what is known of a request while it is served.
@@ -199,8 +202,8 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, "path is not correctly percent-encoded: %q", clip(full))
 	}
-	if c.app = c.api.Apps.ByID(id); c.app == nil {
-		return nil, fail(http.StatusNotFound, "no app with id %q: compare it with the id in the server's configuration", clip(id))
+	if err := c.find(w, r, id); err != nil {
+		return nil, err
 	}
 	if r.Method != route.method {
 		w.Header().Set("Allow", route.method)
@@ -253,6 +256,29 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 func (c *call) change(r request) (any, error) {
 	defer c.api.Changes.End()
 	return c.route.handler(r)
+}
+
+// find finds the application, which the call holds from here on.
+func (c *call) find(w http.ResponseWriter, r *http.Request, id string) (err error) {
+	known := false
+	if c.app, known = c.api.Apps.Known(source.ByID, id); !known {
+		if door.Postpone(w) {
+			return errElsewhere
+		}
+		c.app, err = c.api.Apps.Find(r.Context(), source.ByID, id, r.RemoteAddr)
+	}
+	if err != nil {
+		w.Header().Set("Retry-After", "1") // second
+	}
+	switch {
+	case errors.Is(err, apps.ErrGuessing):
+		return fail(http.StatusTooManyRequests, "%s", err)
+	case err != nil:
+		return fail(http.StatusServiceUnavailable, "app %q cannot be looked up now: try again", clip(id))
+	case c.app == nil:
+		return fail(http.StatusNotFound, "no app with id %q: compare it with the id in the server's configuration", clip(id))
+	}
+	return nil
 }
 
 func (c *call) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

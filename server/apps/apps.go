@@ -30,6 +30,10 @@ type App struct {
 
 	settings    atomic.Pointer[Settings]
 	removed     atomic.Bool
+	holders     atomic.Int64 // who keep it from being forgotten, beside its connections
+	forgotten   atomic.Bool  // it is known no more: who has just found it is to look again
+	used        atomic.Bool  // since the source was last asked about it
+	source      *sourced     // what the source has of it; nil: it is configured. Guarded by the registry's lock
 	connections atomic.Int64
 	peak        atomic.Int64                         // of connections
 	byTransport [protocol.NumTransports]atomic.Int64 // these connections, by transport
@@ -62,6 +66,32 @@ func (a *App) Refusal() *protocol.Error {
 		return refuseDisabled
 	}
 	return nil
+}
+
+// hold keeps the application from being forgotten until Release, and reports whether that
+// has not happened yet.
+func (a *App) hold() bool {
+	a.holders.Add(1)
+	if a.forgotten.Load() {
+		a.holders.Add(-1)
+		return false
+	}
+	if !a.used.Load() {
+		a.used.Store(true)
+	}
+	return true
+}
+
+// Release ends what [Registry.Find] has begun. It does nothing to a nil App.
+func (a *App) Release() {
+	if a != nil {
+		a.holders.Add(-1)
+	}
+}
+
+// idle reports whether nobody would miss anything of the application if it was forgotten.
+func (a *App) idle() bool {
+	return a.holders.Load() == 0 && a.connections.Load() == 0 && a.Channels.Idle() && a.Webhooks.Queued() == 0
 }
 
 // Connections is how many are open, subscribed or not.
@@ -137,15 +167,26 @@ func (a *App) CountAt(source protocol.Source) *Address {
 // channels and connections.
 type Exported struct {
 	ID       string `json:"id"`
-	Sources  []byte `json:"sources"` // the key of its sources
+	Document []byte `json:"document,omitempty"` // of an application that was looked up
+	Sources  []byte `json:"sources"`            // the key of its sources
 	Requests *Rate  `json:"requests,omitempty"`
 
 	Numbers channels.ExportedNumbers `json:"numbers,omitzero"`
 }
 
 // Export returns it.
-func (a *App) Export() Exported {
-	return Exported{a.ID, a.sources[:], ExportRate(a.requests.Load()), a.Channels.ExportNumbers()}
+func (r *Registry) Export(a *App) Exported {
+	return Exported{a.ID, r.document(a), a.sources[:], ExportRate(a.requests.Load()), a.Channels.ExportNumbers()}
+}
+
+// Restored returns the application that another process has exported, which is to be
+// restored next, or nil if this one does not serve it. One that was looked up need not be
+// known here.
+func (r *Registry) Restored(e Exported) *App {
+	if a := r.byID.get(e.ID); a != nil || r.directory == nil || e.Document == nil {
+		return a
+	}
+	return r.directory.adopt(e.Document)
 }
 
 // Restore comes before anything else of the application is restored.

@@ -27,14 +27,19 @@ const (
 	maxHistories   = 50   // entries of one app: each is compared with a channel's name at each publish
 	maxHistory     = 1000 // events of one channel: as many as one answer of the HTTP API has
 	maxHistoryAge  = 24 * time.Hour
-	minHistory     = 1 << 20 // bytes of all: a few large events
-	maxHeaders     = 50      // extra headers of one endpoint
-	minPassword    = 8       // characters
-	maxPassword    = 200     // characters: more would not go into one request to sign in, escaped
-	maxUser        = 100     // characters
-	maxDomains     = 50      // each has a certificate of its own, and authorities limit how many one may order
-	maxDomain      = 253     // characters of a name: RFC 1035, section 2.3.4
-	maxEmail       = 254     // characters
+	maxAppsTTL     = 24 * time.Hour
+
+	maxAppsNegativeTTL = time.Hour
+	minHistory         = 1 << 20 // bytes of all: a few large events
+	maxHeaders         = 50      // extra headers of one endpoint
+	maxTable           = 200     // characters: three names of PostgreSQL
+	maxQuery           = 4096    // characters
+	minPassword        = 8       // characters
+	maxPassword        = 200     // characters: more would not go into one request to sign in, escaped
+	maxUser            = 100     // characters
+	maxDomains         = 50      // each has a certificate of its own, and authorities limit how many one may order
+	maxDomain          = 253     // characters of a name: RFC 1035, section 2.3.4
+	maxEmail           = 254     // characters
 )
 
 // SendBuffer bounds, in bytes, what the kernel keeps for a client that does
@@ -57,6 +62,7 @@ func (c *Config) check(l *loader) {
 	if one := c.Server.MaxOutboxBytes; c.Server.MaxTotalOutboxBytes < one && one <= maxLimit {
 		l.refuse("server.max_total_outbox_bytes", fmt.Sprintf("is too small: give at least max_outbox_bytes, %d", one))
 	}
+	c.AppsFrom.warn(l)
 	m := c.Metrics
 	listen := m.Listen
 	if listen == "" {
@@ -94,22 +100,23 @@ func (c *Config) checkApps(l *loader, path string) {
 		if j := slices.Index(keys, a.Key); j < i && a.Key != "" {
 			l.refuse(at+"key", fmt.Sprintf("is also that of apps[%d]: give every app its own", j))
 		}
-		c.checkSizes(l, at, i, a)
+		c.Server.checkSizes(l, at, fmt.Sprintf("apps[%d]", i), a)
 	}
 }
 
 // checkSizes keeps an event that the configuration allows from being refused as a
-// request, and a pair of them from making a slow consumer of a client that reads.
-func (c *Config) checkSizes(l *loader, at string, i int, a App) {
-	request, event := c.Server.MaxRequestBytes, int64(a.MaxEventBytes)
+// request, and a pair of them from making a slow consumer of a client that reads. The
+// app's keys are at that path, and name is what stands for the app.
+func (s Server) checkSizes(l *loader, at, name string, a App) {
+	request, event := s.MaxRequestBytes, int64(a.MaxEventBytes)
 	if min(request, event) < 1 || max(request, event) > maxLimit {
 		return // told already
 	}
 	if event > request {
 		l.refuse(at+"max_event_bytes", fmt.Sprintf("does not fit a request: give at most server.max_request_bytes, %d", request))
 	}
-	if int64(c.Server.MaxOutboxBytes) < 2*event {
-		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small: give at least twice max_event_bytes of apps[%d], %d", i, 2*event))
+	if int64(s.MaxOutboxBytes) < 2*event {
+		l.refuse("server.max_outbox_bytes", fmt.Sprintf("is too small: give at least twice max_event_bytes of %s, %d", name, 2*event))
 	}
 }
 

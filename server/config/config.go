@@ -50,6 +50,7 @@ const (
 type Config struct {
 	Server   Server
 	Apps     []App
+	AppsFrom AppsFrom
 	Webhooks Webhooks
 	Cluster  Cluster
 	Metrics  Metrics

@@ -68,9 +68,10 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	c.Apps[1].Secrets = []string{secret, secret + "-old"}
 	c.Metrics.Token = token
 	c.Console.Password, c.Console.ViewerPassword = password, password+"-viewer"
+	c.AppsFrom.URL, c.AppsFrom.Token = "postgres://user:"+password+"@db.example/shop", token
 	c.Cluster.Redis.URL = "redis://user:" + password + "@redis.example"
 	var out bytes.Buffer
-	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Apps[0].Webhooks[0], c.Cluster, c.Cluster.Redis, c.Metrics, &c.Metrics, c.Console, &c.Console} {
+	for _, v := range []any{c, &c, c.Apps, c.Apps[0], &c.Apps[0], c.Apps[1], &c.Apps[1], c.Apps[0].Webhooks[0], c.AppsFrom, &c.AppsFrom, c.Cluster, c.Cluster.Redis, c.Metrics, &c.Metrics, c.Console, &c.Console} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}

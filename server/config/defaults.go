@@ -29,6 +29,9 @@ const (
 	DefaultRedisPrefix         = "belfry"
 	DefaultLogLevel            = slog.LevelInfo
 	DefaultLogFormat           = LogText
+	DefaultAppsTable           = "apps"           // Soketi's
+	DefaultAppsTTL             = 60 * time.Second // as long as a change may wait
+	DefaultAppsNegativeTTL     = 10 * time.Second // as long as a new app may wait
 )
 
 // Defaults of an app: the documented limits of Pusher Channels where it has

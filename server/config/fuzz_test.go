@@ -33,3 +33,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseApp checks that no document makes ParseApp panic, that what it accepts is valid,
+// and that it reads no variable.
+func FuzzParseApp(f *testing.F) {
+	name := regexp.MustCompile(`^(fuzz: .+\n)+$`)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, _, err := ParseApp("fuzz", data, Default().Server)
+		if err != nil {
+			if !name.MatchString(err.Error() + "\n") {
+				t.Fatalf("%q", err)
+			}
+			return
+		}
+		c := Default()
+		c.Apps = []App{a}
+		if err := c.Validate(); err != nil {
+			t.Fatalf("accepted, but: %v", err)
+		}
+	})
+}

@@ -14,7 +14,7 @@ import (
 // docs/configuration.md all come from it.
 
 func (c *Config) keys() section {
-	s, m, k := &c.Server, &c.Metrics, &c.Console
+	s, f, m, k := &c.Server, &c.AppsFrom, &c.Metrics, &c.Console
 	return section{
 		{name: "server", about: "What all apps share.", value: section{
 			{name: "listen", about: "Address to listen on; :8080 is port 8080 of every address.",
@@ -61,8 +61,22 @@ func (c *Config) keys() section {
 			{name: "shutdown_grace", about: "Time to send clients away and to deliver webhooks after SIGTERM.",
 				value: span(&s.ShutdownGrace, DefaultShutdownGrace, 0, maxGrace)},
 		}},
-		{name: "apps", about: "The applications. Without any, the environment has to define one.", live: true,
+		{name: "apps", about: "The applications. Without any, the environment has to define one, or apps_from be set.", live: true,
 			value: list[App]{at: &c.Apps, empty: true, item: func(a *App) value { return a.keys() }, whole: c.checkApps}},
+		{name: "apps_from", about: "Where further apps are looked up, when somebody asks for them: a database, or an HTTP API of yours. See docs/apps-from.md.", value: section{
+			{name: "url", about: "postgres://, mysql:// (also MariaDB), sqlite: and a file, https:// or http://; empty: nowhere. It may hold a password: better ${DATABASE_URL}.",
+				value: like(appsFromPattern, secretText(&f.URL, "", "URL", appsFromProblem))},
+			{name: "table", about: "Table of a database that has an app a row, such as apps or realtime.apps.",
+				value: like(tablePattern, text(&f.Table, DefaultAppsTable, "name of a table", tableProblem))},
+			{name: "query", about: "A SELECT instead of the table, whose columns have the names of the keys of an app.",
+				value: like(queryPattern, text(&f.Query, "", "SELECT without a semicolon", c.queryProblem))},
+			{name: "token", about: "Bearer token that is sent to https:// and http://; empty: none.",
+				value: like(`^\S*$`, secretText(&f.Token, "", "text without spaces", c.appsTokenProblem))},
+			{name: "ttl", about: "How long an app that was found is served before it is looked up again.",
+				value: span(&f.TTL, DefaultAppsTTL, time.Second, maxAppsTTL)},
+			{name: "negative_ttl", about: "How long it is known of an id or key that there is no such app.",
+				value: span(&f.NegativeTTL, DefaultAppsNegativeTTL, 0, maxAppsNegativeTTL)},
+		}},
 		{name: "webhooks", about: "What the webhooks of all apps share.", value: section{
 			{name: "spool", about: "Directory that keeps undelivered webhooks over a crash or a restart; empty: they are only in memory.",
 				value: text(&c.Webhooks.Spool, "", "path of a directory", anyText)},

@@ -9,15 +9,15 @@ import (
 )
 
 // Load reads the file at path as [Parse] does. With path "" there is no file:
-// everything is at its default but what env sets, and without an app in env
-// one is generated, see [Config.Generated], and the console is enabled at a loopback
+// everything is at its default but what env sets, and without an app or a source of apps
+// in env one is generated, see [Config.Generated], and the console is enabled at a loopback
 // address.
 func Load(path string, env Env) (*Config, error) {
 	if path == "" {
 		l := newLoader("", env)
 		c := Default()
 		l.environment(&c)
-		if len(c.Apps) == 0 {
+		if len(c.Apps) == 0 && c.AppsFrom.URL == "" {
 			c.Apps, c.Generated = []App{GeneratedApp()}, true
 			c.Console.Enabled = loopback(c.Server.Listen) && !under(c.Server.Path, c.Console.Path)
 		}
@@ -41,8 +41,8 @@ func readFile(path string, most int64) ([]byte, error) {
 }
 
 // Parse reads the text of a configuration file; name stands for the file in
-// problems. The error, if any, is of type [Errors]. Without apps in the file,
-// env has to define one. A nil env is an empty one.
+// problems. The error, if any, is of type [Errors]. Without apps and apps_from in
+// the file, env has to define one of them. A nil env is an empty one.
 func Parse(name string, data []byte, env Env) (*Config, error) {
 	l := newLoader(name, env)
 	root, ok := l.document(data)
@@ -56,9 +56,9 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 		c.keys().read(l, root, "")
 	}
 	l.environment(&c)
-	if len(c.Apps) == 0 && !l.bad["apps"] && !l.bad[""] {
+	if len(c.Apps) == 0 && c.AppsFrom.URL == "" && !l.bad["apps"] && !l.bad["apps_from"] && !l.bad[""] {
 		l.add(l.nearest("apps").line, "", "there is no app: add one under apps with id, key and secret, "+
-			"or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET in the environment")
+			"or set BELFRY_APP_ID, BELFRY_APP_KEY and BELFRY_APP_SECRET in the environment, or apps_from.url to a database that has them")
 	}
 	return l.finish(&c)
 }

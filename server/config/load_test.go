@@ -247,6 +247,17 @@ func TestLoadWithoutFile(t *testing.T) {
 		t.Errorf("generated %v, apps (-want +got)\n%s", c.Generated, d)
 	}
 
+	c, err = Load("", env("BELFRY_APPS_FROM_URL=postgres://db/shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Generated || len(c.Apps) != 0 || c.Console.Enabled || c.AppsFrom.URL != "postgres://db/shop" {
+		t.Errorf("beside apps of a database: %+v", c)
+	}
+	if next, err := c.Reload("", env("BELFRY_APPS_FROM_URL=postgres://db/shop")); err != nil || len(next.Apps) != 0 {
+		t.Errorf("loading again: %v, error %v", next, err)
+	}
+
 	_, err = Load("", env("REVERB_APP_ID=1", "BELFRY_LISTEN=x"))
 	if err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Errorf("want 3 problems, got %v", err)

@@ -48,3 +48,6 @@ func (c *Config) Where(path string) (where string, known bool) {
 	}
 	return c.origin.keys[path], true
 }
+
+// IsAppKey reports whether an app has a key of that name.
+func IsAppKey(name string) bool { return new(App).keys().lookup(name) != nil }

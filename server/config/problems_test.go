@@ -208,6 +208,26 @@ server:
 			`:3: console.listen: "127.0.0.1:1" is the same as metrics.listen`}},
 		{"console on the server's address", oneApp + "console: {listen: '127.0.0.1:8080'}\n", []string{
 			`:2: console.listen: "127.0.0.1:8080" is the same as server.listen`}},
+		{"apps_from", oneApp + `
+apps_from:
+  url: mongodb://u:hunter2@db
+  table: a b
+  query: DELETE FROM apps
+  token: hunter2
+  ttl: 0s
+  negative_ttl: 2h
+`, []string{
+			":4: apps_from.url: the value begins with no scheme that is known: give one such as postgres://",
+			`:5: apps_from.table: "a b" is not the name of a table`, `:6: apps_from.query: "DELETE FROM apps" does not begin with SELECT or WITH`,
+			":7: apps_from.token: the value is sent to https:// and http:// only", `:8: apps_from.ttl: "0s" is out of range`, `:9: apps_from.negative_ttl: "2h" is out of range`}},
+		{"apps_from, PostgreSQL", "apps_from: {url: 'postgres://u:hunter2%@db/x', table: , query: 'SELECT $1'}", []string{
+			"apps_from.url: the value is not a URL (write a special", "apps_from.table: the value is not the name", `apps_from.query: "SELECT $1" has a placeholder`}},
+		{"apps_from, MySQL", "apps_from: {url: 'mysql:hunter2', query: 'SELECT ?;'}", []string{
+			"apps_from.url: the value has no // after its scheme", `apps_from.query: "SELECT ?;" ends in a semicolon`}},
+		{"apps_from, SQLite", "apps_from: {url: 'sqlite://hunter2'}", []string{"apps_from.url: the value has no plain path after sqlite"}},
+		{"apps_from, HTTP", "apps_from: {url: 'https://', query: SELECT 1, token: hunter2 hunter2}", []string{
+			"apps_from.url: the value has no host", `apps_from.query: "SELECT 1" is for a database`, "apps_from.token: the value has a character that no header may have"}},
+		{"apps_from, fragment", "apps_from: {url: 'mysql://u:hunter2#3@db:1/x'}", []string{"apps_from.url: the value"}},
 		{"log", oneApp + "log:\n  level: INFO\n  format: xml\n", []string{
 			`:3: log.level: "INFO" is not accepted: give debug, info, warn or error`, `:4: log.format: "xml" is not accepted: give text or json`}},
 		{"app values", `

@@ -60,6 +60,7 @@ func TestNeedRestart(t *testing.T) {
 		{"the console", func(c *Config) {
 			c.Console = Console{true, ":1", "/c", "a", "hunter2-hunter2", "b", "hunter2-hunter2"}
 		}, []string{"console.enabled", "console.listen", "console.path", "console.user", "console.password", "console.viewer_user", "console.viewer_password"}},
+		{"apps_from", func(c *Config) { c.AppsFrom.URL, c.AppsFrom.Token, c.AppsFrom.TTL = "https://a", "t", time.Hour }, []string{"apps_from.url", "apps_from.token", "apps_from.ttl"}},
 	}
 	for _, tt := range tests {
 		a, b := Default(), Default()

@@ -137,6 +137,7 @@ func TestSchemaRefusesEach(t *testing.T) {
 		"server: {max_request_bytes: 0}", "server: {max_request_bytes: '1'}", "server: {max_connections: 2000000000}",
 		"server: {shutdown_grace: 5}", "server: {shutdown_grace: '5'}", "server: {shutdown_grace: 5 s}", "server: {outbox_timeout: 0}",
 		"cluster: {driver: nats}", "cluster: {redis: {url: 'http://redis'}}", "cluster: {redis: {prefix: '{a}'}}",
+		"apps_from: {url: 'mongodb://db'}", "apps_from: {table: a b}", "apps_from: {url: 'mysql://db', query: DELETE FROM apps}", "apps_from: {ttl: 60}",
 		"metrics: {enabled: 'true'}", "metrics: {path: ''}", "metrics: {token: a b}", "console: {password: short}", "console: {user: }",
 		"log: {level: INFO}", "log: {format: }", "log: []",
 		"apps: [{id: 1, key: k}]", "apps: [{id: 1, secret: s}]", "apps: [{}]", "apps: [~]",
@@ -175,6 +176,7 @@ apps:
   max_event_bytes: 1
   history: [{channels: "#server-to-user-a b", rewind: 1m0s}, {channels: "a*", age: 1h30m}]
   webhooks: [{url: " HTTPS://h/?a#", headers: {X-A: 1, X-B: , X-C: "a b"}, filter: {channel_prefix: 1, channel_suffix: }}, {url: "http://[::1]:1", headers: }]
+apps_from: {url: "PostgreSQL:///shop?host=/run/postgresql", table: a.b-1.c$, query: "with a as (select 1) select * from a", ttl: 1s, negative_ttl: 0}
 webhooks: {spool: }
 cluster: {redis: {url: "rediss://:p@h:1,h:2/1", prefix: 1}}
 metrics: {listen: , token: }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"gopkg.in/yaml.v3"
 
 	"belfry/protocol"
@@ -24,6 +25,10 @@ type value interface {
 	form() string                              // what is accepted, for the documentation
 	text() string                              // as the file would have it
 	schema() schema                            // what is accepted, for editors
+
+	// fromRow returns what the file would have for what a row of apps_from has at a path;
+	// nil leaves the default.
+	fromRow(r *row, raw jsontext.Value, path string) *yaml.Node
 }
 
 // settable is a value that a variable can set.

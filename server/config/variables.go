@@ -15,9 +15,10 @@ type variable struct {
 	raise   bool                                 // the key becomes no smaller by it
 }
 
-// variables are those of Laravel Reverb and of Soketi that have an equal. Names
+// variables are Belfry's own for one key, and those of Laravel Reverb and of Soketi that have an equal. Names
 // that begin with a family's prefix only count for the app of that family.
 var variables = []variable{
+	{name: "BELFRY_APPS_FROM_URL", key: "apps_from.url"},
 	{name: "REVERB_SERVER_PATH", key: "server.path"},
 	{name: "REVERB_MAX_REQUEST_SIZE", key: "server.max_request_bytes", raise: true},
 	{name: "REVERB_MAX_REQUEST_SIZE", key: "apps[].max_event_bytes", raise: true},
@@ -98,10 +99,10 @@ var unequal = []struct {
 	{"SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC*", func(v string) bool { return !strings.HasPrefix(v, "-") }, "set api_request_rate of the app in a configuration file"},
 	{"SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC*", func(v string) bool { return !strings.HasPrefix(v, "-") }, "set api_request_rate of the app in a configuration file"},
 	{"SOKETI_EVENT_MAX_NAME_LENGTH", nil, "set max_channel_name of the app in a configuration file, which is for both"},
-	{"SOKETI_APP_MANAGER_DRIVER", func(v string) bool { return v != "array" }, "set apps in a configuration file: no database is read"},
-	{"SOKETI_APP_MANAGER_*", nil, "set apps in a configuration file"},
+	{"SOKETI_APP_MANAGER_DRIVER", func(v string) bool { return v != "array" }, "set apps_from in a configuration file"},
+	{"SOKETI_APP_MANAGER_*", nil, "set apps_from in a configuration file"},
 	{"SOKETI_DB_REDIS_*", nil, "set cluster.redis.url in a configuration file, which may name Sentinels and the nodes of a Redis Cluster"},
-	{"SOKETI_DB_*", nil, "set apps in a configuration file: no database is read"},
+	{"SOKETI_DB_*", nil, "set apps_from in a configuration file"},
 	{"SOKETI_CLUSTER_*", nil, "set cluster.driver: redis in a configuration file for several servers"},
 	{"SOKETI_ADAPTER_NATS_*", nil, "set cluster.driver: redis in a configuration file for several servers"},
 	{"SOKETI_CACHE_*", nil, "set nothing instead: it needs no cache"},

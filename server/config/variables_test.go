@@ -167,6 +167,8 @@ func TestWarnings(t *testing.T) {
 		{"one variable beats another", oneApp, []string{"BELFRY_LISTEN=127.0.0.1:1", "PORT=2", "SOKETI_PORT=tcp://x"}, []string{"PORT is not used: BELFRY_LISTEN sets server.listen"}},
 		{"two that set the same", "", append(reverbApp, "SOKETI_PATH_PREFIX=/b", "REVERB_SERVER_PATH=/a"), []string{"SOKETI_PATH_PREFIX is not used: REVERB_SERVER_PATH sets server.path"}},
 		{"metrics for everybody", oneApp + "server: {listen: ':1'}", nil, []string{"anybody who reaches :1 can read the metrics: set metrics.token, or"}},
+		{"apps in the clear", "apps_from: {url: 'http://shop.example/app'}", nil, []string{"apps_from.url is http://, so the secrets of apps cross the network"}},
+		{"apps of this machine", "apps_from: {url: 'http://[::1]:8000/app?a=b', token: a.b}", nil, nil},
 		{"metrics for some", oneApp + "server: {listen: ':1'}\nmetrics: {token: t}", nil, nil},
 		{"metrics apart", oneApp + "server: {listen: ':1'}\nmetrics: {listen: 'localhost:2'}", nil, nil},
 		{"ports that no authority connects to", oneApp + "server: {listen: '127.0.0.1:8443', tls: {acme: {domains: [a]}}}", nil, []string{"the authority of server.tls.acme connects to port 443"}},

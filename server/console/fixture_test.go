@@ -166,7 +166,7 @@ func (f *fixture) all() iter.Seq[*session.Session] {
 // connect admits a client of an app.
 func (f *fixture) connect(app string, h session.Handshake, w *wire) *session.Session {
 	f.t.Helper()
-	h.Key, h.Protocol = "key-"+app, []string{"7"}
+	h.App, h.Protocol = f.admission.Find(f.t.Context(), "key-"+app, ""), []string{"7"}
 	s, e := f.admission.Admit(h, w)
 	if e != nil {
 		f.t.Fatal(e)

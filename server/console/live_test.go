@@ -81,7 +81,7 @@ func TestLive(t *testing.T) {
 	client.Handle([]byte(`{"event":"client-typing","channel":"presence-other","data":"{}"}`))
 	client.Handle([]byte(`{"event":"pusher:unsubscribe","data":{"channel":"presence-room"}}`))
 	client.End(session.ByClient)
-	if _, e := f.admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}, Origin: "https://b.example"}, new(wire)); e == nil {
+	if _, e := f.admission.Admit(session.Handshake{App: f.admission.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}, Origin: "https://b.example"}, new(wire)); e == nil {
 		t.Error("another origin was admitted")
 	}
 	id := client.ID().String()

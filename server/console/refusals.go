@@ -30,7 +30,7 @@ type refusal struct {
 // setting is a key of the configuration that a reason names.
 type setting struct {
 	Key   string `json:"key"`
-	Where string `json:"where"` // file and line, or the variable; empty for a default
+	Where string `json:"where"` // file and line, the variable, or apps_from; empty for a default
 }
 
 // listRefusals is GET api/refusals: those of one app, of no known app (app=), or all.
@@ -72,6 +72,10 @@ func (c *Console) settings(app, reason string) []setting {
 		name = strings.TrimSuffix(name, " is false")
 		if a := appOf(cfg, app); name == "secret" && a >= 0 && len(cfg.Apps[a].Secrets) > 0 {
 			name = "secrets"
+		}
+		if a := c.Apps.ByID(app); a != nil && c.Apps.LookedUp(a) && config.IsAppKey(name) {
+			found = append(found, setting{name, "apps_from"})
+			continue
 		}
 		for _, key := range []string{appKey(cfg, app, name), "server." + name, name} {
 			if where, known := cfg.Where(key); known {

@@ -21,9 +21,16 @@ type answer struct {
 	await  []<-chan struct{}
 
 	authorized bool
+	patient    bool // the handler may wait
+	postponed  bool // the handler has done nothing, as it would have had to wait
 }
 
 func (a *answer) authorize() { a.authorized = true }
+
+func (a *answer) postpone() bool {
+	a.postponed = !a.patient
+	return a.postponed
+}
 
 // Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.header }

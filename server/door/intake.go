@@ -161,6 +161,14 @@ func Authorized(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Postpone is called by a handler that has to wait ahead of everything else. If it must not,
+// because it runs in a poller's goroutine, Postpone returns true: the handler returns at
+// once, and is called again with the same request in a goroutine of its own.
+func Postpone(w http.ResponseWriter) bool {
+	at, ok := w.(interface{ postpone() bool })
+	return ok && at.postpone()
+}
+
 // Place returns the place of the connection by which a request came, nil if that is
 // not counted.
 func Place(w http.ResponseWriter, r *http.Request) *capacity.Place {

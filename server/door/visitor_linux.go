@@ -215,7 +215,7 @@ func (v *visitor) upgrade(b []byte, f form) {
 	v.door.Handler.ServeHTTP(w, r)
 	switch {
 	case w.taken:
-	case len(w.early) > 0:
+	case len(w.early) > 0, w.postponed:
 		v.handOver(bytes.Clone(b))
 	default:
 		v.reply(&w.answer, false)
@@ -230,15 +230,22 @@ func (v *visitor) request(b []byte, f form) {
 		return
 	}
 	r.RemoteAddr = v.remote.String()
-	w := &answer{header: make(http.Header)}
 	quick := v.door.Quick(r)
+	w := &answer{header: make(http.Header), patient: !quick}
 	if quick {
 		v.door.Handler.ServeHTTP(w, r)
-		if len(w.await) == 0 {
+		switch {
+		case w.postponed:
+			quick = false
+			r, _ = parse(b[:f.head], b[f.head:]) // as it came: the handler may have changed it
+			r.RemoteAddr = v.remote.String()
+			w = &answer{header: make(http.Header), patient: true}
+		case len(w.await) == 0:
 			v.reply(w, r.Close)
 			return
 		}
-	} else if len(b) > f.head {
+	}
+	if !quick && len(b) > f.head {
 		r.Body = &memory{*bytes.NewReader(bytes.Clone(b[f.head:]))} // b is the poller's
 	}
 	v.setBusy()

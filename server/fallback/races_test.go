@@ -22,6 +22,8 @@ type bomb struct {
 	message string
 }
 
+func (bomb) Enabled(context.Context, slog.Level) bool { return true }
+
 func (b bomb) Handle(ctx context.Context, r slog.Record) error {
 	if r.Message == b.message {
 		panic("a bug")
@@ -49,7 +51,7 @@ func TestPanics(t *testing.T) {
 		}
 	})
 	inBubble(t, func(t *testing.T, f *fixture) {
-		f.Admission.Apps = nil // a bug
+		f.Admission.Log = slog.New(bomb{f.Admission.Log.Handler(), "connection opened"})
 		r := f.post("s/xhr_streaming", "")
 		if lines := r.lines(); len(lines) != 3 || lines[0] != "o" || !strings.HasPrefix(lines[2], "c[1011,") || !r.over() {
 			t.Errorf("got %q", lines)

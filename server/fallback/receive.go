@@ -115,6 +115,8 @@ func (w *writer) write(lines []byte) error {
 // attach finds the client's session or opens it, sets c to it, and makes rec its
 // receiver.
 func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c **conn) (refused *protocol.Error) {
+	found := h.Admission.Find(r.Context(), r.PathValue("key"), r.RemoteAddr)
+	defer found.Release()
 	h.Changes.Begin() // if all has moved, RefusesClients is true
 	defer h.Changes.End()
 	n := nameOf(r)
@@ -122,7 +124,7 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 	for {
 		if *c = h.find(n); *c == nil {
 			if opened == nil {
-				if opened, refused = h.open(r, t, n); refused != nil {
+				if opened, refused = h.open(r, t, n, found); refused != nil {
 					return refused
 				}
 			}
@@ -149,7 +151,7 @@ func (h *Handler) attach(r *http.Request, t protocol.Transport, rec *receiver, c
 
 // open admits a client to a place and watches over its session, which is not
 // known yet.
-func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, refused *protocol.Error) {
+func (h *Handler) open(r *http.Request, t protocol.Transport, n name, found session.Found) (c *conn, refused *protocol.Error) {
 	place, refused := h.Capacity.EnterSession()
 	if refused != nil {
 		h.Admission.Reject("", refused)
@@ -158,7 +160,7 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 	c = &conn{handler: h, name: n, place: place, until: keepalive.Never}
 	c.out.Init(c, h.Budget)
 	c.seen.Store(h.Watch.Now())
-	if refused = h.admit(r, t, c); refused != nil {
+	if refused = h.admit(r, t, found, c); refused != nil {
 		place.Leave()
 		return nil, refused
 	}
@@ -167,11 +169,11 @@ func (h *Handler) open(r *http.Request, t protocol.Transport, n name) (c *conn, 
 }
 
 // admit decides about a client.
-func (h *Handler) admit(r *http.Request, t protocol.Transport, c *conn) (refused *protocol.Error) {
+func (h *Handler) admit(r *http.Request, t protocol.Transport, found session.Found, c *conn) (refused *protocol.Error) {
 	query := r.URL.Query()
 	c.session, refused = h.Admission.Admit(session.Handshake{
 		Transport: t,
-		Key:       r.PathValue("key"),
+		App:       found,
 		Protocol:  query["protocol"],
 		Client:    query.Get("client"),
 		Version:   query.Get("version"),

@@ -126,7 +126,7 @@ func newLive() *live {
 		connections:   prometheus.NewDesc("belfry_connections", "Open connections, subscribed or not, by transport.", []string{"app", "transport"}, nil),
 		channels:      prometheus.NewDesc("belfry_channels", "Channels with subscribers, by kind.", []string{"app", "kind"}, nil),
 		subscriptions: prometheus.NewDesc("belfry_subscriptions", "Subscriptions of all connections to all channels.", []string{"app"}, nil),
-		queued:        prometheus.NewDesc("belfry_webhooks_queue_length", "Webhook events waiting for an endpoint to take them.", []string{"app"}, nil),
+		queued:        prometheus.NewDesc("belfry_webhooks_queue_length", "Webhook events that wait for an endpoint.", []string{"app"}, nil),
 		apps:          make(map[string]Live),
 	}
 }

@@ -1,12 +1,16 @@
 package metrics
 
 import (
+	"io"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"belfry/channels"
 	"belfry/protocol"
@@ -51,10 +55,14 @@ func touch(m *Metrics) {
 	m.Panics.Inc()
 }
 
-func scrape(t *testing.T, m *Metrics) string {
+func scrape(t *testing.T, m *Metrics) string { return scrapeAs(t, m, "") }
+
+// scrapeAs returns the metrics in a format, as the header Accept says it.
+func scrapeAs(t *testing.T, m *Metrics, format expfmt.Format) string {
 	t.Helper()
-	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil)
+	r.Header.Set("Accept", string(format))
+	m.Handler().ServeHTTP(w, r)
 	if w.Code != 200 {
 		t.Fatalf("status %d", w.Code)
 	}
@@ -173,6 +181,53 @@ func TestNamesFollowTheRules(t *testing.T) {
 		if strings.HasPrefix(p.Metric, "belfry_") {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
+	}
+}
+
+// A scraper that asks for protobuf gets native histograms, whose number of buckets is
+// bounded, beside those with fixed buckets.
+func TestNativeHistograms(t *testing.T) {
+	m := New("", "", "")
+	a := m.App("1")
+	for d := time.Duration(1); d < time.Hour; d += d/20 + 1 {
+		a.Delay(d)
+	}
+	m.Request("1", "events", 200, 0.001)
+	a.Webhooks.Duration.Observe(0.01)
+	format := expfmt.NewFormat(expfmt.TypeProtoDelim)
+	decoder := expfmt.NewDecoder(strings.NewReader(scrapeAs(t, m, format)), format)
+	var found []string
+	for {
+		f := new(dto.MetricFamily)
+		if err := decoder.Decode(f); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if f.GetType() != dto.MetricType_HISTOGRAM || !strings.HasPrefix(f.GetName(), "belfry_") {
+			continue
+		}
+		found = append(found, f.GetName())
+		for _, metric := range f.Metric {
+			h := metric.Histogram
+			if n := len(h.PositiveDelta); h.Schema == nil || n == 0 || n > maxNativeBuckets || len(h.Bucket) < 10 {
+				t.Errorf("%s has %d native and %d fixed buckets", f.GetName(), n, len(h.Bucket))
+			}
+		}
+	}
+	want := []string{"belfry_api_request_duration_seconds", "belfry_delivery_delay_seconds", "belfry_webhooks_request_duration_seconds"}
+	if !slices.Equal(found, want) {
+		t.Errorf("histograms: %v", found)
+	}
+}
+
+func BenchmarkDelay(b *testing.B) {
+	a := New("", "", "").App("1")
+	b.ReportAllocs()
+	var d time.Duration
+	for b.Loop() {
+		d = (d + 7919*time.Nanosecond) % (10 * time.Millisecond)
+		a.Delay(d)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"belfry/protocol"
 	"belfry/server/apps"
+	"belfry/server/apps/source"
 	"belfry/server/bugs"
 	"belfry/server/metrics"
 	"belfry/server/refusals"
@@ -21,12 +22,19 @@ var noContext = context.Background()
 // Handshake is what a client says when it connects.
 type Handshake struct {
 	Transport protocol.Transport
-	Key       string   // of the application
+	App       Found    // see Admission.Find
 	Protocol  []string // values of the protocol parameter, none when absent
 	Client    string   // its library
 	Version   string
 	Origin    string // header, empty when absent
 	Remote    string // network address, with a port or without
+}
+
+// Found is what came of the search for a client's application.
+type Found struct {
+	key string
+	app *apps.App // nil if there is none
+	err error     // why that is not known; nil if it is
 }
 
 // Admission decides which clients may connect.
@@ -46,6 +54,23 @@ type Admission struct {
 // internalError is the close of RFC 6455 section 7.4.1 for a bug.
 var internalError = &protocol.Error{Code: 1011, Message: "internal error"}
 
+// Find looks for the application of a client with that network address, which may take a
+// while. Release is due, when the client has been admitted or not.
+func (a *Admission) Find(ctx context.Context, key, remote string) Found {
+	app, err := a.Apps.Find(ctx, source.ByKey, key, remote)
+	return Found{key, app, err}
+}
+
+// FindKnown is Find for who cannot wait. known is false if the application has to be looked
+// up.
+func (a *Admission) FindKnown(key string) (f Found, known bool) {
+	app, known := a.Apps.Known(source.ByKey, key)
+	return Found{key: key, app: app}, known
+}
+
+// Release ends Find.
+func (f Found) Release() { f.app.Release() }
+
 // Admit checks a handshake and greets the client. A refusal is returned after
 // it was logged and counted; the caller sends it, which must be behind a
 // completed handshake of the transport, as browsers hide its status. A client that
@@ -58,17 +83,17 @@ func (a *Admission) Admit(h Handshake, conn Conn) (s *Session, refused *protocol
 			opened.End(Panic)
 		}
 	})
-	app := a.Apps.ByKey(h.Key)
+	app := h.App.app
 	if app == nil {
-		h.Key = a.Apps.WithoutSecret(h.Key)
+		h.App.key = a.Apps.WithoutSecret(h.App.key)
 	}
-	address, e := check(app, h)
+	address, e := check(h)
 	if e != nil {
 		id := ""
 		if app != nil {
 			id = app.ID
 		}
-		a.Reject(id, e, slog.String("key", h.Key), slog.String("origin", h.Origin), slog.String("remote", h.Remote),
+		a.Reject(id, e, slog.String("key", h.App.key), slog.String("origin", h.Origin), slog.String("remote", h.Remote),
 			slog.String("client", h.Client), slog.String("version", h.Version))
 		return nil, e
 	}
@@ -96,12 +121,19 @@ func (a *Admission) Reject(app string, e *protocol.Error, attrs ...slog.Attr) {
 // check is in the order in which a newcomer meets the problems. A connection
 // that passes is counted in, also at the address that is returned, if the
 // application has limits for one.
-func check(app *apps.App, h Handshake) (*apps.Address, *protocol.Error) {
+func check(h Handshake) (*apps.Address, *protocol.Error) {
+	app := h.App.app
 	if e := checkVersion(h.Protocol); e != nil {
 		return nil, e
 	}
+	if errors.Is(h.App.err, apps.ErrGuessing) {
+		return nil, protocol.Errorf(protocol.CodeOverCapacity, "Too many unknown app keys from %s: try again", apps.Network(h.Remote))
+	}
+	if h.App.err != nil {
+		return nil, protocol.Errorf(protocol.CodeOverCapacity, "App key %q cannot be looked up now: try again", clipped(h.App.key))
+	}
 	if app == nil {
-		return nil, protocol.Errorf(protocol.CodeAppNotFound, "App key %q is not that of any app of this server", clipped(h.Key))
+		return nil, protocol.Errorf(protocol.CodeAppNotFound, "App key %q is not that of any app of this server", clipped(h.App.key))
 	}
 	if e := app.Refusal(); e != nil {
 		return nil, e

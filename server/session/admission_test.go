@@ -32,7 +32,7 @@ func TestBugInAdmission(t *testing.T) {
 	registry := apps.NewRegistry([]config.App{servertest.App("1")}, broker, servertest.Webhooks(t), m)
 	admission := &session.Admission{Apps: registry, Metrics: m, Log: discard, Refusals: refusals.New(discard),
 		Bugs: bugs.New(slog.New(slog.NewTextHandler(&log, nil)), m.Panics)}
-	s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, new(broken))
+	s, e := admission.Admit(session.Handshake{App: admission.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}}, new(broken))
 	if s != nil || e == nil || e.Code != 1011 {
 		t.Errorf("admitted with %v, %v", s, e)
 	}

@@ -64,7 +64,7 @@ func inCluster(t *testing.T, test func(t *testing.T, hub *local.Hub, d *slow, ap
 		registry := apps.NewRegistry([]config.App{settings}, broker, hooks, m)
 		admission := &session.Admission{Apps: registry, Metrics: m, Log: discard, Refusals: refusals.New(discard)}
 		w := new(wire)
-		s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+		s, e := admission.Admit(session.Handshake{App: admission.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}}, w)
 		if e != nil {
 			t.Fatal(e)
 		}

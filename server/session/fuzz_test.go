@@ -84,7 +84,7 @@ func FuzzMessage(f *testing.F) {
 		}
 		client, other := new(wire), new(wire)
 		admit := func(w *wire) (*session.Session, string) {
-			s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+			s, e := admission.Admit(session.Handshake{App: admission.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}}, w)
 			if e != nil {
 				t.Fatal(e)
 			}

@@ -39,7 +39,7 @@ func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before, app := newAdmission(t)
 		client := &wire{seen: 1}
-		s, e := before.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}, Remote: "192.0.2.1:1",
+		s, e := before.Admit(session.Handshake{App: before.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}, Remote: "192.0.2.1:1",
 			Client: "js", Version: "8.4.0", Origin: "https://example.com"}, client)
 		if e != nil {
 			t.Fatal(e)
@@ -72,7 +72,7 @@ func TestRestore(t *testing.T) {
 		}
 
 		after, next := newAdmission(t)
-		if err := next.Restore(app.Export()); err != nil {
+		if err := next.Restore(before.Apps.Export(app)); err != nil {
 			t.Fatal(err)
 		}
 		if err := app.Channels.ExportChannels(next.Channels.RestoreChannel); err != nil {
@@ -117,7 +117,7 @@ func TestRestore(t *testing.T) {
 		if !next.AllowRequest() || next.AllowRequest() {
 			t.Error("not one request is left")
 		}
-		if _, e := after.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}, Remote: "192.0.2.1:2"}, new(wire)); e == nil || e.Code != protocol.CodeOverCapacity {
+		if _, e := after.Admit(session.Handshake{App: after.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}, Remote: "192.0.2.1:2"}, new(wire)); e == nil || e.Code != protocol.CodeOverCapacity {
 			t.Errorf("another connection from the address: %v", e)
 		}
 		r.End(session.ByClient)

@@ -206,7 +206,7 @@ func TestRestoreResumes(t *testing.T) {
 			return &session.Admission{Apps: registry, Metrics: counts, Log: discard, Refusals: refusals.New(discard)}, registry.ByID("1")
 		}
 		before, _ := admit()
-		s, _ := before.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, new(wire))
+		s, _ := before.Admit(session.Handshake{App: before.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}}, new(wire))
 		s.Handle([]byte(`{"event":"pusher:recover","data":{"channels":{"a":"e-41","b":"x"},"socket_ids":["1.2"]}}`))
 		exported, _ := s.Export()
 		text, err := json.Marshal(exported)

@@ -34,7 +34,7 @@ func TestSource(t *testing.T) {
 	for _, tt := range tests {
 		var source protocol.Source
 		for i, remote := range tt.remotes {
-			s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}, Remote: remote}, new(wire))
+			s, e := admission.Admit(session.Handshake{App: admission.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}, Remote: remote}, new(wire))
 			if e != nil {
 				t.Fatal(e)
 			}

@@ -206,7 +206,7 @@ func TestRequireSignin(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := &wire{seen: now - 1} // whose second is over when it is first due
-			s, e := admission.Admit(session.Handshake{Key: "key-1", Protocol: []string{"7"}}, w)
+			s, e := admission.Admit(session.Handshake{App: admission.Find(t.Context(), "key-1", ""), Protocol: []string{"7"}}, w)
 			if e != nil {
 				t.Fatal(e)
 			}

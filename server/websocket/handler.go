@@ -54,10 +54,19 @@ type Handler struct {
 
 // ServeHTTP connects a client to the application whose key is in the path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	key := r.PathValue("key")
+	found, known := h.Admission.FindKnown(key)
+	if !known {
+		if door.Postpone(w) {
+			return
+		}
+		found = h.Admission.Find(r.Context(), key, r.RemoteAddr)
+	}
+	defer found.Release()
 	h.serve(w, r, func(c *conn) *protocol.Error {
 		query := r.URL.Query()
 		s, e := h.Admission.Admit(session.Handshake{
-			Key:      r.PathValue("key"),
+			App:      found,
 			Protocol: query["protocol"],
 			Client:   query.Get("client"),
 			Version:  query.Get("version"),
