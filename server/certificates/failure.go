@@ -49,7 +49,7 @@ func (m *Manager) again(f failure) time.Time {
 	asked := m.asked
 	m.mu.Unlock()
 	pause := firstPause
-	for i := 1; i < f.Count && pause < longPause && f.At.After(asked); i++ {
+	for i := 1; i < f.Count && pause < longPause && !f.At.Before(asked); i++ {
 		pause = min(pause*moreOften, longPause)
 	}
 	next := f.At.Add(pause)
