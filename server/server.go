@@ -328,6 +328,14 @@ func (s *Server) MetricsAddr() net.Addr {
 	return s.metricsListener.Addr()
 }
 
+// RedirectAddr is where http is sent to https; nil: nowhere.
+func (s *Server) RedirectAddr() net.Addr {
+	if s.redirectListener == nil {
+		return nil
+	}
+	return s.redirectListener.Addr()
+}
+
 // Secure reports whether the server speaks TLS.
 func (s *Server) Secure() bool { return s.secured() }
 
