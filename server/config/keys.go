@@ -220,7 +220,7 @@ func (w *Webhook) keys() section {
 }
 
 // NeedRestart returns the keys, such as server.listen, that differ in next and
-// are read at the start only: all but apps, log.level, the files of server.tls
+// are read at the start only: all but apps, log.level, files and domains of server.tls
 // and server.max_history_bytes.
 func (c *Config) NeedRestart(next *Config) (names []string) {
 	after := next.keys().leaves("", false)
