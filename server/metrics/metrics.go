@@ -85,12 +85,7 @@ func New(version, revision, goVersion string) *Metrics {
 		return c
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "belfry_" + name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor:     nativeFactor,
-			NativeHistogramMaxBucketNumber:  maxNativeBuckets,
-			NativeHistogramMinResetDuration: nativeReset,
-		}, labels)
+		h := prometheus.NewHistogramVec(histogramOpts(name, help, buckets), labels)
 		m.registry.MustRegister(h)
 		if slices.Contains(labels, "app") {
 			m.perApp = append(m.perApp, h)
@@ -143,6 +138,15 @@ func New(version, revision, goVersion string) *Metrics {
 	m.registry.MustRegister(m.reloaded, m.Panics, m.AcceptErrors, m.CertificateFailures, build, m.live,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: "belfry_" + name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     nativeFactor,
+		NativeHistogramMaxBucketNumber:  maxNativeBuckets,
+		NativeHistogramMinResetDuration: nativeReset,
+	}
 }
 
 // LogLinesDropped exports how many lines of the log nobody has taken.

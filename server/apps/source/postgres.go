@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ const quiet = time.Minute
 func openPostgres(c config.AppsFrom) (Source, error) {
 	conf, err := pgx.ParseConfig(c.URL)
 	if err != nil {
-		return nil, badURL(err)
+		return nil, badURL(err, c.URL)
 	}
 	// A statement that the server keeps is kept on one connection, and behind PgBouncer the
 	// next one is on another.
@@ -35,20 +36,26 @@ func openPostgres(c config.AppsFrom) (Source, error) {
 	if conf.RuntimeParams["application_name"] == "" {
 		conf.RuntimeParams["application_name"] = "belfry"
 	}
-	s := newDatabase(stdlib.OpenDB(*conf), dialect{quote: `"`, placeholder: "$1", none: noneInPostgres, advice: adviceOnPostgres},
+	s := newDatabase(stdlib.OpenDB(*conf), dialect{quote: `"`, placeholder: "$1", aboutName: nameInPostgres, advice: adviceOnPostgres},
 		c, place(conf.Host, conf.Database), conf.Password)
 	s.watch = func(ctx context.Context, changed func(string)) error { return listen(ctx, conf, changed) }
 	return s, nil
 }
 
-// badURL is without what the driver says of a URL beyond its reason: it may repeat the URL.
-func badURL(err error) error {
-	var parse *pgconn.ParseConfigError
-	reason := "it cannot be read"
-	if errors.As(err, &parse) && errors.Unwrap(parse) != nil {
-		reason = errors.Unwrap(parse).Error()
+// badURL is what the driver says of a URL, without the URL and its password.
+func badURL(err error, address string) error {
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+len("`: "):]
 	}
-	return errors.New("apps_from.url: " + reason)
+	u, parseErr := url.Parse(address)
+	if parseErr != nil {
+		return errors.New("apps_from.url: it is not a URL")
+	}
+	if password, ok := u.User.Password(); ok && password != "" {
+		text = strings.ReplaceAll(text, password, "[hidden]")
+	}
+	return errors.New("apps_from.url: " + text)
 }
 
 // place is where a database is, for errors.
@@ -59,15 +66,17 @@ func place(host, name string) string {
 	return host + "/" + name
 }
 
-// noneInPostgres is about a name that the type of a column cannot have: the error repeats
-// it.
-func noneInPostgres(err error, name string) bool {
+// nameInPostgres is about what the type of a column, or the encoding of the database, cannot
+// have. Most such errors repeat the name; others may be about another column of a query.
+func nameInPostgres(err error, name string) error {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return false
+	switch {
+	case !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "22"): // data_exception
+		return nil
+	case strings.Contains(pg.Message, name), pg.Code == "22P05", pg.Code == "22021": // untranslatable_character, character_not_in_repertoire
+		return ErrNone
 	}
-	// invalid_text_representation, numeric_value_out_of_range
-	return (pg.Code == "22P02" || pg.Code == "22003") && strings.Contains(pg.Message, name)
+	return oddRow(pg.Code)
 }
 
 func adviceOnPostgres(err error) string {
