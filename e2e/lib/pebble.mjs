@@ -102,7 +102,7 @@ export async function startPebble(t, { validity = 7_776_000 } = {}) {
     directory: `https://127.0.0.1:${at.acme}/dir`,
     trust: path.join(cwd, 'cert.pem'),
     output: () => printed + running.output(),
-    orders: () => authority.output().match(/POST \/order-plz/g)?.length ?? 0,
+    orders: () => authority.output().match(/Added order/g)?.length ?? 0,
     stop: async () => {
       await running.stop();
       printed += running.output();
