@@ -109,7 +109,7 @@ e2e: needs build bin/pebble e2e/node_modules examples/chat/dist ## real clients 
 	cd e2e && node --test
 
 # An authority for certificates.
-bin/pebble:
+bin/pebble: Makefile
 	GOBIN=$(CURDIR)/bin go install $(PEBBLE)
 
 e2e/node_modules: e2e/package-lock.json
