@@ -11,8 +11,8 @@ import (
 )
 
 // listen listens for clients and backends, for http that is sent to https, and for metrics and
-// the console if these have listeners of their own. A socket that the process has inherited takes the place of what
-// is configured.
+// the console if these have listeners of their own. A socket that the process has inherited
+// takes the place of what is configured.
 func (s *Server) listen() (err error) {
 	sockets, outlive, err := s.inherit()
 	if err != nil {

@@ -103,7 +103,11 @@ func newStorage(cfg *config.Config, log *slog.Logger) (certificates.Storage, err
 	at := cfg.Server.TLS.ACME.Storage
 	switch at {
 	case config.StorageRedis:
-		return redis.NewStore(redis.Options{URL: cfg.Cluster.Redis.URL, Prefix: cfg.Cluster.Redis.Prefix, Log: log})
+		store, err := redis.NewStore(redis.Options{URL: cfg.Cluster.Redis.URL, Prefix: cfg.Cluster.Redis.Prefix, Log: log})
+		if err != nil {
+			return nil, err // and no interface of a nil pointer
+		}
+		return store, nil
 	case "":
 		return nil, errors.New("it is empty: give a directory")
 	}
