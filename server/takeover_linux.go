@@ -46,6 +46,9 @@ func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 	if err == nil && h.Console {
 		sockets.Console, err = s.nextListener()
 	}
+	if err == nil && h.Redirect {
+		sockets.Redirect, err = s.nextListener()
+	}
 	if err == nil {
 		err = s.inheritNode(h.Node)
 	}
