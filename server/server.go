@@ -265,7 +265,7 @@ func (s *Server) lookUp() error {
 	if err != nil {
 		return err
 	}
-	s.apps.SetDirectory(apps.Directory{
+	s.apps.SetFinder(apps.Finder{
 		Source:      from,
 		Limits:      s.config.Server,
 		TTL:         s.config.AppsFrom.TTL,

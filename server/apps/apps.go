@@ -183,10 +183,10 @@ func (r *Registry) Export(a *App) Exported {
 // restored next, or nil if this one does not serve it. One that was looked up need not be
 // known here.
 func (r *Registry) Restored(e Exported) *App {
-	if a := r.byID.get(e.ID); a != nil || r.directory == nil || e.Document == nil {
+	if a := r.byID.get(e.ID); a != nil || r.finder == nil || e.Document == nil {
 		return a
 	}
-	return r.directory.adopt(e.Document)
+	return r.finder.adopt(e.Document)
 }
 
 // Restore comes before anything else of the application is restored.

@@ -18,24 +18,24 @@ const (
 	refreshesAtOnce = 4
 )
 
-// Run keeps what was looked up up to date until the context ends. Without a Directory, it
+// Run keeps what was looked up up to date until the context ends. Without a Finder, it
 // does nothing.
 func (r *Registry) Run(ctx context.Context) {
-	if r.directory != nil {
-		r.directory.run(ctx)
+	if r.finder != nil {
+		r.finder.run(ctx)
 	}
 }
 
 // Refresh has the source asked about all apps that are known, at once.
 func (r *Registry) Refresh() {
-	if r.directory != nil {
-		r.directory.changed("")
+	if r.finder != nil {
+		r.finder.changed("")
 	}
 }
 
 // run asks about apps again when they are due, and looks for the source when it is away, until
 // the context ends.
-func (d *directory) run(ctx context.Context) {
+func (d *finder) run(ctx context.Context) {
 	d.check()
 	var watching sync.WaitGroup
 	watching.Go(func() { d.watch(ctx) })
@@ -60,7 +60,7 @@ func (d *directory) run(ctx context.Context) {
 }
 
 // check finds out whether the source can be asked.
-func (d *directory) check() {
+func (d *finder) check() {
 	failures, ok := d.mayAsk()
 	if !ok {
 		return
@@ -75,7 +75,7 @@ func (d *directory) check() {
 }
 
 // sweep asks about the apps that are due, and forgets those that nobody uses.
-func (d *directory) sweep(ctx context.Context) {
+func (d *finder) sweep(ctx context.Context) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	turns := make(chan struct{}, refreshesAtOnce)
@@ -110,7 +110,7 @@ func (r *Registry) due() (due []*App) {
 
 // next is when an app is asked about again that a look-up has just found: ahead of its time to
 // live, and not when others are.
-func (d *directory) next(l *lookup) time.Time {
+func (d *finder) next(l *lookup) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l.stale {
@@ -120,7 +120,7 @@ func (d *directory) next(l *lookup) time.Time {
 }
 
 // refresh asks about an app that is known.
-func (d *directory) refresh(a *App) {
+func (d *finder) refresh(a *App) {
 	answer := <-d.start(question{source.ByID, a.ID}, noNetwork)
 	if answer.Val == false && answer.Err == nil {
 		d.remove(a)
@@ -128,7 +128,7 @@ func (d *directory) refresh(a *App) {
 }
 
 // remove ends an app that its source has not any more.
-func (d *directory) remove(a *App) {
+func (d *finder) remove(a *App) {
 	moved := d.Changes.Begin()
 	defer d.Changes.End()
 	r := d.registry
@@ -146,7 +146,7 @@ func (d *directory) remove(a *App) {
 
 // forget forgets an app that nobody has used since it was last asked about, and reports
 // whether it has. While the source is away, nothing is forgotten.
-func (d *directory) forget(a *App) bool {
+func (d *finder) forget(a *App) bool {
 	if a.used.Swap(false) || d.away() {
 		return false
 	}
@@ -166,7 +166,7 @@ func (d *directory) forget(a *App) bool {
 
 // changed has the source asked about an app, "" for all, as soon as may be. Names that were
 // nobody's may be somebody's.
-func (d *directory) changed(id string) {
+func (d *finder) changed(id string) {
 	d.mu.Lock()
 	clear(d.negatives)
 	d.outage.hurry()
@@ -200,7 +200,7 @@ func (r *Registry) hurry(id string) {
 }
 
 // watch hears of changes from the source, if it tells of them, until the context ends.
-func (d *directory) watch(ctx context.Context) {
+func (d *finder) watch(ctx context.Context) {
 	for {
 		err := d.Source.Watch(ctx, d.changed)
 		if err == nil || ctx.Err() != nil {

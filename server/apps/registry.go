@@ -16,14 +16,14 @@ import (
 	"belfry/server/webhooks"
 )
 
-// Registry finds applications: those of the configuration and, with a [Directory], those
+// Registry finds applications: those of the configuration and, with a [Finder], those
 // that it looks up. All methods may be called concurrently; to find an application that is
 // known takes no lock.
 type Registry struct {
-	broker    *channels.Broker
-	webhooks  *webhooks.Sender
-	metrics   *metrics.Metrics
-	directory *directory // nil: there are only the configured ones
+	broker   *channels.Broker
+	webhooks *webhooks.Sender
+	metrics  *metrics.Metrics
+	finder   *finder // nil: there are only the configured ones
 
 	updating              sync.Mutex // held while applications come, change and go
 	byID, byKey, bySecret index      // the last by any of their secrets
@@ -58,7 +58,7 @@ func NewRegistry(configs []config.App, broker *channels.Broker, hooks *webhooks.
 
 // Update makes the configured applications be those of a validated configuration. One is
 // known by its id: it keeps its channels and connections whatever else of it
-// changes, its key too. One that is unchanged is not touched. With a Directory, one that is
+// changes, its key too. One that is unchanged is not touched. With a Finder, one that is
 // not configured any more is looked up from here on.
 //
 // An application that is removed is found no more when Update returns, its
@@ -91,7 +91,7 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 	r.All(func(a *App) {
 		switch {
 		case configured[a.ID] || a.lookedUp != nil:
-		case r.directory != nil:
+		case r.finder != nil:
 			a.lookedUp = &lookedUp{due: time.Now()}
 		default:
 			r.remove(a)

@@ -22,12 +22,12 @@ import (
 	"belfry/server/refusals"
 )
 
-// Directory is how apps are looked up that the configuration does not have. It asks a source
+// Finder is how apps are looked up that the configuration does not have. It asks a source
 // for one when a client or a request first names it, and again ahead of the end of its time to
 // live while the app is in use. One that nobody uses is forgotten.
 //
 // While the source is away, the apps that are known go on as they are.
-type Directory struct {
+type Finder struct {
 	Source source.Source
 	// Limits are the server's, which the settings of an app have to fit.
 	Limits config.Server
@@ -66,9 +66,9 @@ type lookedUp struct {
 	problems string    // of the document that the source has now; empty: it is this one
 }
 
-// directory is a Directory in use.
-type directory struct {
-	Directory
+// directory is a Finder in use.
+type finder struct {
+	Finder
 	registry *Registry
 	metrics  *metrics.Lookups
 	flights  singleflight.Group
@@ -100,29 +100,29 @@ type lookup struct {
 	stale bool // the app may have changed since
 }
 
-// SetDirectory has the registry look apps up. It comes before everything but Update; Close is
+// SetFinder has the registry look apps up. It comes before everything but Update; Close is
 // due.
-func (r *Registry) SetDirectory(d Directory) {
+func (r *Registry) SetFinder(d Finder) {
 	ctx, cancel := context.WithCancel(context.Background())
-	made := &directory{
-		Directory: d, registry: r, ctx: ctx, cancel: cancel,
+	made := &finder{
+		Finder: d, registry: r, ctx: ctx, cancel: cancel,
 		slots:     make(chan struct{}, source.MaxOpen),
 		wake:      make(chan struct{}, 1),
 		lookups:   make(map[*lookup]struct{}),
 		negatives: make(negatives),
 	}
 	made.metrics = r.metrics.Lookups(r.countLookedUp, func() bool { return !made.away() })
-	r.directory = made
+	r.finder = made
 	r.broker.OnUnserved(r.want)
 }
 
-// HasDirectory reports whether apps are looked up.
-func (r *Registry) HasDirectory() bool { return r.directory != nil }
+// HasFinder reports whether apps are looked up.
+func (r *Registry) HasFinder() bool { return r.finder != nil }
 
 // Close ends look-ups.
 func (r *Registry) Close() {
-	if r.directory != nil {
-		r.directory.close()
+	if r.finder != nil {
+		r.finder.close()
 	}
 }
 
@@ -161,7 +161,7 @@ func (r *Registry) Known(by source.By, name string) (a *App, known bool) {
 	for {
 		a := in.get(name)
 		if a == nil {
-			return nil, r.directory == nil || !source.Possible(name) || r.directory.hasNone(question{by, name})
+			return nil, r.finder == nil || !source.Possible(name) || r.finder.hasNone(question{by, name})
 		}
 		if a.hold() {
 			return a, true
@@ -185,7 +185,7 @@ func (r *Registry) Find(ctx context.Context, by source.By, name, from string) (*
 		if a, known := r.Known(by, name); known {
 			return a, nil
 		}
-		if found, err := r.directory.ask(ctx, question{by, name}, Network(from)); err != nil || !found {
+		if found, err := r.finder.ask(ctx, question{by, name}, Network(from)); err != nil || !found {
 			return nil, err
 		}
 	}
@@ -196,13 +196,13 @@ func (r *Registry) want(id string) {
 	if a, known := r.Known(source.ByID, id); known {
 		a.Release()
 	} else {
-		r.directory.start(question{source.ByID, id}, noNetwork)
+		r.finder.start(question{source.ByID, id}, noNetwork)
 	}
 }
 
 // ask looks an app up, and reports whether the registry knows it now. All who ask the same at a
 // time are one question to the source.
-func (d *directory) ask(ctx context.Context, q question, from netip.Prefix) (found bool, err error) {
+func (d *finder) ask(ctx context.Context, q question, from netip.Prefix) (found bool, err error) {
 	if why, known := d.refusal(q, from); known {
 		return false, why
 	}
@@ -215,7 +215,7 @@ func (d *directory) ask(ctx context.Context, q question, from netip.Prefix) (fou
 }
 
 // refusal is why the source is not asked for a network, if it is not.
-func (d *directory) refusal(q question, from netip.Prefix) (why error, known bool) {
+func (d *finder) refusal(q question, from netip.Prefix) (why error, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
@@ -226,7 +226,7 @@ func (d *directory) refusal(q question, from netip.Prefix) (why error, known boo
 }
 
 // hasNone reports whether it is known that there is no such app.
-func (d *directory) hasNone(q question) bool {
+func (d *finder) hasNone(q question) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	why, known := d.negatives.of(q, time.Now())
@@ -237,7 +237,7 @@ func (d *directory) hasNone(q question) bool {
 var noNetwork netip.Prefix
 
 // start begins to look an app up for a network. The answer is whether the registry knows it.
-func (d *directory) start(q question, from netip.Prefix) <-chan singleflight.Result {
+func (d *finder) start(q question, from netip.Prefix) <-chan singleflight.Result {
 	return d.flights.DoChan(q.String(), func() (any, error) {
 		found, err := d.lookUp(q)
 		if !found && err != ErrAway {
@@ -248,7 +248,7 @@ func (d *directory) start(q question, from netip.Prefix) <-chan singleflight.Res
 }
 
 // noteNone remembers that there is no app of a name, and who has asked for it.
-func (d *directory) noteNone(q question, why error, from netip.Prefix) {
+func (d *finder) noteNone(q question, why error, from netip.Prefix) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.guesses.add(from)
@@ -258,7 +258,7 @@ func (d *directory) noteNone(q question, why error, from netip.Prefix) {
 }
 
 // lookUp asks the source, and reports whether the registry knows the app now.
-func (d *directory) lookUp(q question) (found bool, err error) {
+func (d *finder) lookUp(q question) (found bool, err error) {
 	l := &lookup{question: q}
 	if !d.enter(l) {
 		return false, ErrAway
@@ -282,7 +282,7 @@ func (d *directory) lookUp(q question) (found bool, err error) {
 
 // query asks the source when it is this question's turn. The error is one that is about this
 // app, or ErrAway.
-func (d *directory) query(ctx context.Context, q question) (document []byte, err error) {
+func (d *finder) query(ctx context.Context, q question) (document []byte, err error) {
 	failures, ok := d.mayAsk()
 	if !ok {
 		return nil, ErrAway
@@ -306,7 +306,7 @@ func (d *directory) query(ctx context.Context, q question) (document []byte, err
 }
 
 // enter counts a look-up in, unless too many wait or the directory is closed.
-func (d *directory) enter(l *lookup) bool {
+func (d *finder) enter(l *lookup) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.lookups) >= maxLookups || d.ctx.Err() != nil {
@@ -317,7 +317,7 @@ func (d *directory) enter(l *lookup) bool {
 	return true
 }
 
-func (d *directory) leave(l *lookup) {
+func (d *finder) leave(l *lookup) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.lookups, l)
@@ -325,7 +325,7 @@ func (d *directory) leave(l *lookup) {
 }
 
 // close ends all look-ups.
-func (d *directory) close() {
+func (d *finder) close() {
 	d.mu.Lock()
 	d.cancel() // nobody enters any more
 	d.mu.Unlock()
@@ -333,14 +333,14 @@ func (d *directory) close() {
 	_ = d.Source.Close()
 }
 
-func (d *directory) mayAsk() (failures int, ok bool) {
+func (d *finder) mayAsk() (failures int, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.outage.mayAsk(time.Now())
 }
 
 // failed notes that the source has not answered.
-func (d *directory) failed(failures int, err error) {
+func (d *finder) failed(failures int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ctx.Err() == nil && d.outage.failed(failures, time.Now()) {
@@ -349,7 +349,7 @@ func (d *directory) failed(failures int, err error) {
 }
 
 // answered notes that the source has.
-func (d *directory) answered() {
+func (d *finder) answered() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.outage.answered() {
@@ -357,20 +357,20 @@ func (d *directory) answered() {
 	}
 }
 
-func (d *directory) away() bool {
+func (d *finder) away() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.outage.away()
 }
 
-func (d *directory) resting() bool {
+func (d *finder) resting() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.outage.resting(time.Now())
 }
 
 // accept has the registry know an app as its source has it, and reports whether it does.
-func (d *directory) accept(ctx context.Context, l *lookup, document []byte) (known bool, err error) {
+func (d *finder) accept(ctx context.Context, l *lookup, document []byte) (known bool, err error) {
 	c, warnings, err := config.ParseApp(fmt.Sprintf("app with %s %q of apps_from", l.by, refusals.Clean(l.name)), document, d.Limits)
 	if err == nil {
 		err = d.verify(ctx, l, c)
@@ -400,7 +400,7 @@ func (d *directory) accept(ctx context.Context, l *lookup, document []byte) (kno
 // verify returns what is wrong with the names of an app that the source has answered with.
 // Its key has to be nobody else's: one that is found by its id, and not known by its key, is
 // asked for by that once more. The error may be ErrAway.
-func (d *directory) verify(ctx context.Context, l *lookup, c config.App) error {
+func (d *finder) verify(ctx context.Context, l *lookup, c config.App) error {
 	if name := map[source.By]string{source.ByID: c.ID, source.ByKey: c.Key}[l.by]; name != l.name {
 		return fmt.Errorf("asked for the app with %s %q, the source answers with app %q", l.by, refusals.Clean(l.name), refusals.Clean(c.ID))
 	}
@@ -425,7 +425,7 @@ func (d *directory) verify(ctx context.Context, l *lookup, c config.App) error {
 
 // adopt knows an app that was looked up by another process, and asks about it before long. It
 // returns nil if its settings cannot be used here.
-func (d *directory) adopt(document []byte) *App {
+func (d *finder) adopt(document []byte) *App {
 	c, _, err := config.ParseApp("apps_from", document, d.Limits)
 	if err != nil {
 		return nil
@@ -436,7 +436,7 @@ func (d *directory) adopt(document []byte) *App {
 
 // reject tells of settings with mistakes in them, once if they are of an app that is known: it
 // goes on as it is.
-func (d *directory) reject(l *lookup, err error) {
+func (d *finder) reject(l *lookup, err error) {
 	problems := strings.ReplaceAll(err.Error(), "\n", "; ")
 	r := d.registry
 	r.updating.Lock()
@@ -454,7 +454,7 @@ func (d *directory) reject(l *lookup, err error) {
 // put puts in force what the source has of an app. due says when to ask again; it is called
 // under the lock that changed takes, so that no change is missed. evict says that the app has
 // not been disabled before.
-func (d *directory) put(c config.App, document []byte, due func() time.Time) (known, evict bool) {
+func (d *finder) put(c config.App, document []byte, due func() time.Time) (known, evict bool) {
 	r := d.registry
 	r.updating.Lock()
 	defer r.updating.Unlock()

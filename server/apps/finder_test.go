@@ -115,8 +115,8 @@ func (r row) document() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// directoryTest is a registry with a directory whose time is that of a bubble.
-type directoryTest struct {
+// finderTest is a registry with a directory whose time is that of a bubble.
+type finderTest struct {
 	*Registry
 	t       *testing.T
 	table   *table
@@ -127,14 +127,14 @@ type directoryTest struct {
 	scrape  func() string
 }
 
-func (d *directoryTest) Write(p []byte) (int, error) {
+func (d *finderTest) Write(p []byte) (int, error) {
 	d.logging.Lock()
 	defer d.logging.Unlock()
 	return d.log.Write(p)
 }
 
 // logged returns what was logged since the last call.
-func (d *directoryTest) logged() string {
+func (d *finderTest) logged() string {
 	d.logging.Lock()
 	defer d.logging.Unlock()
 	defer d.log.Reset()
@@ -144,10 +144,10 @@ func (d *directoryTest) logged() string {
 const testTTL, testNegativeTTL = time.Minute, 10 * time.Second
 
 // looking runs a test in a bubble of its own.
-func looking(t *testing.T, f func(*testing.T, *directoryTest)) {
+func looking(t *testing.T, f func(*testing.T, *finderTest)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		d := &directoryTest{t: t, table: &table{watchers: make(chan func(string), 1)}}
+		d := &finderTest{t: t, table: &table{watchers: make(chan func(string), 1)}}
 		log := slog.New(slog.NewTextHandler(d, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		broker := channels.NewBroker(1, nil)
 		defer broker.Close()
@@ -158,7 +158,7 @@ func looking(t *testing.T, f func(*testing.T, *directoryTest)) {
 		}
 		defer hooks.Close(t.Context())
 		d.Registry = NewRegistry(nil, broker, hooks, m)
-		d.SetDirectory(Directory{
+		d.SetFinder(Finder{
 			Source: d.table, Limits: config.Default().Server, TTL: testTTL, NegativeTTL: testNegativeTTL, Log: log,
 			Changes: &d.changes, Bugs: bugs.New(log, m.Panics), Evict: func() { d.evicted++ },
 		})
@@ -182,13 +182,13 @@ func looking(t *testing.T, f func(*testing.T, *directoryTest)) {
 }
 
 // find is Find without holding.
-func (d *directoryTest) find(by source.By, name string) (*App, error) {
+func (d *finderTest) find(by source.By, name string) (*App, error) {
 	a, err := d.Find(d.t.Context(), by, name, "")
 	a.Release()
 	return a, err
 }
 
-func (d *directoryTest) mustFind(by source.By, name string) *App {
+func (d *finderTest) mustFind(by source.By, name string) *App {
 	d.t.Helper()
 	a, err := d.find(by, name)
 	if a == nil || err != nil {
@@ -204,7 +204,7 @@ func pass(d time.Duration) {
 }
 
 func TestLookUp(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"})
 		a := d.mustFind(source.ByKey, "one")
 		if b := d.mustFind(source.ByID, "1"); b != a || a.ID != "1" || a.Settings().Key != "one" {
@@ -241,7 +241,7 @@ func TestLookUp(t *testing.T) {
 
 // Who asks for many names that are nobody's is not heard for a while; others are.
 func TestGuessing(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
 		d.mustFind(source.ByKey, "one")
 		d.table.questions()
@@ -279,7 +279,7 @@ func TestGuessing(t *testing.T) {
 
 // A thousand clients of one application that come at once are one question.
 func TestLookUpOnce(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"})
 		d.table.answers = time.Second
 		var clients sync.WaitGroup
@@ -308,7 +308,7 @@ func TestLookUpOnce(t *testing.T) {
 // An application in use is asked about ahead of the end of its time to live, and nobody
 // waits for that. One that nobody uses is forgotten.
 func TestRefresh(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
 		one, two := d.mustFind(source.ByKey, "one"), d.mustFind(source.ByKey, "two")
 		address, refused := one.Connect(protocol.WebSocket, "127.0.0.1")
@@ -351,7 +351,7 @@ func TestRefresh(t *testing.T) {
 }
 
 func TestChangesOfSource(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"}, row{ID: "3", Key: "three"})
 		var found []*App
 		for _, key := range []string{"one", "two", "three"} {
@@ -396,7 +396,7 @@ func TestChangesOfSource(t *testing.T) {
 // While the source is away, those who are known go on, and nobody is told that he does not
 // exist. It is asked seldom.
 func TestAway(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
 		one := d.mustFind(source.ByKey, "one")
 		d.find(source.ByKey, "nobody")
@@ -418,7 +418,7 @@ func TestAway(t *testing.T) {
 			t.Errorf("the source was asked %d times at once", n)
 		}
 		// Names that no app can have are nobody's without a question.
-		if a, err := d.find(source.ByKey, "a:b"); a != nil || err != nil || !d.directory.away() {
+		if a, err := d.find(source.ByKey, "a:b"); a != nil || err != nil || !d.finder.away() {
 			t.Errorf("an impossible name is %v, %v", a, err)
 		}
 		pass(testTTL)
@@ -446,7 +446,7 @@ func TestAway(t *testing.T) {
 
 // SIGHUP, and a source that tells of changes, have it asked at once.
 func TestTold(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		changed := <-d.table.watchers
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
 		one, two := d.mustFind(source.ByKey, "one"), d.mustFind(source.ByKey, "two")
@@ -487,7 +487,7 @@ func TestTold(t *testing.T) {
 
 // Settings with mistakes are told of once, and who is known goes on with those before.
 func TestMistakes(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one", MaxConnections: 5}, row{ID: "2", Key: "two", Odd: true})
 		one, err := d.Find(t.Context(), source.ByKey, "one", "")
 		if err != nil {
@@ -520,7 +520,7 @@ func TestMistakes(t *testing.T) {
 
 // Those of the configuration come first. One that is taken out of it is looked up.
 func TestConfiguredFirst(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.Update([]config.App{configured("1")})
 		one := d.mustFind(source.ByID, "1")
 		d.table.set(row{ID: "1", Key: "other"}, row{ID: "2", Key: "key-1"}, row{ID: "3", Key: "three"})
@@ -551,7 +551,7 @@ func TestConfiguredFirst(t *testing.T) {
 // A name that was nobody's a moment ago does not end an application that is found since by
 // its other name.
 func TestFoundAfterNone(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		if a, err := d.find(source.ByID, "1"); a != nil || err != nil {
 			t.Fatalf("found %v, %v", a, err)
 		}
@@ -571,7 +571,7 @@ func TestFoundAfterNone(t *testing.T) {
 // Two applications of the source that have the same key: whoever the source has by that key
 // keeps it. Two may exchange theirs.
 func TestSameKey(t *testing.T) {
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "one"})
 		one := d.mustFind(source.ByKey, "one")
 		if a, err := d.find(source.ByID, "2"); a != nil || err != ErrUnusable {
@@ -600,11 +600,11 @@ func TestSameKey(t *testing.T) {
 // What another process has looked up is known at once.
 func TestExportLookedUp(t *testing.T) {
 	var e Exported
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"})
 		e = d.Export(d.mustFind(source.ByKey, "one"))
 	})
-	looking(t, func(t *testing.T, d *directoryTest) {
+	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.setAway(true)
 		a := d.Restored(e)
 		if a == nil || a.Restore(e) != nil || d.mustFind(source.ByKey, "one") != a {
@@ -626,7 +626,7 @@ func TestForgetAmidClients(t *testing.T) {
 	for i := range 4 {
 		s.rows = append(s.rows, row{ID: fmt.Sprint(i), Key: fmt.Sprint("key-", i)})
 	}
-	r.SetDirectory(Directory{
+	r.SetFinder(Finder{
 		Source: s, Limits: config.Default().Server, TTL: time.Hour, NegativeTTL: time.Hour, Log: log,
 		Changes: new(handover.Changes), Bugs: bugs.New(log, r.metrics.Panics), Evict: func() {},
 	})
@@ -642,7 +642,7 @@ func TestForgetAmidClients(t *testing.T) {
 			}
 			r.All(func(a *App) {
 				a.used.Store(false)
-				r.directory.forget(a)
+				r.finder.forget(a)
 			})
 		}
 	})
