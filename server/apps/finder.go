@@ -66,7 +66,7 @@ type lookedUp struct {
 	problems string    // of the document that the source has now; empty: it is this one
 }
 
-// directory is a Finder in use.
+// finder is a Finder in use.
 type finder struct {
 	Finder
 	registry *Registry
@@ -305,7 +305,7 @@ func (d *finder) query(ctx context.Context, q question) (document []byte, err er
 	return document, err
 }
 
-// enter counts a look-up in, unless too many wait or the directory is closed.
+// enter counts a look-up in, unless too many wait or the finder is closed.
 func (d *finder) enter(l *lookup) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -115,7 +115,7 @@ func (r row) document() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// finderTest is a registry with a directory whose time is that of a bubble.
+// finderTest is a registry with a finder whose time is that of a bubble.
 type finderTest struct {
 	*Registry
 	t       *testing.T
