@@ -245,12 +245,8 @@ func (c *conversion) appsFrom(d databases) {
 		return
 	}
 	db, ok := d.kinds[driver]
-	switch {
-	case !ok:
+	if !ok {
 		c.say(c.nameOf(d.driver), "not supported", "apps are not read from there: copy them to apps, or answer for them by https in apps_from.url")
-		return
-	case !c.out.key("apps_from.url").ok:
-		c.say(c.nameOf(d.driver), "not supported", "apps are not read from a database: copy them to apps")
 		return
 	}
 	u := url.URL{

@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"regexp"
 	"slices"
@@ -367,7 +366,7 @@ func (c *conversion) laravelApp(root *object) (taken []string) {
 // collectApps takes the settings of apps out of those of the server.
 func (c *conversion) collectApps() {
 	numbered := make(map[int]*source)
-	for path, s := range maps.All(c.settings) {
+	for path, s := range c.settings {
 		rest, ok := strings.CutPrefix(path, c.apps+".")
 		if !ok {
 			continue
@@ -582,13 +581,13 @@ func texts(list []any) (all []string) {
 // unknown tells of a setting that is in no table.
 func (c *conversion) unknown(s *setting, rows []row) {
 	const looked = 50 // names are looked up among all others, which takes a while
-	if c.unknowns++; c.unknowns > looked {
-		c.say(s.name, "unknown", fmt.Sprintf("no setting of %s that is known here", c.name))
-	} else if near := nearest(s.path, rows, c.variables); near != "" {
-		c.say(s.name, "unknown", "did you mean "+near+"?")
-	} else {
-		c.say(s.name, "unknown", fmt.Sprintf("no setting of %s that is known here", c.name))
+	text := fmt.Sprintf("no setting of %s that is known here", c.name)
+	if c.unknowns++; c.unknowns <= looked {
+		if near := nearest(s.path, rows, c.variables); near != "" {
+			text = "did you mean " + near + "?"
+		}
 	}
+	c.say(s.name, "unknown", text)
 }
 
 // say notes something on a setting, or on the whole if it has no name; those with the
@@ -684,8 +683,6 @@ func listOf(v any) []any {
 	}
 	return nil
 }
-
-func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
 // nearest is the path or the variable that a name is most likely a slip of, or "".
 func nearest(name string, rows []row, variables []variable) string {

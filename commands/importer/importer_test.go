@@ -135,8 +135,11 @@ func TestImport(t *testing.T) {
 				}
 			}
 			again, err := Import(in.Name, in.Data, strings.ToLower(r.From))
-			if err != nil || !bytes.Equal(again.YAML, r.YAML) {
-				t.Errorf("the second import differs: %v\n%s", err, again.YAML)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(again.YAML, r.YAML) {
+				t.Errorf("the second import differs:\n%s", again.YAML)
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -222,7 +223,7 @@ func plainValue(v any, depth int) (any, error) {
 	switch v := v.(type) {
 	case map[string]any:
 		o := newObject()
-		for _, name := range slices.Sorted(mapKeys(v)) {
+		for _, name := range slices.Sorted(maps.Keys(v)) {
 			inner, err := plainValue(v[name], depth+1)
 			if err != nil {
 				return nil, err
@@ -290,7 +291,7 @@ func readEnv(name string, data []byte) (*object, error) {
 		env = plain
 	}
 	o := newObject()
-	for _, key := range slices.Sorted(mapKeys(env)) {
+	for _, key := range slices.Sorted(maps.Keys(env)) {
 		o.set(key, env[key])
 	}
 	return o, nil

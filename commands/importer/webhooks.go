@@ -85,7 +85,7 @@ func (a *newApp) webhook(name string, o *object) (h webhook, ok bool) {
 		switch {
 		case s.row == nil:
 			a.unknown(s, a.server.webhook)
-		case s.row != nil && !s.row.composed:
+		case !s.row.composed:
 			a.say(s.name, s.row.why.kind, s.row.why.text)
 			lambda = lambda || strings.HasPrefix(s.path, "lambda")
 			if strings.HasPrefix(s.path, "filter.") {
