@@ -19,7 +19,7 @@ import (
 type App struct {
 	id     string
 	sender *Sender
-	counts *metrics.Webhooks
+	counts metrics.Webhooks
 	log    *slog.Logger
 
 	credentials atomic.Pointer[auth.Credentials]

@@ -148,7 +148,7 @@ func (s *Sender) open() (err error) {
 }
 
 // App returns the webhooks of an application, without endpoints when it is new.
-func (s *Sender) App(id string, counts *metrics.Webhooks) *App {
+func (s *Sender) App(id string, counts metrics.Webhooks) *App {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.apps[id]
