@@ -51,7 +51,7 @@ type endpoint struct {
 func newEndpoint(a *App, w config.Webhook) *endpoint {
 	e := &endpoint{
 		app:       a,
-		log:       a.log.With("endpoint", w.Endpoint()),
+		log:       a.sender.log.With("app", a.id, "endpoint", w.Endpoint()),
 		losses:    newLosses(),
 		flush:     make(chan struct{}),
 		arrived:   make(chan struct{}, 1),

@@ -153,7 +153,7 @@ func (s *Sender) App(id string, counts metrics.Webhooks) *App {
 	defer s.mu.Unlock()
 	a := s.apps[id]
 	if a == nil {
-		a = &App{id: id, sender: s, counts: counts, log: s.log.With("app", id), closed: s.closed}
+		a = &App{id: id, sender: s, counts: counts, closed: s.closed}
 		s.apps[id] = a
 	}
 	return a
