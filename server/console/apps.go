@@ -13,7 +13,14 @@ import (
 )
 
 type appsAnswer struct {
-	Apps []appState `json:"apps"`
+	Total int        `json:"total"` // that match
+	Apps  []appState `json:"apps"`
+}
+
+// appOrders are what applications may be sorted by; their ids decide what is alike.
+var appOrders = map[string]func(a, b *apps.App) int{
+	"id":          func(*apps.App, *apps.App) int { return 0 },
+	"connections": func(a, b *apps.App) int { return cmp.Compare(b.Connections(), a.Connections()) },
 }
 
 // appState is an application beside its limits.
@@ -42,10 +49,18 @@ type met struct {
 	Times uint64  `json:"times"`
 }
 
-// listApps is GET api/apps.
-func (c *Console) listApps(*http.Request) (any, error) {
-	answer := appsAnswer{Apps: []appState{}}
-	for _, a := range c.allApps() {
+// listApps is GET api/apps, of those whose id or key has the query in it.
+func (c *Console) listApps(r *http.Request) (any, error) {
+	p, order, err := pageOf(r.URL.Query(), appOrders, "id")
+	if err != nil {
+		return nil, err
+	}
+	all := slices.DeleteFunc(c.allApps(), func(a *apps.App) bool {
+		return !strings.Contains(strings.ToLower(a.ID), p.query) && !strings.Contains(strings.ToLower(a.Settings().Key), p.query)
+	})
+	slices.SortStableFunc(all, order)
+	answer := appsAnswer{Total: len(all), Apps: []appState{}}
+	for _, a := range cut(all, p.offset, p.limit) {
 		s := a.Settings()
 		now, peak, limits := c.samples.of(a)
 		state := appState{appName: nameOf(a), Shared: a.Metrics.Shares(), Met: []met{}, Use: []usage{
