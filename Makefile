@@ -3,6 +3,8 @@
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null)
 BINARY      ?= bin/belfry
+# sqlite has apps_from read SQLite as well, for 4 MB more.
+TAGS        ?=
 # What belfry is vetted for and released for, as GOOS/GOARCH.
 PLATFORMS   := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -17,9 +19,10 @@ ROUNDS      ?= 3
 CHROMIUM    := /usr/bin/chromium
 # What the tests need beyond Go, Node and make, as program:package of Debian.
 NEEDS       := $(CHROMIUM):chromium redis-server:redis-server redis-cli:redis-tools \
-               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl \
+               nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 curl:curl openssl:openssl mkcert:mkcert \
                promtool:prometheus buildah:buildah runc:runc zip:zip wget:wget shellcheck:shellcheck lintian:lintian \
-               rpm:rpm busybox:busybox-static systemd-analyze:systemd man:man-db
+               rpm:rpm busybox:busybox-static systemd-analyze:systemd man:man-db \
+               pg_lsclusters:postgresql mariadbd:mariadb-server pgbouncer:pgbouncer
 
 export PATH := $(PATH):/usr/sbin
 
@@ -34,8 +37,8 @@ run: build ## build and run the server with config.example.yaml on 127.0.0.1:808
 
 # The same source, version and revision make the same bytes, in any directory, and from
 # an archive of the source as well: hence no -buildvcs.
-build: ## build bin/belfry, static and reproducible; GOOS, GOARCH and BINARY=path for another
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+build: ## build bin/belfry, static and reproducible; GOOS, GOARCH and BINARY=path for another, TAGS=sqlite for SQLite
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags '$(TAGS)' \
 	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(BINARY) ./cmd/belfry
 
 cross: ## go vet of everything, tests included, and go build for the systems of a release
@@ -70,6 +73,7 @@ needs:
 unit: ## Go tests with the race detector, once more for systems without epoll
 	go test -race ./...
 	go test -race -tags blocking ./server ./server/websocket
+	go test -race -tags sqlite ./server/apps/source
 	$(MAKE) histories SEED=1
 
 # Variables given to make are in the environment of the tests, which read more of
@@ -83,6 +87,8 @@ lint: ## gofmt, go vet, staticcheck, actionlint
 	  test -z "$$unformatted" || { echo "gofmt -s -w these: $$unformatted"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go vet -tags sqlite ./server/apps/source
+	go run $(STATICCHECK) -tags sqlite ./server/apps/source
 	go run $(ACTIONLINT)
 
 # The tests read files outside of their module, which go test does not know of.

@@ -110,8 +110,8 @@ type Broker struct {
 	driver   cluster.Driver // nil on a single node
 	unserved atomic.Pointer[func(app string)]
 	node     node
-	ctx    context.Context // of calls to the driver
-	cancel context.CancelFunc
+	ctx      context.Context // of calls to the driver
+	cancel   context.CancelFunc
 
 	// While the process takes over from another one.
 	heard    []cluster.Topic    // what it has begun to listen to

@@ -11,10 +11,11 @@ import Echo from 'laravel-echo';
 import Pusher from 'pusher-js';
 import { WebSocketServer } from 'ws';
 
-import { app, binary, configuration, directory, startBelfry } from './lib/belfry.mjs';
+import { app, binary, configuration, directory, serve, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { connect, newBackend, newClient, subscribe } from './lib/clients.mjs';
 import { example, examples, tables } from './lib/docs.mjs';
+import { freePort } from './lib/ports.mjs';
 import { environment, run, start } from './lib/process.mjs';
 import { eventually, Inbox } from './lib/wait.mjs';
 
@@ -255,6 +256,29 @@ test('security: the certificate in its configuration is where check looks', asyn
   await writeFile(path.join(cwd, 'tls.yaml'), yaml);
   const printed = await shell('belfry check --config tls.yaml --env-file .env 2>&1', { fails: true });
   assert.match(printed, /ws\.example\.com\.(pem|key)/);
+});
+
+test('local-development: TLS by a certificate of mkcert, and what PHP and the doctor need for it', async (t) => {
+  const port = String(await freePort());
+  const here = (text) => text.replaceAll('8443', port);
+  const page = (language) => examples('local-development.md', language);
+  const [credentials] = await examples('quickstart.md', 'dotenv');
+  const dotenv = example(await page('dotenv'), 'PUSHER_PORT=8443');
+  const cwd = await directory(t, {
+    'belfry.yaml': here(example(await page('yaml'), 'cert_file')),
+    '.env': here(`${credentials.replaceAll(/^PUSHER_(HOST|PORT|SCHEME)=.*\n/gm, '')}\n${dotenv}`),
+  });
+  const env = environment({ PATH: `${path.dirname(binary)}:${process.env.PATH}`, CAROOT: path.join(cwd, 'authority') });
+  const sh = (code) => run('sh', ['-euc', here(code)], { cwd, env });
+  const commands = await page('sh');
+  const [, make] = example(commands, 'mkcert -install').trim().split('\n'); // the first line would change the machine
+  assert.equal((await sh(make)).code, 0);
+  const belfry = await serve(['--config', 'belfry.yaml', '--env-file', '.env'], { cwd, env });
+  t.after(() => belfry.stop());
+  assert.equal((await sh(`curl -s https://localhost:${port}/ready`)).code, 60); // PHP's cURL error
+  const { code, stdout, stderr } = await sh(example(commands, 'curl --cacert'));
+  assert.equal(code, 0, stdout + stderr);
+  assert.match(stdout, /"ready"[^]*^ok +receive /m);
 });
 
 /** Every document of the project, by its path from the root. */

@@ -151,6 +151,19 @@ test('the document is valid', async () => {
   );
 });
 
+test('docs/apps-from.openapi.yaml is valid OpenAPI 3.1, and its example fits its schema', async () => {
+  const text = await readFile(new URL('../docs/apps-from.openapi.yaml', import.meta.url), 'utf8');
+  const validator = new Validator();
+  const result = await validator.validate(parse(text));
+  assert.ok(result.valid, JSON.stringify(result.errors, null, 2));
+  assert.equal(validator.version, '3.1');
+  const { paths, components } = parse(text);
+  const { schema, example } = paths['/api/belfry/app'].get.responses[200].content['application/json'];
+  const app = new Ajv({ strict: false, validateFormats: false });
+  assert.equal(schema.$ref, '#/components/schemas/App');
+  assert.ok(app.validate(components.schemas.App, example), app.errorsText());
+});
+
 test('what is accepted, and its answers', async (t) => {
   const backend = newBackend(belfry);
   const member = await connect(t, belfry, { channelAuthorization: authorizer(backend, { user_id: '7' }) });

@@ -11,6 +11,7 @@ import WebSocket from 'ws';
 import { app, configuration, startBelfry } from './lib/belfry.mjs';
 import { launchBrowser } from './lib/browser.mjs';
 import { authorizer, connect, newBackend, subscribe } from './lib/clients.mjs';
+import { examples } from './lib/docs.mjs';
 import { names, startReverseProxy } from './lib/reverse-proxies.mjs';
 import { eventually, Inbox, within } from './lib/wait.mjs';
 
@@ -174,6 +175,24 @@ describe('proxies', { concurrency: true }, () => {
       }
     });
   }
+});
+
+test("nginx with the location of docs/service.md in a site that is PHP's", async (t) => {
+  const locations = /    location \/app\/ .*(?=    location \/ )/s;
+  const [block] = await examples('service.md', 'nginx');
+  const edit = (site) => {
+    assert.match(site, locations);
+    return site.replace(locations, () => block);
+  };
+  const proxy = await startReverseProxy(t, 'nginx', belfry, { edit });
+  for (const transport of ['ws', 'xhr_streaming', 'xhr_polling']) {
+    const client = await connect(t, proxy, through(proxy, transport));
+    const { events } = await subscribe(client, 'news');
+    await newBackend(belfry).trigger('news', 'posted', {});
+    assert.deepEqual(await events.next(), ['posted', {}]);
+    client.disconnect(); // a proxy that is stopped waits for it
+  }
+  assert.equal(await statusOf(`${proxy.url}/apps/${app.id}/channels`), 404);
 });
 
 // Caddy is the one that speaks HTTP/2 without being told to.

@@ -21,10 +21,11 @@ before(async () => {
   dashboard = JSON.parse(await readFile(deploy('grafana/belfry.json'), 'utf8'));
 });
 
-/** An endpoint of webhooks that takes those to / and refuses those to /refuse. */
+/** An endpoint of webhooks that takes those to / and refuses those to /refuse, and knows no app. */
 async function startEndpoint() {
   const server = http.createServer((request, response) => {
-    response.writeHead(request.url === '/refuse' ? 400 : 200).end();
+    const { pathname } = new URL(request.url, 'http://endpoint');
+    response.writeHead({ '/refuse': 400, '/apps': 404 }[pathname] ?? 200).end();
     request.resume();
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -38,7 +39,8 @@ async function startWorking(t) {
   const settings = `client_event_rate: 1
     history: [{channels: "kept-*"}]
     webhooks: [{url: "${endpoint}/"}, {url: "${endpoint}/refuse"}]`;
-  const belfry = await startBelfry({ config: configuration({ settings }) });
+  const from = `apps_from: {url: "${endpoint}/apps", negative_ttl: 0s}`;
+  const belfry = await startBelfry({ config: configuration({ settings }) + from });
   t.after(() => belfry.stop());
   const backend = newBackend(belfry);
   const client = await connect(t, belfry, { channelAuthorization: authorizer(backend) });

@@ -77,7 +77,7 @@ func TestNamedMetricsAreServed(t *testing.T) {
 // protobuf. Each has a series.
 func served(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
-	s := servertest.Start(t)
+	s := servertest.Start(t, startAppSource(t).configure)
 	s.LogLinesDropped(func() uint64 { return 0 })
 	s.Get(t, "1", "channels") // for the metrics of requests
 	format := expfmt.NewFormat(expfmt.TypeProtoDelim)

@@ -243,7 +243,7 @@ func (s *Server) lookUp() error {
 	}
 	from, err := source.Open(s.config.AppsFrom)
 	if err != nil {
-		return fmt.Errorf("apps_from: %w", err)
+		return err
 	}
 	s.apps.LookUp(apps.Directory{
 		Source:      from,

@@ -1,18 +1,21 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
 	"belfry/commands/manual"
 	"belfry/server"
+	"belfry/server/apps/source"
 	"belfry/server/config"
 )
 
 func checkCommand(s streams) *manual.Command {
 	c := command("check", "[--config FILE] [--env-file FILE]", "validate the configuration and print a summary", `
 It does all that serve does but listen, and names each mistake with its file and line.
+With apps_from, it also asks the database or the HTTP API whether apps can be looked up.
 `)
 	f := fileFlags(c.Flags)
 	c.Run = func(args []string) error {
@@ -85,6 +88,9 @@ func check(f files, stdout, stderr io.Writer) error {
 	if cfg.Cluster.Driver != config.ClusterLocal {
 		fmt.Fprintf(stdout, "cluster  %s  prefix %s\n", cfg.Cluster.Driver, cfg.Cluster.Redis.Prefix)
 	}
+	if from := cfg.AppsFrom; from.URL != "" {
+		fmt.Fprintf(stdout, "apps     from %s  for %s\n", fromWhere(from), from.TTL)
+	}
 	for _, a := range cfg.Apps {
 		state := "enabled"
 		if !a.Enabled {
@@ -100,5 +106,30 @@ func check(f files, stdout, stderr io.Writer) error {
 			fmt.Fprintf(stdout, "webhook  %s  of app %s  events %s\n", w.Endpoint(), a.ID, strings.Join(w.Events, " "))
 		}
 	}
-	return nil
+	return checkSource(cfg.AppsFrom)
+}
+
+// fromWhere is the kind of a source, and what it reads.
+func fromWhere(c config.AppsFrom) string {
+	switch scheme := c.Scheme(); {
+	case scheme == config.SchemeHTTPS || scheme == config.SchemeHTTP:
+		return scheme
+	case c.Query != "":
+		return scheme + " by query"
+	default:
+		return scheme + "  table " + c.Table
+	}
+}
+
+// checkSource asks a source whether apps can be looked up in it.
+func checkSource(c config.AppsFrom) error {
+	if c.URL == "" {
+		return nil
+	}
+	s, err := source.Open(c)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Check(context.Background())
 }

@@ -2,11 +2,13 @@
 
 import { readFile } from 'node:fs/promises';
 
-/** The text of every code block of a language in a page of docs/. */
+/** The text of every code block of a language in a page of docs/; one in a list loses its indentation. */
 export async function examples(page, language) {
   const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
-  const blocks = text.matchAll(/^```(\S+)\n(.*?)^```$/gms);
-  return [...blocks].filter(([, found]) => found === language).map(([, , code]) => code);
+  const blocks = text.matchAll(/^( *)```(\S+)\n(.*?)^\1```$/gms);
+  return [...blocks]
+    .filter(([, , found]) => found === language)
+    .map(([, indent, , code]) => code.replaceAll(new RegExp(`^${indent}`, 'gm'), ''));
 }
 
 /** The one example that contains a text. */

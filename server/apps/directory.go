@@ -284,6 +284,9 @@ func (d *directory) ask(ctx context.Context, q question) (found bool, err error)
 	if len(q.name) > maxNameBytes {
 		return false, nil
 	}
+	if v, ok := d.verdict(q); ok {
+		return false, v.err
+	}
 	select {
 	case answer := <-d.begin(q):
 		return answer.Val == true, answer.Err
@@ -302,8 +305,8 @@ func (d *directory) begin(q question) <-chan singleflight.Result {
 // look asks the source, and reports whether the registry knows the application now.
 func (d *directory) look(q question) (found bool, err error) {
 	l := &lookup{question: q}
-	if v, ok := d.verdict(q); ok || !d.enter(l) {
-		return false, v.err
+	if !d.enter(l) {
+		return false, ErrAway
 	}
 	defer d.leave(l)
 	defer d.Bugs.Recover(func() { found, err = false, ErrUnusable })
@@ -447,6 +450,13 @@ func (d *directory) away() bool {
 	return d.failures > 0
 }
 
+// resting reports whether the source is away, and not to be asked yet.
+func (d *directory) resting() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failures > 0 && time.Now().Before(d.retry)
+}
+
 // changed has the source asked about an application, "" for all, as soon as may be. Names
 // that were nobody's may be somebody's.
 func (d *directory) changed(id string) {
@@ -484,8 +494,15 @@ func (d *directory) learn(l *lookup, document []byte) (known bool, err error) {
 	if answered := map[source.By]string{source.ByID: c.ID, source.ByKey: c.Key}[l.by]; err == nil && answered != l.name {
 		err = fmt.Errorf("asked for the app with %s %q, it answers with app %s", l.by, refusals.Clean(l.name), c.ID)
 	}
+	if n := max(len(c.ID), len(c.Key)); err == nil && n > maxNameBytes {
+		err = fmt.Errorf("its id or its key has %d bytes: give at most %d", n, maxNameBytes)
+	}
 	if err != nil {
 		d.misread(l, err)
+		return false, ErrUnusable
+	}
+	if owner := d.ownerOf(l, c); owner != c.ID {
+		d.misread(l, fmt.Errorf("app %s has the key of app %s: give each its own", c.ID, owner))
 		return false, ErrUnusable
 	}
 	moved := d.Changes.Begin()
@@ -501,6 +518,22 @@ func (d *directory) learn(l *lookup, document []byte) (known bool, err error) {
 		d.Log.Debug("settings of an application of apps_from", "app", c, "warnings", strings.Join(warnings, "; "))
 	}
 	return known, nil
+}
+
+// ownerOf returns the id of the application whose key is that of c, which the source has just
+// had. If another one is known by that key, the source decides whose it is now.
+func (d *directory) ownerOf(l *lookup, c config.App) string {
+	other := d.registry.byKey.get(c.Key)
+	if l.by == source.ByKey || other == nil || other.ID == c.ID || !d.registry.LookedUp(other) {
+		return c.ID
+	}
+	document, err := d.find(question{source.ByKey, c.Key})
+	if err == nil {
+		if owner, _, err := config.ParseApp("apps_from", document, d.Limits); err == nil && owner.ID == c.ID {
+			return c.ID
+		}
+	}
+	return other.ID
 }
 
 // adopt knows an application that was looked up by another process, and asks about it before
@@ -613,11 +646,16 @@ func (d *directory) forget(a *App) bool {
 func (r *Registry) due(id string) {
 	r.updating.Lock()
 	defer r.updating.Unlock()
-	r.All(func(a *App) {
-		if a.source != nil && (id == "" || id == a.ID) {
+	hurry := func(a *App) {
+		if a != nil && a.source != nil {
 			a.source.due = time.Time{}
 		}
-	})
+	}
+	if id == "" {
+		r.All(hurry)
+	} else {
+		hurry(r.byID.get(id))
+	}
 }
 
 // dueNow are the applications that the source is to be asked about.
@@ -648,6 +686,9 @@ func (d *directory) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		case <-d.wake:
+		}
+		if d.resting() {
+			continue
 		}
 		d.sweep(ctx)
 		if d.away() {

@@ -546,6 +546,55 @@ func TestConfiguredFirst(t *testing.T) {
 	})
 }
 
+// A name that was nobody's a moment ago does not end an application that is found since by
+// its other name.
+func TestFoundAfterNone(t *testing.T) {
+	looking(t, func(t *testing.T, d *directoryTest) {
+		if a, err := d.find(source.ByID, "1"); a != nil || err != nil {
+			t.Fatalf("found %v, %v", a, err)
+		}
+		d.table.set(row{ID: "1", Key: "one"})
+		one, err := d.Find(t.Context(), source.ByKey, "one", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Refresh()
+		pass(time.Second)
+		if one.Refusal() != nil || d.ByID("1") != one {
+			t.Error("the application was removed")
+		}
+	})
+}
+
+// Two applications of the source that have the same key: whoever the source has by that key
+// keeps it. Two may exchange theirs.
+func TestSameKey(t *testing.T) {
+	looking(t, func(t *testing.T, d *directoryTest) {
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "one"})
+		one := d.mustFind(source.ByKey, "one")
+		if a, err := d.find(source.ByID, "2"); a != nil || err != ErrUnusable {
+			t.Errorf("the other application of a key is %v, %v", a, err)
+		}
+		if d.mustFind(source.ByKey, "one") != one || one.ID != "1" {
+			t.Error("a key has gone to another application")
+		}
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
+		pass(testNegativeTTL)
+		d.mustFind(source.ByKey, "one")
+		two := d.mustFind(source.ByID, "2")
+		d.table.set(row{ID: "1", Key: "two"}, row{ID: "2", Key: "one"})
+		for range 3 {
+			d.mustFind(source.ByID, "1")
+			d.mustFind(source.ByID, "2")
+			d.Refresh()
+			pass(time.Second)
+		}
+		if d.mustFind(source.ByKey, "two") != one || d.mustFind(source.ByKey, "one") != two {
+			t.Error("the keys were not exchanged")
+		}
+	})
+}
+
 // What another process has looked up is known at once.
 func TestExportLookedUp(t *testing.T) {
 	var e Exported

@@ -181,13 +181,14 @@ func tokens(v jsontext.Value) iter.Seq2[string, jsontext.Value] {
 	}
 }
 
-// unwrap returns the list or mapping that text holds as JSON, and anything else as it is.
+// unwrap returns the list, mapping or null that text holds as JSON, and anything else as it
+// is.
 func unwrap(raw jsontext.Value) jsontext.Value {
 	if raw.Kind() != '"' {
 		return raw
 	}
 	inside := jsontext.Value(strings.TrimSpace(literal(raw)))
-	if k := inside.Kind(); (k == '[' || k == '{') && valid(inside) {
+	if k := inside.Kind(); (k == '[' || k == '{' || k == 'n') && valid(inside) {
 		return inside
 	}
 	return raw
@@ -249,14 +250,17 @@ func (s section) misspelt(r *row, m members, path string) {
 func (s section) fromRow(r *row, raw jsontext.Value, path string) *yaml.Node {
 	m, ok := r.object(raw, path)
 	if !ok {
-		return otherNode(raw)
+		return otherNode(unwrap(raw))
 	}
 	return s.pick(r, r.translate(m, path), path)
 }
 
 func (v list[T]) fromRow(r *row, raw jsontext.Value, path string) *yaml.Node {
-	raw = unwrap(raw)
-	if raw.Kind() != '[' {
+	switch raw = unwrap(raw); raw.Kind() {
+	case 'n':
+		return nil
+	case '[':
+	default:
 		return otherNode(raw)
 	}
 	node := &yaml.Node{Kind: yaml.SequenceNode}
@@ -274,7 +278,7 @@ func (v list[T]) fromRow(r *row, raw jsontext.Value, path string) *yaml.Node {
 func (h headers) fromRow(r *row, raw jsontext.Value, path string) *yaml.Node {
 	m, ok := r.object(raw, path)
 	if !ok {
-		return otherNode(raw)
+		return otherNode(unwrap(raw))
 	}
 	node := &yaml.Node{Kind: yaml.MappingNode}
 	for _, m := range m {

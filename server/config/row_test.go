@@ -51,6 +51,12 @@ func TestParseApp(t *testing.T) {
 			h.Channels, h.Age = "a*", time.Minute
 			a.History = []History{h}
 		}},
+		{"null as text", `{"id":"7","key":"k","secret":"s","webhooks":"null","allowed_origins":" null ","history":"null","settings":"null"}`, func(*App) {}},
+		{"nulls within", `{"id":"7","key":"k","secret":"s","webhooks":[{"url":"https://a.example","headers":"null","filter":"null"}]}`, func(a *App) {
+			w := DefaultWebhook()
+			w.URL = "https://a.example"
+			a.Webhooks = []Webhook{w}
+		}},
 		{"settings", `{"id":"7","key":"k","secret":"s","max_connections":5,"message_rate":null,"settings":{"max_connections":6,"message_rate":7,"subscriptionCount":true}}`, func(a *App) { a.MaxConnections, a.MessageRate, a.SubscriptionCount = 5, 7, true }},
 		{"options as text", `{"id":"7","key":"k","secret":"s","options":"{\"message_rate\":7}"}`, func(a *App) { a.MessageRate = 7 }},
 		{"columns of its own", `{"id":"7","key":"k","secret":"s","name":"Shop","created_at":"2026-11-27 12:00:00","uid":3,"meta":{"a":1,"a":2},"notes":"\ud83d"}`, func(*App) {}},

@@ -141,7 +141,7 @@ func (r *row) layers(object jsontext.Value) (members, bool) {
 	for _, name := range []string{"settings", "options"} {
 		if more, ok := beside.find(name); ok {
 			inner, ok := r.object(more.raw, name)
-			if !ok {
+			if !ok && unwrap(more.raw).Kind() != 'n' {
 				r.l.add(0, more.name, "the value is not a JSON object: give one with keys of an app, or leave it out")
 			}
 			all = append(all, inner...)

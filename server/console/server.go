@@ -36,7 +36,7 @@ type serverAnswer struct {
 	Clients   clientAddress `json:"clients"`
 	Apps      []appName     `json:"apps"`       // the first, and the one that was asked for
 	AppsTotal int           `json:"apps_total"` // how many there are
-	Config    string        `json:"config"` // name of the file; empty if there is none
+	Config    string        `json:"config"`     // name of the file; empty if there is none
 }
 
 type clusterState struct {

@@ -18,9 +18,8 @@ func (m *Metrics) Lookups(known func() int, up func() bool) *Lookups {
 	l := &Lookups{
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "belfry_app_lookups_total",
 			Help: "Look-ups of applications in apps_from, by result: found, none, or failed as it could not be asked."}, []string{"result"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "belfry_app_lookup_duration_seconds",
-			Help:    "Time in which apps_from answers.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
+		duration: prometheus.NewHistogram(histogramOpts("app_lookup_duration_seconds", "Seconds until apps_from answers.",
+			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5})),
 	}
 	for _, result := range []string{lookupFound, lookupNone, lookupFailed} {
 		l.results.WithLabelValues(result)

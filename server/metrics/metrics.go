@@ -67,12 +67,7 @@ type Metrics struct {
 func New(version, revision, goVersion string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), process: prometheus.NewRegistry(), perApp: math.MaxInt, unknown: unseen(), apps: make(map[string]*App)}
 	histogram := func(name, help string, buckets []float64, label string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "belfry_" + name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor:     nativeFactor,
-			NativeHistogramMaxBucketNumber:  maxNativeBuckets,
-			NativeHistogramMinResetDuration: nativeReset,
-		}, []string{label})
+		h := prometheus.NewHistogramVec(histogramOpts(name, help, buckets), []string{label})
 		m.registry.MustRegister(h)
 		return h
 	}
@@ -101,6 +96,15 @@ func New(version, revision, goVersion string) *Metrics {
 		&collector{m, counters(), refusing(unknownCodes()), gauges()})...)
 	m.process.MustRegister(append(process, m.delay)...)
 	return m
+}
+
+func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: "belfry_" + name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     nativeFactor,
+		NativeHistogramMaxBucketNumber:  maxNativeBuckets,
+		NativeHistogramMinResetDuration: nativeReset,
+	}
 }
 
 // LogLinesDropped exports how many lines of the log nobody has taken.

@@ -194,6 +194,7 @@ func TestNativeHistograms(t *testing.T) {
 	}
 	m.Request("1", "events", 200, 0.001)
 	a.Webhooks.Took(10 * time.Millisecond)
+	m.Lookups(func() int { return 1 }, func() bool { return true }).Answered(true, time.Millisecond)
 	format := expfmt.NewFormat(expfmt.TypeProtoDelim)
 	decoder := expfmt.NewDecoder(strings.NewReader(scrapeAs(t, m, format)), format)
 	var found []string
@@ -215,7 +216,10 @@ func TestNativeHistograms(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"belfry_api_request_duration_seconds", "belfry_delivery_delay_seconds", "belfry_webhooks_request_duration_seconds"}
+	want := []string{
+		"belfry_api_request_duration_seconds", "belfry_app_lookup_duration_seconds", "belfry_delivery_delay_seconds",
+		"belfry_webhooks_request_duration_seconds",
+	}
 	if !slices.Equal(found, want) {
 		t.Errorf("histograms: %v", found)
 	}

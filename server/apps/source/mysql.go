@@ -48,7 +48,7 @@ func mysqlConfig(address string) (*mysql.Config, error) {
 		conf.Addr = u.Host
 	}
 	conf.DBName = strings.TrimPrefix(u.Path, "/")
-	conf.Timeout, conf.ReadTimeout, conf.WriteTimeout = timeout, timeout, timeout
+	conf.Timeout = timeout        // the context of a query bounds the rest
 	conf.InterpolateParams = true // one round trip, and no statement that a proxy would have to keep
 	conf.Logger = &mysql.NopLogger{}
 	security, ca := "preferred", ""

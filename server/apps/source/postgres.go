@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ const quiet = time.Minute
 func openPostgres(c config.AppsFrom) (Source, error) {
 	conf, err := pgx.ParseConfig(c.URL)
 	if err != nil {
-		return nil, badURL(err)
+		return nil, badURL(err, c.URL)
 	}
 	// A statement that the server keeps is kept on one connection, and behind PgBouncer the
 	// next one is on another.
@@ -41,14 +42,20 @@ func openPostgres(c config.AppsFrom) (Source, error) {
 	return s, nil
 }
 
-// badURL is without what the driver says of a URL beyond its reason: it may repeat the URL.
-func badURL(err error) error {
-	var parse *pgconn.ParseConfigError
-	reason := "it cannot be read"
-	if errors.As(err, &parse) && errors.Unwrap(parse) != nil {
-		reason = errors.Unwrap(parse).Error()
+// badURL is what the driver says of a URL, without the URL and its password.
+func badURL(err error, address string) error {
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+len("`: "):]
 	}
-	return errors.New("apps_from.url: " + reason)
+	u, parseErr := url.Parse(address)
+	if parseErr != nil {
+		return errors.New("apps_from.url: it is not a URL")
+	}
+	if password, ok := u.User.Password(); ok && password != "" {
+		text = strings.ReplaceAll(text, password, "[hidden]")
+	}
+	return errors.New("apps_from.url: " + text)
 }
 
 // place is where a database is, for errors.

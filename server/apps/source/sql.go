@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"belfry/server/config"
 )
@@ -69,6 +70,9 @@ func (s *database) Find(ctx context.Context, by By, name string) ([]byte, error)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	document, err := s.ask(ctx, by, name)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // a driver may say that the connection is broken
+	}
 	switch {
 	case err == nil || errors.Is(err, ErrNone) || errors.As(err, new(*RowError)):
 		return document, err
@@ -172,6 +176,13 @@ func asJSON(value any, typeName string) jsontext.Value {
 	case string:
 		if (typeName == "JSON" || typeName == "JSONB") && json.Valid([]byte(v)) {
 			return jsontext.Value(v)
+		}
+		if strings.HasPrefix(typeName, "_") { // an array of PostgreSQL
+			var items []string
+			if pgtype.NewMap().SQLScanner(&items).Scan(v) == nil {
+				list, _ := json.Marshal(items)
+				return list
+			}
 		}
 		if utf8.ValidString(v) {
 			quoted, _ := jsontext.AppendQuote(nil, v)
