@@ -33,10 +33,11 @@ func ParseApp(name string, document []byte, server Server) (app App, warnings []
 	l.fill = func(text string, _ Env) (string, []string, string) { return text, nil, "" }
 	l.sources[""] = source{}
 	r := &row{l: l, theirs: map[string]string{}}
-	app = DefaultApp()
+	keys := app.keys()
+	keys.reset()
 	if members, ok := r.document(document); ok {
-		app.keys().read(l, app.keys().pick(r, members, ""), "")
-		app.keys().check(l, "")
+		keys.read(l, keys.pick(r, members, ""), "")
+		keys.check(l, "")
 		server.checkSizes(l, "", "this app", app)
 	}
 	if err := r.problems().err(); err != nil {

@@ -224,7 +224,7 @@ log:
 
 	vars := env("BELFRY_APP_ID=9", "BELFRY_APP_KEY=k9", "BELFRY_APP_SECRET=s9", "A=7", "B=true", "C=4100", "E=member_added", "IP=10.0.0.1", "L=debug", "U=http://h",
 		"CONSOLE_PASSWORD=password", "METRICS_TOKEN=t", "REDIS_URL=redis://h", "APP_SECRET=s", "HOOK_TOKEN=t",
-		"APP_SECRET_NEW=n", "STATS_TOKEN=t", "CONSOLE_VIEWER_PASSWORD=password")
+		"APP_SECRET_NEW=n", "STATS_TOKEN=t", "DATABASE_URL=postgres://h/d", "APPS_TOKEN=t", "CONSOLE_VIEWER_PASSWORD=password")
 	e := newEditor(t)
 	for name, file := range files {
 		_, err := Parse("", []byte(file), vars)

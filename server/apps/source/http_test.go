@@ -76,16 +76,14 @@ func TestHTTPFaults(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"error":       {status(500), "it answered 500"},
-		"busy":        {status(503), "it answered 503"},
-		"no token":    {status(401), "it answered 401: see apps_from.token"},
-		"no right":    {status(403), "it answered 403: see apps_from.token"},
-		"moved":       {status(301), "it answered 301, and redirects are not followed"},
-		"found":       {status(302), "it answered 302, and redirects are not followed"},
-		"no content":  {status(204), "it answered 204"},
-		"created":     {status(201), "it answered 201"},
-		"bad request": {status(400), "it answered 400"},
-		"large":       {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxDocument+1)) }, "more than 1048576 bytes"},
+		"error":      {status(500), "it answered 500"},
+		"busy":       {status(503), "it answered 503"},
+		"no token":   {status(401), "it answered 401: see apps_from.token"},
+		"no right":   {status(403), "it answered 403: see apps_from.token"},
+		"moved":      {status(301), "it answered 301, and redirects are not followed"},
+		"found":      {status(302), "it answered 302, and redirects are not followed"},
+		"no content": {status(204), "it answered 204"},
+		"created":    {status(201), "it answered 201"},
 		"cut": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, `{"id": "1"`)
@@ -123,6 +121,24 @@ func TestHTTPIsSlow(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestHTTPRows has answers that are about one application: the source is not away.
+func TestHTTPRows(t *testing.T) {
+	for want, answer := range map[string]http.HandlerFunc{
+		"answered 400":                      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) },
+		"answered 422":                      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) },
+		"answered with more than 1048576 b": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxDocument+1)) },
+	} {
+		s := answering(t, answer, "?token=hunter2", "hunter2")
+		_, err := s.Find(t.Context(), ByKey, "k")
+		if odd := new(RowError); !errors.As(err, &odd) || !strings.Contains(odd.Problem, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if err := s.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -25,9 +26,8 @@ func openMySQL(c config.AppsFrom) (Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apps_from.url: %w", err)
 	}
-	none := func(error, string) bool { return false } // MySQL compares everything with everything
 	host, _, _ := net.SplitHostPort(conf.Addr)
-	return newDatabase(sql.OpenDB(connector), dialect{quote: "`", placeholder: "?", none: none, advice: adviceOnMySQL},
+	return newDatabase(sql.OpenDB(connector), dialect{quote: "`", placeholder: "?", aboutName: nameInMySQL, advice: adviceOnMySQL},
 		c, place(host, conf.DBName), conf.Passwd), nil
 }
 
@@ -99,6 +99,24 @@ func secure(conf *mysql.Config, security, ca, host string) error {
 	conf.TLS.RootCAs = x509.NewCertPool()
 	if !conf.TLS.RootCAs.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("ca: %s has no certificate in PEM", ca)
+	}
+	return nil
+}
+
+// nameInMySQL is about characters that the character set of a column does not have: MySQL
+// compares everything with everything else.
+func nameInMySQL(err error, name string) error {
+	var my *mysql.MySQLError
+	if !errors.As(err, &my) {
+		return nil
+	}
+	switch ascii := strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) < 0; {
+	case !ascii && (my.Number == 1267 || my.Number == 1366 || my.Number == 3854): // collations that do not go together, a string that cannot be converted
+		return ErrNone
+	case strings.HasPrefix(string(my.SQLState[:]), "22") && strings.Contains(my.Message, name): // data exception
+		return ErrNone
+	case strings.HasPrefix(string(my.SQLState[:]), "22"):
+		return oddRow(string(my.SQLState[:]))
 	}
 	return nil
 }

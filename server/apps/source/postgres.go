@@ -36,7 +36,7 @@ func openPostgres(c config.AppsFrom) (Source, error) {
 	if conf.RuntimeParams["application_name"] == "" {
 		conf.RuntimeParams["application_name"] = "belfry"
 	}
-	s := newDatabase(stdlib.OpenDB(*conf), dialect{quote: `"`, placeholder: "$1", none: noneInPostgres, advice: adviceOnPostgres},
+	s := newDatabase(stdlib.OpenDB(*conf), dialect{quote: `"`, placeholder: "$1", aboutName: nameInPostgres, advice: adviceOnPostgres},
 		c, place(conf.Host, conf.Database), conf.Password)
 	s.watch = func(ctx context.Context, changed func(string)) error { return listen(ctx, conf, changed) }
 	return s, nil
@@ -66,15 +66,17 @@ func place(host, name string) string {
 	return host + "/" + name
 }
 
-// noneInPostgres is about a name that the type of a column cannot have: the error repeats
-// it.
-func noneInPostgres(err error, name string) bool {
+// nameInPostgres is about what the type of a column, or the encoding of the database, cannot
+// have. Most such errors repeat the name; others may be about another column of a query.
+func nameInPostgres(err error, name string) error {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return false
+	switch {
+	case !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "22"): // data_exception
+		return nil
+	case strings.Contains(pg.Message, name), pg.Code == "22P05", pg.Code == "22021": // untranslatable_character, character_not_in_repertoire
+		return ErrNone
 	}
-	// invalid_text_representation, numeric_value_out_of_range
-	return (pg.Code == "22P02" || pg.Code == "22003") && strings.Contains(pg.Message, name)
+	return oddRow(pg.Code)
 }
 
 func adviceOnPostgres(err error) string {

@@ -45,8 +45,8 @@ func (e *RowError) Error() string { return e.Problem }
 type Source interface {
 	// Find returns the document of an application, see [config.ParseApp]. ErrNone: there is
 	// none. A [RowError] is about this application alone. Any other error: the source cannot
-	// be asked now, or answers what nobody understands. It takes at most 5 seconds. The caller compares the name of what
-	// it reads in the document: an HTTP API may be wrong.
+	// be asked now, or answers what nobody understands. It takes at most 5 seconds. The
+	// caller compares the name of what it reads in the document: an HTTP API may be wrong.
 	Find(ctx context.Context, by By, name string) (document []byte, err error)
 
 	// Watch calls changed with the id of each application that changed, "" for all of them,

@@ -22,9 +22,10 @@ import (
 type dialect struct {
 	quote       string // around a name
 	placeholder string // of the only parameter
-	// none says whether an error means that no row can have the name, such as letters in a
-	// column of numbers.
-	none func(err error, name string) bool
+	// aboutName says what an error means that is about a name, which may be a stranger's:
+	// ErrNone where no row can have it, such as letters in a column of numbers, a RowError
+	// where that is not certain, and nil for any other error.
+	aboutName func(err error, name string) error
 	// advice says what to do about an error; empty: the error is all there is to say.
 	advice func(err error) string
 }
@@ -76,8 +77,9 @@ func (s *database) Find(ctx context.Context, by By, name string) ([]byte, error)
 	switch {
 	case err == nil || errors.Is(err, ErrNone) || errors.As(err, new(*RowError)):
 		return document, err
-	case s.none(err, name):
-		return nil, ErrNone
+	}
+	if about := s.aboutName(err, name); about != nil {
+		return nil, about
 	}
 	return nil, s.failure(err)
 }
@@ -240,6 +242,11 @@ func (s *database) Check(ctx context.Context) error {
 }
 
 func (s *database) Close() error { return s.db.Close() }
+
+// oddRow is an error about what a row has, without what that is: it may be a secret.
+func oddRow(state string) error {
+	return &RowError{"the database cannot read what it has of the app (SQLSTATE " + state + "): see the table, or apps_from.query"}
+}
 
 const maxFailure = 400 // bytes of what a database says
 

@@ -468,3 +468,33 @@ func TestPgBouncer(t *testing.T) {
 	}
 	asking.Wait()
 }
+
+// TestStrangersNames has names that a stranger may ask for and a column cannot hold: for all
+// that the source is not away.
+func TestStrangersNames(t *testing.T) {
+	names := []string{"😀", "ä", "é", "a\\", "\\x", "\\777", "'", "''", `"`, "`", "%", "?", "$1", "--", "{}", "[1", "null", "NaN", "-Infinity", "1e999", "true", "\u0301", "\ufffd", strings.Repeat("😀", 60), strings.Repeat("9", 255)}
+	columns := map[string][]string{
+		"pgx":    {"TEXT", "CHAR(5)", "SMALLINT", "BIGINT", "NUMERIC(5,2)", "REAL", "BYTEA", "UUID", "BOOLEAN", "DATE", "TIMESTAMPTZ", "INET", "TEXT[]", "VARCHAR(5)"},
+		"mysql":  {"TEXT", "CHAR(5)", "SMALLINT", "BIGINT UNSIGNED", "DECIMAL(5,2)", "DOUBLE", "VARBINARY(20)", "BOOLEAN", "DATE", "TIMESTAMP", "BIT(8)", "VARCHAR(50) CHARACTER SET latin1", "VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin", "VARCHAR(50) COLLATE utf8mb4_bin", "INET6", "UUID", "ENUM('a', 'b')"},
+		"sqlite": {"TEXT", "INTEGER", "NUMERIC", "BLOB", "REAL"},
+	}
+	each(t, func(t *testing.T, k *kind) {
+		for _, column := range columns[k.driver] {
+			table := k.table(t, `id `+column+`, "key" TEXT, secret TEXT`)
+			s := k.open(t, config.AppsFrom{Table: table})
+			if err := s.Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			k.must(t, `INSERT INTO `+table+` ("key", secret) VALUES ('k', 's')`)
+			for _, name := range names {
+				_, err := s.Find(t.Context(), ByID, name)
+				if odd := new(RowError); column == "BYTEA" && errors.As(err, &odd) && strings.Contains(odd.Problem, "SQLSTATE 22P02") {
+					continue // it does not say that this is about the name
+				}
+				if !errors.Is(err, ErrNone) {
+					t.Errorf("%s, %.20q: %v", column, name, err)
+				}
+			}
+		}
+	})
+}

@@ -27,9 +27,9 @@ func openSQLite(c config.AppsFrom) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	none := func(error, string) bool { return false } // SQLite compares everything with everything
+	anyName := func(error, string) error { return nil } // SQLite compares everything with everything
 	// In double quotes, a column that is not there would be text.
-	return newDatabase(db, dialect{quote: "`", placeholder: "?", none: none, advice: adviceOnSQLite}, c, file, ""), nil
+	return newDatabase(db, dialect{quote: "`", placeholder: "?", aboutName: anyName, advice: adviceOnSQLite}, c, file, ""), nil
 }
 
 func adviceOnSQLite(err error) string {

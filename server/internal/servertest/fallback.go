@@ -70,9 +70,28 @@ func FallbackAt(t testing.TB, server string, secure *tls.Config, app, transport 
 	f.ctx = ctx
 	t.Cleanup(func() {
 		cancel()
-		tr.CloseIdleConnections()
+		if f.SocketID != "" {
+			go f.listenToEnd() // while the server stops
+		}
 	})
 	return f
+}
+
+// listenToEnd receives until the session ends, so that the server need not wait for a client
+// that may come back.
+func (f *Fallback) listenToEnd() {
+	defer f.client.CloseIdleConnections()
+	for {
+		r, err := f.post(context.Background(), "/"+Polling+f.Query, "")
+		if err != nil {
+			return
+		}
+		text, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != http.StatusOK || strings.Contains(string(text), "c[") {
+			return
+		}
+	}
 }
 
 // ConnectFallback connects a client of an HTTP transport and reads the
