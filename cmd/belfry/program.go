@@ -25,7 +25,7 @@ failed, and 2 for a mistake in the call.`,
 		},
 	}
 	p.Commands = []*manual.Command{
-		serveCommand(s), checkCommand(s), schemaCommand(s), upgradeCommand(s),
+		serveCommand(s), checkCommand(s), schemaCommand(s), importCommand(s), upgradeCommand(s),
 		listenCommand(s), triggerCommand(s), channelsCommand(s), connectionsCommand(s), healthCommand(s), doctorCommand(s),
 		helpCommand(p, s), completionCommand(p, s), manCommand(p, s), versionCommand(s),
 	}

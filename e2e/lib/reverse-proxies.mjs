@@ -135,15 +135,21 @@ export const names = Object.keys(proxies);
  * Starts a proxy in front of Belfry, with its block of docs/proxies.md, until the
  * test ends: {host, port, url}. prefix says what it does with /ws before a
  * path, keep or strip; timeout takes the place of the page's 120 seconds; edit changes
- * the block.
+ * the block. containing tells the block from others of its page, and old is the server
+ * beside Belfry in blocks that have one.
  */
-export async function startReverseProxy(t, name, belfry, { prefix, timeout, edit = (block) => block } = {}) {
+export async function startReverseProxy(
+  t,
+  name,
+  belfry,
+  { prefix, timeout, edit = (block) => block, page = 'proxies.md', containing = 'ws.example.com', old } = {},
+) {
   const proxy = proxies[name];
   const program = await installed(proxy.program);
   const made = await directory(t);
   const port = await freePort();
-  const blocks = await examples('proxies.md', proxy.language ?? name);
-  let block = example(blocks, 'ws.example.com');
+  const blocks = await examples(page, proxy.language ?? name);
+  let block = example(blocks, containing);
   if (prefix === 'strip') {
     const [lines] = blocks.filter((each) => each !== block); // the page has two for each proxy
     block = block.replace(proxy.above, (line) => line + lines);
@@ -155,6 +161,7 @@ export async function startReverseProxy(t, name, belfry, { prefix, timeout, edit
   }
   block = edit(block)
     .replaceAll('127.0.0.1:8080', `127.0.0.1:${belfry.port}`)
+    .replaceAll('127.0.0.1:6001', `127.0.0.1:${old?.port}`)
     .replaceAll('10.0.0.5', '127.0.0.1')
     .replaceAll('/etc/ssl/', `${made}/`);
   certificate ??= makeCertificate();

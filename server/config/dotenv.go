@@ -25,9 +25,14 @@ func EnvFile(path string, over Env) (Env, error) {
 	if len(data) > maxEnvFileBytes {
 		return nil, fmt.Errorf("%s: more than %d bytes: give a .env file such as Laravel's", path, maxEnvFileBytes)
 	}
+	return ParseEnv(path, data, over)
+}
+
+// ParseEnv is [EnvFile] for the text of a file; name stands for it in errors.
+func ParseEnv(name string, data []byte, over Env) (Env, error) {
 	env, problem := dotenv(string(data), over)
 	if problem != nil {
-		problem.Name = path
+		problem.Name = name
 		return nil, Errors{*problem}
 	}
 	return env, nil

@@ -237,7 +237,7 @@ func webhookEventProblem(name string) string {
 		return ""
 	}
 	problem := "is not a webhook event"
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		problem += ", did you mean " + near + "?"
 	} else {
 		problem += ":"

@@ -241,7 +241,7 @@ func (s section) misspelt(r *row, m members, path string) {
 	const least = 5 // characters: of a shorter name, such as uid, each is near to some key
 	for _, m := range m {
 		if len(m.key) >= least && !slices.Contains(names, m.key) {
-			if near := nearest(m.key, names); near != "" {
+			if near := Nearest(m.key, names); near != "" {
 				r.warn(path, "unknown key "+quote(m.name)+", did you mean "+near+"? it is left out")
 			}
 		}

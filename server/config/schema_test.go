@@ -204,7 +204,11 @@ log:
 	if err != nil || len(docs) == 0 {
 		t.Fatal(docs, err)
 	}
-	for _, path := range append(docs, "../../README.md") {
+	moving, err := filepath.Glob("../../docs/moving/*.md")
+	if err != nil || len(moving) == 0 {
+		t.Fatal(moving, err)
+	}
+	for _, path := range slices.Concat(docs, moving, []string{"../../README.md"}) {
 		for _, m := range fence.FindAllStringSubmatch(written(t, path), -1) {
 			if file := strings.ReplaceAll("\n"+m[2], "\n"+m[1], "\n"); isConfiguration(file) {
 				files[path+": "+file] = file
@@ -224,7 +228,7 @@ log:
 
 	vars := env("BELFRY_APP_ID=9", "BELFRY_APP_KEY=k9", "BELFRY_APP_SECRET=s9", "A=7", "B=true", "C=4100", "E=member_added", "IP=10.0.0.1", "L=debug", "U=http://h",
 		"CONSOLE_PASSWORD=password", "METRICS_TOKEN=t", "REDIS_URL=redis://h", "APP_SECRET=s", "HOOK_TOKEN=t",
-		"APP_SECRET_NEW=n", "STATS_TOKEN=t", "DATABASE_URL=postgres://h/d", "APPS_TOKEN=t", "CONSOLE_VIEWER_PASSWORD=password")
+		"APP_SECRET_NEW=n", "STATS_TOKEN=t", "DATABASE_URL=postgres://h/d", "APPS_TOKEN=t", "SHOP_SECRET=s", "CONSOLE_VIEWER_PASSWORD=password")
 	e := newEditor(t)
 	for name, file := range files {
 		_, err := Parse("", []byte(file), vars)

@@ -111,7 +111,7 @@ func unknownKey(key string, keys []string) string {
 		return "no space after the colon of " + quote(before) + ": "
 	}
 	text := "unknown key " + quote(key)
-	if near := nearest(key, keys); near != "" {
+	if near := Nearest(key, keys); near != "" {
 		text += ", did you mean " + near + "?"
 	} else {
 		text += ":"

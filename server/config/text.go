@@ -52,8 +52,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// nearest returns the word that key is most likely a slip of, or "".
-func nearest(key string, words []string) string {
+// Nearest returns the word that key is most likely a slip of, or "".
+func Nearest(key string, words []string) string {
 	const longest = 64 // no key is half as long
 	if len(key) > longest {
 		return ""

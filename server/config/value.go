@@ -35,7 +35,9 @@ type value interface {
 type settable interface {
 	value
 	set(s string) (problem string)
-	is(s string) bool // whether s stands for the present value
+	is(s string) bool  // whether s stands for the present value
+	problemOf() string // what is wrong with the present value
+	plain() bool       // it is written without quotes
 }
 
 // scalar is a value that is one text in the file.
@@ -64,6 +66,9 @@ func (v *scalar[T]) set(s string) string {
 	}
 	return problem
 }
+
+func (v *scalar[T]) problemOf() string { return v.problem(*v.at) }
+func (v *scalar[T]) plain() bool       { return v.typed }
 
 func (v *scalar[T]) is(s string) bool {
 	x, problem := v.parse(s)
