@@ -317,7 +317,7 @@ test('/metrics counts connections, subscriptions and events', async (t) => {
     return parseMetrics(await response.text());
   };
   const connections = 'belfry_connections{app="100001",transport="websocket"}';
-  assert.equal((await scrape())[connections], undefined); // nothing has happened in the app yet
+  assert.equal((await scrape())[connections], 0);
 
   const client = await connect(t, belfry);
   const { events } = await subscribe(client, 'news');

@@ -8,8 +8,8 @@ import (
 	"belfry/protocol"
 )
 
-// App counts one application's share. It has no series before something is counted of it,
-// and then its own or those of [OtherApps]: see [Metrics.Run]. All methods may be called
+// App counts one application's share. Where there are many, it has no series before something
+// is counted of it, and then its own or those of [OtherApps]: see [Metrics.Run]. All methods may be called
 // concurrently; the hot path only adds.
 type App struct {
 	id string
@@ -37,6 +37,9 @@ func (m *Metrics) App(id string) *App {
 		a = &App{id: id, m: m}
 		a.Webhooks.app = a
 		m.apps[id] = a
+		if len(m.apps) <= few {
+			m.begin(a)
+		}
 	}
 	return a
 }

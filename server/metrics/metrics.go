@@ -2,8 +2,8 @@
 // name begins with belfry_; the label app is an application's id, or [OtherApps]. No label
 // ever holds a channel, a user or a connection.
 //
-// An application that does nothing costs nothing here: it gets series with the first thing
-// that is counted of it. With more applications than may have series of their own, the
+// With more than a few applications, one that does nothing costs nothing here: it gets series
+// with the first thing that is counted of it. With more applications than may have series of their own, the
 // busiest have them.
 package metrics
 

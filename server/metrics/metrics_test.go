@@ -155,7 +155,6 @@ func TestRemove(t *testing.T) {
 
 	// The id is free for another.
 	again := m.App("1")
-	again.Begin()
 	if got := scrape(t, m); strings.Contains(got, `belfry_connections{app="1"`) || !strings.Contains(got, `belfry_connections_opened_total{app="1",transport="websocket"} 0`) {
 		t.Errorf("added again, before there is anything to show:\n%s", got)
 	}

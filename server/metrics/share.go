@@ -16,6 +16,9 @@ const (
 	// quietMinutes is after how many without anything to count an application without
 	// connections has no series any more.
 	quietMinutes = 10
+	// few is how many applications there may be of which each has series from the start, and
+	// keeps them: an alert on an increase misses what a counter begins with.
+	few = 20
 	// busier is how many times as busy an application has to be as another that has series
 	// of its own, to get some in its place. Less, and applications that are alike would take
 	// turns.
@@ -47,6 +50,11 @@ func (m *Metrics) Run(ctx context.Context) {
 func (m *Metrics) give(a *App) *series {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.begin(a)
+}
+
+// begin gives an application series, if it has none. mu is held.
+func (m *Metrics) begin(a *App) *series {
 	if s := a.counting.Load(); s != nil {
 		return s
 	}
@@ -108,7 +116,7 @@ func (m *Metrics) rank() {
 	for _, a := range apps {
 		switch {
 		case m.apps[a.id] != a: // it was removed
-		case quiet[a]:
+		case quiet[a] && len(m.apps) > few:
 			m.take(a)
 		case m.hasOwn(a):
 			have = append(have, a)

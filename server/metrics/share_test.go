@@ -55,23 +55,33 @@ func (a *App) receive(times int) {
 	}
 }
 
-// An application that has done nothing is not exported, nor one that is quiet for long.
+// With more than a few applications, one that has done nothing is not exported, nor one that
+// is quiet for long.
 func TestQuietApps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New("", "", "")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go m.Run(ctx)
-		a, b := m.App("1"), m.App("2")
-		live := new(connected)
-		b.Show(live)
-		expectReceived(t, m, map[string]int{})
-		a.receive(1)
-		b.receive(2)
+		var first []*App
+		for i := range few {
+			first = append(first, m.App(fmt.Sprint("first", i)))
+		}
 		minute := func(n int) {
 			time.Sleep(time.Duration(n) * rankInterval)
 			synctest.Wait()
 		}
+		minute(2 * quietMinutes)
+		if got := received(t, m); len(got) != few {
+			t.Errorf("of the first %d apps, there are %v", few, got)
+		}
+		a, b := m.App("1"), m.App("2")
+		live := new(connected)
+		b.Show(live)
+		minute(1)
+		expectReceived(t, m, map[string]int{})
+		a.receive(1)
+		b.receive(2)
 		minute(quietMinutes)
 		expectReceived(t, m, map[string]int{"1": 1, "2": 2})
 		a.receive(1)
@@ -88,6 +98,16 @@ func TestQuietApps(t *testing.T) {
 		if got := scrape(t, m); !strings.Contains(got, "\nbelfry_delivery_delay_seconds_count{app=\"1\"} 1\n") {
 			t.Errorf("exported is\n%s", got)
 		}
+
+		// Few are left.
+		for _, one := range first {
+			m.Remove(one)
+		}
+		minute(2 * quietMinutes)
+		expectReceived(t, m, map[string]int{"1": 3})
+		m.Remove(a)
+		m.App("1")
+		expectReceived(t, m, map[string]int{"1": 0})
 	})
 }
 
@@ -107,18 +127,18 @@ func TestOtherApps(t *testing.T) {
 	expectReceived(t, m, map[string]int{"0": 1, "1": 2, OtherApps: 7})
 	for _, line := range []string{
 		`belfry_subscriptions{app="0"} 7`,
-		`belfry_subscriptions{app="other apps"} 14`,
-		`belfry_connections{app="other apps",transport="websocket"} 2`,
+		`belfry_subscriptions{app="other apps"} 21`,
+		`belfry_connections{app="other apps",transport="websocket"} 3`,
 		`belfry_delivery_delay_seconds_count{app="other apps"} 2`,
 	} {
 		if got := scrape(t, m); !strings.Contains(got, "\n"+line+"\n") {
 			t.Errorf("no line %s", line)
 		}
 	}
-	if apps[1].Shares() || !apps[2].Shares() || apps[4].Shares() {
+	if apps[1].Shares() || !apps[2].Shares() || !apps[4].Shares() {
 		t.Error("others share")
 	}
-	if c := m.Counts(); c[OtherApps].Received != 7 || c[OtherApps].Connections != 2*uint64(protocol.NumTransports) || c["0"].Received != 1 || len(c) != 3 {
+	if c := m.Counts(); c[OtherApps].Received != 7 || c[OtherApps].Connections != 3*uint64(protocol.NumTransports) || c["0"].Received != 1 || len(c) != 3 {
 		t.Errorf("counts are %+v", c)
 	}
 

@@ -8,7 +8,7 @@ import (
 // Alerts on an increase need a series that exists before the first event.
 func TestWebhooksExistFromTheStart(t *testing.T) {
 	m := New("", "", "")
-	m.App("1").Begin()
+	m.App("1")
 	got := scrape(t, m)
 	for _, series := range []string{
 		`sent_total{app="1"}`,

@@ -169,7 +169,6 @@ func (w *world) application(id string, endpoints ...config.Webhook) *App {
 	m := w.metrics.App(id)
 	a := w.App(id, m.Webhooks)
 	m.Show(live{a})
-	m.Begin()
 	a.Configure(credentials, endpoints)
 	return a
 }
