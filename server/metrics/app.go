@@ -9,8 +9,8 @@ import (
 )
 
 // App counts one application's share. Where there are many, it has no series before something
-// is counted of it, and then its own or those of [OtherApps]: see [Metrics.Run]. All methods may be called
-// concurrently; the hot path only adds.
+// is counted of it, and then its own or those of [OtherApps]: see [Metrics.Run]. All methods
+// may be called concurrently; the hot path only adds.
 type App struct {
 	id string
 	m  *Metrics
