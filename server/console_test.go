@@ -462,9 +462,9 @@ func TestConsoleManyApps(t *testing.T) {
 		for i := range 4999 {
 			c.Apps = append(c.Apps, servertest.App(strconv.Itoa(100_000+i)))
 		}
-		c.Metrics.PerApp = 1
+		c.Metrics.PerApp = 1 // the first one's
 	})
-	s.Connect(t, "104000") // has series of its own
+	s.Connect(t, "104000")
 	s.Connect(t, "104500")
 	s.Connect(t, "104500")
 	b := openConsole(t, s)
@@ -493,7 +493,7 @@ func TestConsoleManyApps(t *testing.T) {
 	if is := get("api/apps?q=4500"); is.Total != 1 || !is.Apps[0].Shared {
 		t.Errorf("found %v", is.Apps)
 	}
-	if is := get("api/apps?sort=connections&limit=3"); is.Total != 5000 || is.Apps[0].ID != "104500" || is.Apps[1].ID != "104000" || is.Apps[1].Shared || is.Apps[2].ID != "1" {
+	if is := get("api/apps?sort=connections&limit=3"); is.Total != 5000 || is.Apps[0].ID != "104500" || is.Apps[1].ID != "104000" || !is.Apps[1].Shared || is.Apps[2].ID != "1" || is.Apps[2].Shared {
 		t.Errorf("those with most connections are %v", is.Apps)
 	}
 }
