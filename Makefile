@@ -11,6 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+PEBBLE      := github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
 # Runs of each target. With a time, such as 1m, the fuzzer sometimes fails at its end.
 FUZZTIME    ?= 10000x
@@ -104,8 +105,12 @@ fuzz: ## each fuzz target for FUZZTIME
 	      || { cat /tmp/belfry-fuzz.log; exit 1; }; \
 	  done; done
 
-e2e: needs build e2e/node_modules examples/chat/dist ## real clients against the real binary
+e2e: needs build bin/pebble e2e/node_modules examples/chat/dist ## real clients against the real binary
 	cd e2e && node --test
+
+# An authority for certificates.
+bin/pebble: Makefile
+	GOBIN=$(CURDIR)/bin go install $(PEBBLE)
 
 e2e/node_modules: e2e/package-lock.json
 	cd e2e && npm ci --no-audit --no-fund

@@ -133,10 +133,10 @@ func NewBroker(n int, driver cluster.Driver) *Broker {
 	return b
 }
 
-// Unserved has f called, which does not block, with the id of an application that is not
-// among the broker's, when something has happened to it in the cluster that its backend is
-// to be told, and again every few seconds for a while.
-func (b *Broker) Unserved(f func(app string)) { b.unserved.Store(&f) }
+// OnUnserved sets f, which must not block. It is called with the id of an application that
+// this broker does not have each time an outbox of the cluster is found to hold webhook events
+// of it: every few seconds, for a minute.
+func (b *Broker) OnUnserved(f func(app string)) { b.unserved.Store(&f) }
 
 // Close tells of departures whose grace is not over, and ends the flushers once
 // everything pending is delivered. Nothing may be published afterwards.

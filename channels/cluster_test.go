@@ -511,7 +511,7 @@ func TestClusterUnserved(t *testing.T) {
 	gone := w.apps[1].broker.NewApp("2", Limits{}, new(counts), new(backend))
 	told := new(backend)
 	var serve sync.Once
-	w.apps[0].broker.Unserved(func(app string) {
+	w.apps[0].broker.OnUnserved(func(app string) {
 		serve.Do(func() {
 			a := w.apps[0].broker.NewApp(app, Limits{}, new(counts), told)
 			if !a.Idle() {

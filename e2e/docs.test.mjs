@@ -196,7 +196,7 @@ test('close-codes: it has the codes and the words of the server', async () => {
   assert.deepEqual([...new Set(listed)].sort(), [...new Set(known)].sort());
   for (const { message } of messages) {
     for (const part of message.replaceAll('`', '').split('…')) {
-      assert.ok(code.includes(part), `no Go code says ${part}`);
+      assert.ok(code.includes(part.trim()), `no Go code says ${part}`);
     }
   }
 });
@@ -256,6 +256,26 @@ test('security: the certificate in its configuration is where check looks', asyn
   await writeFile(path.join(cwd, 'tls.yaml'), yaml);
   const printed = await shell('belfry check --config tls.yaml --env-file .env 2>&1', { fails: true });
   assert.match(printed, /ws\.example\.com\.(pem|key)/);
+});
+
+test('security: the configuration with an authority is one', async (t) => {
+  const { shell, cwd } = await setUp(t);
+  await writeFile(path.join(cwd, 'acme.yaml'), example(await examples('security.md', 'yaml'), 'acme:'));
+  const printed = await shell('STATE_DIRECTORY=. belfry check --config acme.yaml --env-file .env 2>&1');
+  assert.match(printed, /^acme +ws\.example\.com +by https:\/\/acme-v02\.api\.letsencrypt\.org\/directory +kept in acme\n/m);
+  assert.ok(!/warning/.test(printed), printed);
+});
+
+test('README: what makes wss of the configuration that the packages write', async (t) => {
+  const { shell, cwd } = await setUp(t);
+  const [, written] = (await readFile(path.join(root, 'deploy/packages/postinst'), 'utf8')).match(/<<EOF\n(.*?)^EOF$/ms);
+  const plain = written.replace(/"\$\(\(.*\)\)"/, '"1"').replaceAll(/\$\(random \d+\)/g, 'random').replace(/^webhooks:\n.*\n/m, '');
+  await writeFile(path.join(cwd, 'config.yaml'), plain);
+  const readme = await readFile(path.join(root, 'README.md'), 'utf8');
+  const [sed] = readme.match(/sed -i .*$/m);
+  await shell(sed.replace('/etc/belfry/config.yaml', 'config.yaml'));
+  const printed = await shell('STATE_DIRECTORY=. belfry check --config config.yaml 2>/dev/null');
+  assert.match(printed, /^listen +wss:\/\/:443\nacme +ws\.example\.com .*\nredirect http:\/\/:80\n/m);
 });
 
 test('local-development: TLS by a certificate of mkcert, and what PHP and the doctor need for it', async (t) => {

@@ -19,7 +19,7 @@ func (s *Server) accept() (net.Listener, error) {
 	intake := door.NewIntake(s.capacity, s.watch, s.log, s.refusals, s.metrics.AcceptErrors)
 	s.intake = intake
 	if s.secured() {
-		return websocket.ListenTLS(intake.Listen(s.listener, true), s.certificate.config()), nil
+		return websocket.ListenTLS(intake.Listen(s.listener, true), s.tlsConfig()), nil
 	}
 	return s.prepareDoor(intake)
 }

@@ -71,6 +71,20 @@ func TestCheck(t *testing.T) {
 		{"a certificate that is none", func(c *config.Config) { c.Server.TLS = config.TLS{CertFile: file, KeyFile: file} }, "server.tls"},
 		{"a certificate that is no regular file", func(c *config.Config) { c.Server.TLS = config.TLS{CertFile: os.DevNull, KeyFile: file} }, "server.tls: " + os.DevNull + " is no regular file"},
 		{"a key that is too large", func(c *config.Config) { c.Server.TLS = config.TLS{CertFile: file, KeyFile: large} }, "large has more than 1048576 bytes"},
+		{"a redirect on the server's port", func(c *config.Config) {
+			c.Server.Listen, c.Server.RedirectHTTP = "127.0.0.1:18999", ":18999"
+		}, "server.redirect_http: :18999 has the port of server.listen"},
+		{"a redirect on the metrics' port", func(c *config.Config) {
+			c.Server.RedirectHTTP, c.Metrics.Listen = ":18999", "127.0.0.1:18999"
+		}, "metrics.listen: 127.0.0.1:18999 has the port of server.redirect_http"},
+		{"a storage to be made", func(c *config.Config) { authority(c, filepath.Join(dir, "a", "b")) }, ""},
+		{"a storage that is a file", func(c *config.Config) { authority(c, file) }, "server.tls.acme.storage"},
+		{"no storage", func(c *config.Config) { authority(c, "") }, "server.tls.acme.storage"},
+		{"a storage that is away", func(c *config.Config) {
+			authority(c, config.StorageRedis)
+			c.Cluster.Driver = config.ClusterRedis
+			c.Cluster.Redis.URL = "redis://127.0.0.1:1/0"
+		}, ""},
 		{"a spool that is a file", func(c *config.Config) { c.Webhooks.Spool = file }, "webhooks.spool"},
 		{"a spool below a file", func(c *config.Config) { c.Webhooks.Spool = filepath.Join(file, "a") }, "webhooks.spool"},
 		{"a cluster that is away", func(c *config.Config) {

@@ -107,7 +107,7 @@ func (s *Server) consoleListen() net.Listener {
 	if !s.secured() {
 		return l
 	}
-	return tls.NewListener(l, s.certificate.config())
+	return tls.NewListener(l, s.tlsConfig())
 }
 
 // endConsole ends the streams of the console, which would keep the server waiting.

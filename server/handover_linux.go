@@ -51,10 +51,11 @@ const (
 
 // hello is the first record of the old process. Its listeners come ahead of it.
 type hello struct {
-	Version int  `json:"version"`
-	Metrics bool `json:"metrics"`          // a listener for metrics comes behind the main one
-	Console bool `json:"console,omitzero"` // one for the console comes behind these
-	Outlive bool `json:"outlive"`          // the main one's socket outlives the processes
+	Version  int  `json:"version"`
+	Metrics  bool `json:"metrics"`           // a listener for metrics comes behind the main one
+	Console  bool `json:"console,omitzero"`  // one for the console comes behind these
+	Redirect bool `json:"redirect,omitzero"` // and one for http that is sent to https
+	Outlive  bool `json:"outlive"`           // the main one's socket outlives the processes
 
 	Node *node `json:"node,omitempty"` // nil for a server that is no node of a cluster
 }
@@ -362,13 +363,10 @@ func (s *Server) stay(ctx context.Context, successor *handover.Successor, becaus
 
 // introduce sends the listeners, and returns when the new process is ready.
 func (s *Server) introduce(successor *handover.Successor) error {
-	listeners := []net.Listener{s.listener}
-	for _, l := range []net.Listener{s.metricsListener, s.consoleListener} {
-		if l != nil {
-			listeners = append(listeners, l)
+	for _, l := range append([]net.Listener{s.listener}, s.listenersApart()...) {
+		if l == nil {
+			continue
 		}
-	}
-	for _, l := range listeners {
 		fd, err := poller.Duplicate(l.(*net.TCPListener))
 		if err != nil {
 			return err
@@ -383,7 +381,7 @@ func (s *Server) introduce(successor *handover.Successor) error {
 	if err != nil {
 		return err
 	}
-	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Console: s.consoleListener != nil, Outlive: s.inherited, Node: n}
+	h := hello{Version: handover.Version, Metrics: s.metricsListener != nil, Console: s.consoleListener != nil, Redirect: s.redirectListener != nil, Outlive: s.inherited, Node: n}
 	if err := errors.Join(successor.Send(handover.Hello, h), successor.Flush()); err != nil {
 		return err
 	}
@@ -418,5 +416,5 @@ func (s *Server) findHeirs() {
 // takesRequests says whether the new process answers what is sent to this one's listener.
 // Else this one answers the requests of all connections that it has.
 func (r ready) takesRequests(cfg config.Server) bool {
-	return r.Secure == (cfg.TLS.CertFile != "") && r.Path == cfg.Path
+	return r.Secure == (cfg.TLS.Mode() != config.TLSOff) && r.Path == cfg.Path
 }

@@ -10,9 +10,9 @@ import (
 	"belfry/server/config"
 )
 
-// listen listens for clients and backends, and for metrics and the console if these have
-// listeners of their own. A socket that the process has inherited takes the place of what
-// is configured.
+// listen listens for clients and backends, for http that is sent to https, and for metrics and
+// the console if these have listeners of their own. A socket that the process has inherited
+// takes the place of what is configured.
 func (s *Server) listen() (err error) {
 	sockets, outlive, err := s.inherit()
 	if err != nil {
@@ -37,29 +37,50 @@ func (s *Server) listen() (err error) {
 		return fmt.Errorf("server.listen: %w", err)
 	}
 	m, k := s.config.Metrics, s.config.Console
-	if s.metricsListener, err = s.listenApart("metrics", sockets.Metrics, m.Enabled, m.Listen); err != nil {
+	redirect := s.config.Server.RedirectHTTP
+	if s.metricsListener, err = s.listenApart(apart{"metrics", "metrics.listen", "metrics.enabled is false", sockets.Metrics, m.Enabled, m.Listen}); err != nil {
 		return err
 	}
-	if s.consoleListener, err = s.listenApart("console", sockets.Console, k.Enabled, k.Listen); err != nil {
+	if s.consoleListener, err = s.listenApart(apart{"console", "console.listen", "console.enabled is false", sockets.Console, k.Enabled, k.Listen}); err != nil {
+		return err
+	}
+	if s.redirectListener, err = s.listenApart(apart{"redirect", redirectKey, redirectKey + " is empty", sockets.Redirect, redirect != "", redirect}); err != nil {
 		return err
 	}
 	return s.checkConsole()
 }
 
+const redirectKey = "server.redirect_http"
+
+// listenersApart are those beside the main one; nil for one that there is not.
+func (s *Server) listenersApart() []net.Listener {
+	return []net.Listener{s.metricsListener, s.consoleListener, s.redirectListener}
+}
+
+// apart is what may have a listener beside the main one.
+type apart struct {
+	what      string // its name, also that of an inherited socket
+	key       string // that has its address
+	off       string // why an inherited socket is not used
+	inherited *net.TCPListener
+	enabled   bool
+	address   string
+}
+
 // listenApart listens for what has a listener beside the main one, and returns nil for what
 // has none. A socket that the process has inherited takes the place of what is configured.
-func (s *Server) listenApart(what string, inherited *net.TCPListener, enabled bool, address string) (net.Listener, error) {
+func (s *Server) listenApart(a apart) (net.Listener, error) {
 	switch {
-	case inherited != nil && !enabled:
-		s.log.Warn(fmt.Sprintf("the inherited socket for %s is not used: %[1]s.enabled is false", what))
-		inherited.Close()
-	case inherited != nil:
-		s.log.Info(fmt.Sprintf("serving %s on an inherited socket, not at %[1]s.listen", what), "address", inherited.Addr().String(), what+".listen", address)
-		return inherited, nil
-	case enabled && address != "":
-		l, err := net.Listen("tcp", address)
+	case a.inherited != nil && !a.enabled:
+		s.log.Warn(fmt.Sprintf("the inherited socket for %s is not used: %s", a.what, a.off))
+		a.inherited.Close()
+	case a.inherited != nil:
+		s.log.Info(fmt.Sprintf("serving %s on an inherited socket, not at %s", a.what, a.key), "address", a.inherited.Addr().String(), a.key, a.address)
+		return a.inherited, nil
+	case a.enabled && a.address != "":
+		l, err := net.Listen("tcp", a.address)
 		if err != nil {
-			return nil, fmt.Errorf("%s.listen: %w", what, err)
+			return nil, fmt.Errorf("%s: %w", a.key, err)
 		}
 		return l, nil
 	}
@@ -94,6 +115,7 @@ func checkAddresses(cfg *config.Config) error {
 		name, address string
 		enabled       bool
 	}{
+		{redirectKey, cfg.Server.RedirectHTTP, true},
 		{"metrics.listen", cfg.Metrics.Listen, cfg.Metrics.Enabled},
 		{"console.listen", cfg.Console.Listen, cfg.Console.Enabled},
 	} {
@@ -106,7 +128,7 @@ func checkAddresses(cfg *config.Config) error {
 		}
 		for _, other := range taken {
 			if at := other.at; at.Port == found.Port && at.Port != 0 && (at.IP.Equal(found.IP) || wildcard(at) || wildcard(found)) {
-				return fmt.Errorf("%s: %s has the port of %s, %s, at the same address: leave it empty to share server.listen, or give another port",
+				return fmt.Errorf("%s: %s has the port of %s, %s, at the same address: leave it empty, or give another port",
 					apart.name, apart.address, other.name, other.address)
 			}
 		}

@@ -27,11 +27,13 @@ func (s *Server) LogLevel(level *slog.LevelVar) { s.logLevel = level }
 // [Server.LogLevel], and server.max_history_bytes change, and nothing else while the
 // server runs; what would have to is logged.
 //
-// The certificate is read again, whether its files have other names or not. An
-// error is about that: then nothing of the configuration is in force.
+// A certificate in files is read again, whether these have other names or not. An
+// error is about that: then nothing of the configuration is in force. With an authority,
+// the list of domains changes.
 func (s *Server) Reload(cfg *config.Config) error {
 	renewed := false
-	if s.secured() && cfg.Server.TLS.CertFile != "" {
+	mode := cfg.Server.TLS.Mode()
+	if mode == config.TLSFiles && s.config.Server.TLS.Mode() == mode {
 		var err error
 		if renewed, err = s.certificate.load(cfg.Server.TLS); err != nil {
 			return err
@@ -39,6 +41,9 @@ func (s *Server) Reload(cfg *config.Config) error {
 	}
 	if s.logLevel != nil {
 		s.logLevel.Set(cfg.Log.Level)
+	}
+	if s.acme != nil && mode == config.TLSACME {
+		s.acme.Configure(cfg.Server.TLS.ACME.Domains)
 	}
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	changes := s.change(cfg.Apps)
@@ -50,7 +55,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	s.log.Info("configuration reloaded", "apps", len(cfg.Apps),
 		listed("added", changes.Added), listed("changed", changes.Changed), listed("removed", changes.Removed), "certificate_changed", renewed)
 	keys := s.config.NeedRestart(cfg)
-	if s.secured() != (cfg.Server.TLS.CertFile != "") {
+	if mode != s.config.Server.TLS.Mode() {
 		keys = append(keys, "server.tls")
 	}
 	if len(keys) > 0 {

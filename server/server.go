@@ -21,6 +21,7 @@ import (
 	"belfry/server/apps/source"
 	"belfry/server/bugs"
 	"belfry/server/capacity"
+	"belfry/server/certificates"
 	"belfry/server/config"
 	"belfry/server/console"
 	"belfry/server/door"
@@ -63,7 +64,9 @@ type Server struct {
 	trace       *trace.Trace
 	refusals    *refusals.Log
 	bugs        *bugs.Log
-	certificate certificate
+	certificate certificate           // with server.tls.cert_file
+	storage     certificates.Storage  // with server.tls.acme; else nil
+	acme        *certificates.Manager // likewise
 	capacity    *capacity.Capacity
 	draining    atomic.Bool
 	intake      interface{ StopAccepting() }
@@ -73,6 +76,10 @@ type Server struct {
 	entrance
 	succession
 	http *http.Server
+
+	// Only with server.redirect_http.
+	redirectListener net.Listener
+	redirectHTTP     *http.Server
 
 	// Only with metrics.listen.
 	metricsListener net.Listener
@@ -116,9 +123,14 @@ func (s *Server) prepare() (err error) {
 	if err := checkAddresses(s.config); err != nil {
 		return err
 	}
-	if s.secured() {
+	switch s.config.Server.TLS.Mode() {
+	case config.TLSFiles:
 		if _, err := s.certificate.load(s.config.Server.TLS); err != nil {
 			return err
+		}
+	case config.TLSACME:
+		if s.storage, err = newStorage(s.config, s.log); err != nil {
+			return fmt.Errorf("server.tls.acme.storage: %w", err)
 		}
 	}
 	if err := webhooks.CheckSpool(s.config.Webhooks.Spool); err != nil {
@@ -130,9 +142,6 @@ func (s *Server) prepare() (err error) {
 	return nil
 }
 
-// secured says whether the configuration has the server speak TLS.
-func (s *Server) secured() bool { return s.config.Server.TLS.CertFile != "" }
-
 // New listens, so that a port in use is told before anything else, and gets
 // everything ready for Run. If the process was started by another one that hands over to
 // it, New takes over all that has, and Run begins to serve it.
@@ -142,6 +151,9 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 		if err != nil {
 			s.declineSuccession(err)
 			s.closeListeners()
+			if s.storage != nil {
+				s.storage.Close()
+			}
 			if s.apps != nil {
 				s.apps.Close()
 			}
@@ -172,6 +184,10 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.broker.TraceTo(s.trace)
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	s.metrics.Cluster(s.broker.Ready)
+	s.metrics.Certificates(s.firstEnd)
+	if s.storage != nil {
+		s.acme = s.newACME()
+	}
 	s.metrics.Histories(s.broker.HistoryUse)
 	hooks := webhooks.Options{
 		Spool:     cfg.Webhooks.Spool,
@@ -223,6 +239,11 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	if s.accepted, err = s.accept(); err != nil {
 		return nil, err
 	}
+	if s.redirectListener != nil {
+		s.redirectHTTP = s.newHTTP(door.Serve(s.redirect()))
+		s.redirectHTTP.ConnContext = door.ConnContext
+		s.redirectHTTP.SetKeepAlivesEnabled(false) // nobody has a second request
+	}
 	if s.metricsListener != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET "+cfg.Metrics.Path, s.metricsHandler())
@@ -245,7 +266,7 @@ func (s *Server) lookUp() error {
 	if err != nil {
 		return err
 	}
-	s.apps.LookUp(apps.Directory{
+	s.apps.SetDirectory(apps.Directory{
 		Source:      from,
 		Limits:      s.config.Server,
 		TTL:         s.config.AppsFrom.TTL,
@@ -266,6 +287,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		TLSNextProto:      endChallenges,
 		ErrorLog:          httpErrors{s.log, s.refusals}.logger(),
 	}
 }
@@ -286,7 +308,7 @@ func (s *Server) api() *api.API {
 }
 
 func (s *Server) closeListeners() {
-	for _, l := range []net.Listener{s.listener, s.metricsListener, s.consoleListener} {
+	for _, l := range append([]net.Listener{s.listener}, s.listenersApart()...) {
 		if l != nil {
 			l.Close()
 		}
@@ -307,6 +329,14 @@ func (s *Server) MetricsAddr() net.Addr {
 	return s.metricsListener.Addr()
 }
 
+// RedirectAddr is where http is sent to https; nil: nowhere.
+func (s *Server) RedirectAddr() net.Addr {
+	if s.redirectListener == nil {
+		return nil
+	}
+	return s.redirectListener.Addr()
+}
+
 // Secure reports whether the server speaks TLS.
 func (s *Server) Secure() bool { return s.secured() }
 
@@ -320,7 +350,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var running sync.WaitGroup
-	failed := make(chan error, 4) // of all who send
+	failed := make(chan error, 5) // of all who send
 	s.begin(&running)
 	serve := func(server *http.Server, listener net.Listener) {
 		running.Go(func() {
@@ -335,6 +365,12 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.openDoor(); err != nil {
 		failed <- err
 		stop()
+	}
+	if s.redirectHTTP != nil {
+		serve(s.redirectHTTP, s.counted(s.redirectListener, false))
+	}
+	if s.acme != nil {
+		running.Go(func() { s.acme.Run(ctx) })
 	}
 	if s.metricsHTTP != nil {
 		serve(s.metricsHTTP, s.counted(s.metricsListener, false))
@@ -384,7 +420,7 @@ const leastGrace = time.Second
 
 // apart returns the servers that have a listener beside the main one.
 func (s *Server) apart() (servers []*http.Server) {
-	for _, h := range []*http.Server{s.metricsHTTP, s.consoleHTTP} {
+	for _, h := range []*http.Server{s.redirectHTTP, s.metricsHTTP, s.consoleHTTP} {
 		if h != nil {
 			servers = append(servers, h)
 		}

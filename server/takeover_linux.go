@@ -46,6 +46,9 @@ func (s *Server) inherit() (sockets systemd.Sockets, outlive bool, err error) {
 	if err == nil && h.Console {
 		sockets.Console, err = s.nextListener()
 	}
+	if err == nil && h.Redirect {
+		sockets.Redirect, err = s.nextListener()
+	}
 	if err == nil {
 		err = s.inheritNode(h.Node)
 	}
@@ -113,7 +116,7 @@ func (s *Server) adopt() error {
 	if err := s.listenToBefore(); err != nil {
 		return err
 	}
-	answer := ready{Version: handover.Version, LooksUp: s.apps.LooksUp(), Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
+	answer := ready{Version: handover.Version, LooksUp: s.apps.HasDirectory(), Secure: s.secured(), Path: s.config.Server.Path, PassedOn: s.passed.Addr().String()}
 	s.apps.All(func(a *apps.App) { answer.Apps = append(answer.Apps, a.ID) })
 	s.before.SetDeadline(time.Now().Add(handover.ReadyTimeout + 2*handover.FreezeTimeout + 2*handover.CutTimeout + handover.AdoptTimeout))
 	if err := s.before.Send(handover.Ready, answer); err != nil {

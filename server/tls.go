@@ -2,17 +2,25 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"sync/atomic"
+	"time"
 
+	"belfry/channels/cluster/redis"
+	"belfry/server/certificates"
 	"belfry/server/config"
+	"belfry/server/directory"
 )
 
-// certificate is the server's, which a reload may replace. Connections keep the
+// certificate is the one in files, which a reload may replace. Connections keep the
 // one that they were made with.
 type certificate struct {
 	current atomic.Pointer[tls.Certificate]
@@ -63,12 +71,73 @@ func readPEM(path string) ([]byte, error) {
 	return text, nil
 }
 
-// config serves the certificate that is current when a client connects.
-func (c *certificate) config() *tls.Config {
-	return &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+// end is when the certificate ends.
+func (c *certificate) end() time.Time { return c.current.Load().Leaf.NotAfter }
+
+// secured says whether the configuration has the server speak TLS.
+func (s *Server) secured() bool { return s.config.Server.TLS.Mode() != config.TLSOff }
+
+// tlsConfig serves the certificate that is current when a client connects.
+func (s *Server) tlsConfig() *tls.Config {
+	c := &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.current.Load(), nil },
 		// No HTTP/2, which no client of this protocol needs and whose streams
 		// would have to be bounded apart.
 		NextProtos: []string{"http/1.1"},
 	}
+	if s.acme != nil {
+		c.GetCertificate = s.acme.Certificate
+		c.NextProtos = append(c.NextProtos, certificates.ALPN)
+	}
+	return c
+}
+
+// endChallenges closes connections by which an authority has asked for a certificate, which
+// is all that it asks for.
+var endChallenges = map[string]func(*http.Server, *tls.Conn, http.Handler){
+	certificates.ALPN: func(*http.Server, *tls.Conn, http.Handler) {}, // the caller closes it
+}
+
+// newStorage returns what keeps the certificates of an authority.
+func newStorage(cfg *config.Config, log *slog.Logger) (certificates.Storage, error) {
+	at := cfg.Server.TLS.ACME.Storage
+	switch at {
+	case config.StorageRedis:
+		store, err := redis.NewStore(redis.Options{URL: cfg.Cluster.Redis.URL, Prefix: cfg.Cluster.Redis.Prefix, Log: log})
+		if err != nil {
+			return nil, err // and no interface of a nil pointer
+		}
+		return store, nil
+	case "":
+		return nil, errors.New("it is empty: give a directory")
+	}
+	if err := directory.Check(at); err != nil {
+		return nil, err
+	}
+	return certificates.Directory(at), nil
+}
+
+// newACME returns what has certificates from an authority, with those that are stored.
+func (s *Server) newACME() *certificates.Manager {
+	m := certificates.New(certificates.Options{
+		Authority: s.config.Server.TLS.ACME,
+		Storage:   s.storage,
+		HTTP:      s.redirectListener != nil,
+		UserAgent: "Belfry/" + s.version,
+		Log:       s.log,
+		Failures:  s.metrics.CertificateFailures,
+	})
+	m.Load(context.Background())
+	return m
+}
+
+// firstEnd is when the first of the certificates in use ends; zero if there is none.
+func (s *Server) firstEnd() time.Time {
+	switch {
+	case s.acme != nil:
+		return s.acme.Expires()
+	case s.secured():
+		return s.certificate.end()
+	}
+	return time.Time{}
 }

@@ -65,11 +65,17 @@ func check(f files, stdout, stderr io.Writer) error {
 		name = "environment"
 	}
 	scheme := "ws"
-	if cfg.Server.TLS.CertFile != "" {
+	if cfg.Server.TLS.Mode() != config.TLSOff {
 		scheme = "wss"
 	}
 	fmt.Fprintf(stdout, "%s: ok\n", name)
 	fmt.Fprintf(stdout, "listen   %s://%s%s\n", scheme, cfg.Server.Listen, cfg.Server.Path)
+	if a := cfg.Server.TLS.ACME; len(a.Domains) > 0 {
+		fmt.Fprintf(stdout, "acme     %s  by %s  kept in %s\n", strings.Join(a.Domains, " "), a.Directory, a.Storage)
+	}
+	if at := cfg.Server.RedirectHTTP; at != "" {
+		fmt.Fprintf(stdout, "redirect http://%s\n", at)
+	}
 	switch m := cfg.Metrics; {
 	case !m.Enabled:
 		fmt.Fprintf(stdout, "metrics  off\n")

@@ -161,6 +161,9 @@ func announce(log *slog.Logger, cfg *config.Config, s *server.Server) {
 		attrs = append(attrs, "apps_from", from)
 	}
 	log.Info("listening", append(attrs, "version", version)...)
+	if a := s.RedirectAddr(); a != nil {
+		log.Info("sending http to https", "address", a.String())
+	}
 	if a := s.MetricsAddr(); a != nil {
 		log.Info("metrics", "address", a.String(), "path", cfg.Metrics.Path)
 	}

@@ -94,6 +94,38 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
+// The socket for http that is sent to https is one of a name, too.
+func TestActivatedRedirect(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "belfry.yaml")
+	writeFile(t, config, `
+server:
+  redirect_http: 127.0.0.1:1
+  tls: {acme: {domains: [ws.example.com], directory: "https://127.0.0.1:1/dir", storage: "`+dir+`"}}
+apps: [{id: 1, key: k, secret: s}]
+`)
+	main, address := hold(t)
+	redirect, redirectAddress := hold(t)
+	p := activated(t, config, nil, []string{"belfry.socket", "redirect"}, main, redirect)
+	p.expect(t, address)
+	nc, err := net.Dial("tcp", redirectAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	fmt.Fprintf(nc, "GET /a HTTP/1.1\r\nHost: ws.example.com\r\n\r\n")
+	a, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	_, port, _ := net.SplitHostPort(address)
+	if got := a.Header.Get("Location"); got != "https://ws.example.com:"+port+"/a" {
+		t.Errorf("%s, sent to %q", a.Status, got)
+	}
+	p.stop(t)
+}
+
 // A console without a password is not served at a socket that others can reach, whatever
 // is configured.
 func TestExposedConsole(t *testing.T) {

@@ -100,7 +100,7 @@ func (d *Doctor) networkAdvice(err error, u *url.URL, from string) string {
 	case errors.As(err, &certificate):
 		return "correct the certificate of the host in " + from + ": its names, its time and its chain"
 	case strings.Contains(err.Error(), "remote error: tls:"):
-		return "the other side refuses the TLS handshake, mostly as it has no certificate for " + u.Hostname() + ": give it one (nginx: server_name and ssl_certificate; Caddy: the site's address), or correct the host in " + from
+		return "the other side refuses the TLS handshake, mostly as it has no certificate for " + u.Hostname() + ": give it one (nginx: server_name and ssl_certificate; Caddy: the site's address; Belfry: server.tls, and its log if acme is in there), or correct the host in " + from
 	case errors.As(err, &record), errors.Is(err, io.EOF), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "the port seems to speak HTTP without TLS: write http:// in " + from + ", or have the proxy speak TLS there (nginx: listen 443 ssl)"
 	}

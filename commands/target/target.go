@@ -227,7 +227,7 @@ func listenURL(cfg *config.Config) *url.URL {
 		host = "127.0.0.1"
 	}
 	scheme := "http"
-	if cfg.Server.TLS.CertFile != "" {
+	if cfg.Server.TLS.Mode() != config.TLSOff {
 		scheme = "https"
 	}
 	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port), Path: cfg.Server.Path}

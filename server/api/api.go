@@ -145,7 +145,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := call{api: a, route: route{name: "unknown"}}
 	defer func() { call.app.Release() }()
 	answer, err := call.serve(w, r)
-	if err == errElsewhere {
+	if err == errElsewhere || err == errPostponed {
 		return
 	}
 	status := http.StatusOK
@@ -158,8 +158,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.Metrics.Request(call.appID(), call.route.name, status, time.Since(start).Seconds())
 }
 
-// errElsewhere says that another process has answered, or that another goroutine will.
-var errElsewhere = errors.New("answered elsewhere")
+// Others answer in these cases: another process has, or another goroutine will.
+var (
+	errElsewhere = errors.New("answered elsewhere")
+	errPostponed = errors.New("postponed")
+)
 
 // call is what is known of a request while it is served.
 type call struct {
@@ -263,18 +266,18 @@ func (c *call) find(w http.ResponseWriter, r *http.Request, id string) (err erro
 	known := false
 	if c.app, known = c.api.Apps.Known(source.ByID, id); !known {
 		if door.Postpone(w) {
-			return errElsewhere
+			return errPostponed
 		}
 		c.app, err = c.api.Apps.Find(r.Context(), source.ByID, id, r.RemoteAddr)
 	}
-	if err != nil {
-		w.Header().Set("Retry-After", "1") // second
+	status := http.StatusServiceUnavailable
+	if errors.Is(err, apps.ErrGuessing) {
+		status = http.StatusTooManyRequests
 	}
 	switch {
-	case errors.Is(err, apps.ErrGuessing):
-		return fail(http.StatusTooManyRequests, "%s", err)
 	case err != nil:
-		return fail(http.StatusServiceUnavailable, "app %q cannot be looked up now: try again", clip(id))
+		w.Header().Set("Retry-After", "1") // second
+		return fail(status, "app %q %s", clip(id), err)
 	case c.app == nil:
 		return fail(http.StatusNotFound, "no app with id %q: compare it with the id in the server's configuration", clip(id))
 	}

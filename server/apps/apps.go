@@ -33,7 +33,7 @@ type App struct {
 	holders     atomic.Int64 // who keep it from being forgotten, beside its connections
 	forgotten   atomic.Bool  // it is known no more: who has just found it is to look again
 	used        atomic.Bool  // since the source was last asked about it
-	source      *sourced     // what the source has of it; nil: it is configured. Guarded by the registry's lock
+	lookedUp    *lookedUp    // nil if it is configured. Guarded by Registry.updating
 	connections atomic.Int64
 	peak        atomic.Int64                         // of connections
 	byTransport [protocol.NumTransports]atomic.Int64 // these connections, by transport

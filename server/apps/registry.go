@@ -83,16 +83,16 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 			c.Changed = append(c.Changed, a)
 			release = append(release, r.name(a, before))
 		}
-		a.source = nil
+		a.lookedUp = nil
 	}
 	for _, drop := range release {
 		drop()
 	}
 	r.All(func(a *App) {
 		switch {
-		case configured[a.ID] || a.source != nil:
+		case configured[a.ID] || a.lookedUp != nil:
 		case r.directory != nil:
-			a.source = &sourced{due: time.Now()}
+			a.lookedUp = &lookedUp{due: time.Now()}
 		default:
 			r.remove(a)
 			c.Removed = append(c.Removed, a)

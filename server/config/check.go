@@ -37,6 +37,9 @@ const (
 	minPassword        = 8       // characters
 	maxPassword        = 200     // characters: more would not go into one request to sign in, escaped
 	maxUser            = 100     // characters
+	maxDomains         = 50      // each has a certificate of its own, and authorities limit how many one may order
+	maxDomain          = 253     // characters of a name: RFC 1035, section 2.3.4
+	maxEmail           = 254     // characters
 )
 
 // SendBuffer bounds, in bytes, what the kernel keeps for a client that does
@@ -68,6 +71,7 @@ func (c *Config) check(l *loader) {
 	if m.Enabled && m.Token == "" && !loopback(listen) {
 		l.warn(fmt.Sprintf("anybody who reaches %s can read the metrics: set metrics.token, or metrics.listen to an address such as 127.0.0.1:9100", listen))
 	}
+	c.warnOfPorts(l)
 	if k := c.Console; k.Enabled && k.Password == "" && !loopback(c.ConsoleListen()) {
 		l.refuse("console.password", fmt.Sprintf("is missing or empty, and %s is no loopback address: give a password of at least %d characters, or set console.listen to an address such as 127.0.0.1:8081",
 			c.ConsoleListen(), minPassword))
@@ -196,13 +200,6 @@ func (w *Webhook) checkEvents(l *loader, path string) {
 	}
 }
 
-func pairProblem(file, other string) string {
-	if file == "" && other != "" {
-		return "is missing or empty: give cert_file and key_file, or neither"
-	}
-	return ""
-}
-
 // ownRoutes are the paths that mean something by themselves.
 var ownRoutes = []string{"/app", "/apps", "/pusher", "/up", "/ready"}
 
@@ -288,8 +285,7 @@ func (c *Config) consoleListenProblem(s string) string {
 }
 
 func anyPort(listen string) bool {
-	_, port, _ := net.SplitHostPort(listen)
-	return port == "0"
+	return port(listen) == "0"
 }
 
 func userProblem(s string) string {

@@ -72,6 +72,7 @@ type Server struct {
 	Listen              string         // host:port; no host: all addresses; port 0: any free one
 	Path                string         // prefix before /app and /apps: "" or "/x", no trailing slash
 	TLS                 TLS            // none: plain HTTP
+	RedirectHTTP        string         // host:port of a listener that sends http to https; empty: none
 	TrustedProxies      []netip.Prefix // whose X-Forwarded-For is believed; masked, never IPv4-mapped
 	MaxRequestBytes     int64          // body of one HTTP API request
 	MaxConnections      int            // of all apps; 0: no limit but the file descriptors
@@ -83,11 +84,44 @@ type Server struct {
 	ShutdownGrace       time.Duration  // time to drain after SIGTERM
 }
 
-// TLS names the certificate and its key: both files or neither.
+// TLS says where certificates come from: from the files, or from an authority.
 type TLS struct {
-	CertFile string
+	CertFile string // both files or neither
 	KeyFile  string
+	ACME     ACME
 }
+
+// TLSMode is where certificates come from.
+type TLSMode uint8
+
+// The modes of [TLS].
+const (
+	TLSOff   TLSMode = iota // plain HTTP
+	TLSFiles                // from cert_file and key_file
+	TLSACME                 // from an authority
+)
+
+// Mode is what is configured.
+func (t TLS) Mode() TLSMode {
+	switch {
+	case t.CertFile != "":
+		return TLSFiles
+	case len(t.ACME.Domains) > 0:
+		return TLSACME
+	}
+	return TLSOff
+}
+
+// ACME is how to get certificates from an authority (RFC 8555).
+type ACME struct {
+	Domains   []string // host names in lower case, with a certificate each; none: ACME is off
+	Email     string   // that the authority may write to; empty: none
+	Directory string   // URL of the authority
+	Storage   string   // StorageRedis, or the directory that keeps keys and certificates
+}
+
+// StorageRedis is the value of [ACME.Storage] for the cluster's Redis.
+const StorageRedis = "redis"
 
 // App is one application: its credentials and limits.
 type App struct {

@@ -24,7 +24,9 @@ const (
 	DefaultConsolePath         = "/console"
 	DefaultConsoleUser         = "admin"
 	DefaultConsoleViewer       = "viewer"
-	DefaultRedisURL            = "redis://127.0.0.1:6379/0" // where Redis listens by itself
+	DefaultDirectory           = "https://acme-v02.api.letsencrypt.org/directory" // Let's Encrypt, which needs no account made by hand
+	DefaultStateDirectory      = "/var/lib/belfry"                                // of the service in our packages
+	DefaultRedisURL            = "redis://127.0.0.1:6379/0"                       // where Redis listens by itself
 	DefaultRedisPrefix         = "belfry"
 	DefaultLogLevel            = slog.LevelInfo
 	DefaultLogFormat           = LogText

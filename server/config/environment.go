@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ func (l *loader) environment(c *Config) {
 		l.apply(c, variable{name: "SOKETI_METRICS_ENABLED", key: "metrics.listen"}, "0.0.0.0:9601")
 	}
 	l.clusterFrom(c)
+	l.storageFrom(c)
 	var families []string
 	if len(c.Apps) == 0 && !l.bad["apps"] {
 		families = l.appFrom(c)
@@ -143,6 +145,20 @@ func (l *loader) clusterFrom(c *Config) {
 	if at, given := l.redisFrom(redis); given != "" {
 		l.apply(c, variable{name: given, key: "cluster.redis.url"}, at)
 	}
+}
+
+// storageFrom finds where certificates of an authority are kept, unless the file says so.
+func (l *loader) storageFrom(c *Config) {
+	a := &c.Server.TLS.ACME
+	if a.Storage != "" || len(a.Domains) == 0 {
+		return
+	}
+	if c.Cluster.Driver == ClusterRedis {
+		a.Storage = StorageRedis
+		return
+	}
+	state, _, _ := strings.Cut(l.env["STATE_DIRECTORY"], ":") // systemd.exec(5)
+	a.Storage = path.Join(cmp.Or(state, DefaultStateDirectory), "acme")
 }
 
 // redisFrom makes a URL of the variables with this prefix, and returns the one

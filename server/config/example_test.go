@@ -61,7 +61,7 @@ const exampleHead = `# yaml-language-server: $schema=config.schema.json
 # In brackets stands what a key accepts. Sizes are in bytes, durations have a
 # unit (30s, 2m, 1h). An unknown key or an impossible value stops the start.
 # ${NAME} and ${NAME:-default} in a value are filled in from the environment;
-# $${ is a literal ${. Apps, log.level, the files of server.tls and
+# $${ is a literal ${. Apps, log.level, files and domains of server.tls and
 # server.max_history_bytes change when the file changes, all other keys at the
 # next start.
 `
@@ -169,7 +169,7 @@ func keyTable() string {
 		if initial == "`\"\"`" {
 			initial = ""
 		}
-		if len(initial) > 40 {
+		if strings.HasPrefix(initial, "`[") && len(initial) > 40 {
 			initial = "all"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, initial, form, k.about, reload)

@@ -21,12 +21,27 @@ func (c *Config) keys() section {
 				value: like(listenPattern, text(&s.Listen, DefaultListen, "host:port", listenProblem))},
 			{name: "path", about: "Prefix before /app and /apps, such as /ws. Both work with and without it.",
 				value: changed(like(prefixPattern, text(&s.Path, "", "path", c.serverPathProblem)), normalPath)},
-			{name: "tls", about: "Certificate for wss and https: give both files, or none for plain HTTP. Belfry reads them again when they change.", value: section{
+			{name: "tls", about: "Certificate for wss and https: give both files, or acme.domains, or nothing for plain HTTP. Belfry reads the files again when they change.", value: section{
 				{name: "cert_file", live: true, about: "PEM file of the certificate with its chain.",
 					value: text(&s.TLS.CertFile, "", "path of a file", func(cert string) string { return pairProblem(cert, s.TLS.KeyFile) })},
 				{name: "key_file", live: true, about: "PEM file of the private key.",
 					value: text(&s.TLS.KeyFile, "", "path of a file", func(key string) string { return pairProblem(key, s.TLS.CertFile) })},
+				{name: "acme", about: "Certificates from an authority such as Let's Encrypt, which Belfry gets and renews by itself: see docs/security.md. To use it is to agree to the authority's terms.", value: section{
+					{name: "domains", live: true, about: "Host names that clients connect to, such as [ws.example.com]; the authority has to reach this server at port 443 of each, or at port 80 with redirect_http.",
+						value: list[string]{at: &s.TLS.ACME.Domains, most: maxDomains, whole: c.checkDomains,
+							item: func(d *string) value {
+								return changed(like(domainPattern, text(d, "", "host name", domainProblem)), strings.ToLower)
+							}}},
+					{name: "email", about: "Address that the authority may write to; empty: none.",
+						value: like(emailPattern, text(&s.TLS.ACME.Email, "", "email address", emailProblem))},
+					{name: "directory", about: "ACME directory of the authority, https.",
+						value: like(`^https://`, text(&s.TLS.ACME.Directory, DefaultDirectory, "URL", directoryProblem))},
+					{name: "storage", about: "Directory that keeps keys and certificates, or redis: that of the cluster. Empty: redis in a cluster, else acme in systemd's $STATE_DIRECTORY, or /var/lib/belfry/acme.",
+						value: text(&s.TLS.ACME.Storage, "", "redis or path of a directory", c.storageProblem)},
+				}},
 			}},
+			{name: "redirect_http", about: "Address such as :80 of a listener that sends browsers from http to https, and answers the authority's challenges; empty: none.",
+				value: like(apartPattern, text(&s.RedirectHTTP, "", "host:port", c.redirectProblem))},
 			{name: "trusted_proxies", about: "Proxies whose X-Forwarded-For is believed, such as [10.0.0.0/8].",
 				value: list[netip.Prefix]{at: &s.TrustedProxies, item: prefix}},
 			{name: "max_request_bytes", about: "Largest body of an HTTP API request.",
@@ -57,7 +72,7 @@ func (c *Config) keys() section {
 				value: like(queryPattern, text(&f.Query, "", "SELECT without a semicolon", c.queryProblem))},
 			{name: "token", about: "Bearer token that is sent to https:// and http://; empty: none.",
 				value: like(`^\S*$`, secretText(&f.Token, "", "text without spaces", c.appsTokenProblem))},
-			{name: "ttl", about: "How long an app that was found is served before it is looked up again.",
+			{name: "ttl", about: "How old what is known of an app may get: while the app is in use, Belfry looks it up again before.",
 				value: span(&f.TTL, DefaultAppsTTL, time.Second, maxAppsTTL)},
 			{name: "negative_ttl", about: "How long it is known of an id or key that there is no such app.",
 				value: span(&f.NegativeTTL, DefaultAppsNegativeTTL, 0, maxAppsNegativeTTL)},
@@ -207,7 +222,7 @@ func (w *Webhook) keys() section {
 }
 
 // NeedRestart returns the keys, such as server.listen, that differ in next and
-// are read at the start only: all but apps, log.level, the files of server.tls
+// are read at the start only: all but apps, log.level, files and domains of server.tls
 // and server.max_history_bytes.
 func (c *Config) NeedRestart(next *Config) (names []string) {
 	after := next.keys().leaves("", false)

@@ -45,7 +45,7 @@ metrics: {enabled: false, path: /internal/metrics, listen: ":9100", token: t, pe
 log: {level: error, format: json}
 ` + oneApp, nil, func(c *Config) {
 			c.Server = Server{
-				Listen: "[::1]:0", Path: "/ws", TLS: TLS{CertFile: "a.pem", KeyFile: "b.pem"},
+				Listen: "[::1]:0", Path: "/ws", TLS: TLS{CertFile: "a.pem", KeyFile: "b.pem", ACME: ACME{Directory: DefaultDirectory}},
 				TrustedProxies: []netip.Prefix{
 					netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"),
 				},
@@ -53,6 +53,25 @@ log: {level: error, format: json}
 			}
 			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t", PerApp: 7}
 			c.Log = Log{Level: slog.LevelError, Format: LogJSON}
+		}},
+		{"an authority", `
+server:
+  listen: ":443"
+  tls: {acme: {domains: [WS.Example.com, xn--bcher-kva.example, localhost], email: a@example.com, directory: "https://ca.example/d?x=1"}}
+  redirect_http: ":80"
+` + oneApp, nil, func(c *Config) {
+			c.Server.Listen, c.Server.RedirectHTTP = ":443", ":80"
+			c.Server.TLS.ACME = ACME{Domains: []string{"ws.example.com", "xn--bcher-kva.example", "localhost"}, Email: "a@example.com",
+				Directory: "https://ca.example/d?x=1", Storage: "/var/lib/belfry/acme"}
+		}},
+		{"its storage in the state directory", "server: {tls: {acme: {domains: [a]}}}\n" + oneApp, env("STATE_DIRECTORY=/state/b:/state/c"), func(c *Config) {
+			c.Server.TLS.ACME.Domains, c.Server.TLS.ACME.Storage = []string{"a"}, "/state/b/acme"
+		}},
+		{"its storage of a cluster", "server: {tls: {acme: {domains: [a]}}}\ncluster: {driver: redis}\n" + oneApp, env("STATE_DIRECTORY=/state"), func(c *Config) {
+			c.Server.TLS.ACME.Domains, c.Server.TLS.ACME.Storage, c.Cluster.Driver = []string{"a"}, StorageRedis, ClusterRedis
+		}},
+		{"its storage in a file's directory", "server: {tls: {acme: {domains: [a], storage: /s}}}\ncluster: {driver: redis}\n" + oneApp, env("STATE_DIRECTORY=/state"), func(c *Config) {
+			c.Server.TLS.ACME.Domains, c.Server.TLS.ACME.Storage, c.Cluster.Driver = []string{"a"}, "/s", ClusterRedis
 		}},
 		{"app", `
 apps:

@@ -139,6 +139,49 @@ server:
 			`:11: server.shutdown_grace: "5" has no unit: give a duration such as 30s or 2m`}},
 		{"key without certificate", oneApp + "server:\n  listen: h:65536\n  tls: {key_file: a.pem}\n  path: 'a b'\n", []string{
 			`:3: server.listen: "h:65536" has no valid port`, ":4: server.tls.cert_file: the value is missing", `:5: server.path: "a b"`}},
+		{"an authority", oneApp + `
+server:
+  redirect_http: nowhere
+  tls:
+    acme:
+      domains:
+        - "*.example.com"
+        - 192.0.2.1
+        - ws.example.com:443
+        - https://ws.example.com
+        - büch.example
+        - ""
+        - a_b.example
+        - "-a.example"
+        - Example.com
+        - ` + strings.Repeat("abc.", 80) + `example
+      email: nobody
+      directory: http://ca.example
+      storage: redis
+`, []string{
+			`:4: server.redirect_http: "nowhere" is not an address`,
+			`:8: server.tls.acme.domains[0]: "*.example.com" is a wildcard, which an authority gives by DNS only: give each host name`,
+			`:9: server.tls.acme.domains[1]: "192.0.2.1" is an IP address: give a host name such as ws.example.com`,
+			`:10: server.tls.acme.domains[2]: "ws.example.com:443" has a port`,
+			`:11: server.tls.acme.domains[3]: "https://ws.example.com" has a slash`,
+			`:12: server.tls.acme.domains[4]: "büch.example" is not a host name (write an international one in its xn-- form)`,
+			`:13: server.tls.acme.domains[5]: the value is empty`,
+			`:14: server.tls.acme.domains[6]: "a_b.example" is not a host name`,
+			`:15: server.tls.acme.domains[7]: "-a.example" is not a host name`,
+			`:17: server.tls.acme.domains[9]: "abc.abc`,
+			`:18: server.tls.acme.email: "nobody" is not an email address`,
+			`:19: server.tls.acme.directory: "http://ca.example" is not an https URL: give one such as https://acme-v02.api.letsencrypt.org/directory`,
+			`:20: server.tls.acme.storage: "redis" is for a cluster: set cluster.driver: redis, or give a directory`}},
+		{"an authority beside files", oneApp + "server: {tls: {cert_file: a, key_file: b, acme: {domains: [a.example]}}}", []string{
+			":2: server.tls.acme.domains: the value is given beside cert_file and key_file: give these or acme, not both"}},
+		{"an authority for nothing", oneApp + "server: {tls: {acme: {email: a@b.example}}}", []string{
+			":2: server.tls.acme.domains: the value is missing or empty: give the host names that need a certificate"}},
+		{"a domain twice", oneApp + "server: {tls: {acme: {domains: [a.example, A.example]}}}", []string{
+			`:2: server.tls.acme.domains[1]: "A.example" is also that of domains[0]: give each once`}},
+		{"a redirect without TLS", oneApp + "server: {redirect_http: ':80'}", []string{
+			`:2: server.redirect_http: ":80" needs https to send to: give server.tls, or leave it empty`}},
+		{"a redirect to itself", oneApp + "server: {listen: ':80', redirect_http: ':80', tls: {acme: {domains: [a.example]}}}", []string{
+			`:2: server.redirect_http: ":80" is the same as server.listen`}},
 		{"host", oneApp + "server: {listen: 'a b:1'}\n", []string{`server.listen: "a b:1" has no valid host`}},
 		{"metrics", oneApp + "server: {path: /x}\nmetrics:\n  path: /x/app/m\n  listen: localhost\n  token: hunter2 hunter2\n", []string{
 			`:4: metrics.path: "/x/app/m" is taken by /x/app: give another`, `:5: metrics.listen: "localhost" is not`, ":6: metrics.token: the value has a space"}},

@@ -48,7 +48,8 @@ func TestNeedRestart(t *testing.T) {
 		{"apps", func(c *Config) { c.Apps = []App{app("2", "l", "t")} }, nil},
 		{"generated", func(c *Config) { c.Generated = true }, nil},
 		{"level", func(c *Config) { c.Log.Level = slog.LevelDebug }, nil},
-		{"files of the certificate", func(c *Config) { c.Server.TLS = TLS{"a.pem", "b.pem"} }, nil},
+		{"files of the certificate", func(c *Config) { c.Server.TLS.CertFile, c.Server.TLS.KeyFile = "a.pem", "b.pem" }, nil},
+		{"domains", func(c *Config) { c.Server.TLS.ACME.Domains = []string{"ws.example.com"} }, nil},
 		{"bytes of histories", func(c *Config) { c.Server.MaxHistoryBytes *= 2 }, nil},
 		{"an empty list is none", func(c *Config) { c.Server.TrustedProxies = []netip.Prefix{} }, nil},
 		{"all sections", func(c *Config) {

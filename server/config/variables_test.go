@@ -171,6 +171,8 @@ func TestWarnings(t *testing.T) {
 		{"apps of this machine", "apps_from: {url: 'http://[::1]:8000/app?a=b', token: a.b}", nil, nil},
 		{"metrics for some", oneApp + "server: {listen: ':1'}\nmetrics: {token: t}", nil, nil},
 		{"metrics apart", oneApp + "server: {listen: ':1'}\nmetrics: {listen: 'localhost:2'}", nil, nil},
+		{"ports that no authority connects to", oneApp + "server: {listen: '127.0.0.1:8443', tls: {acme: {domains: [a]}}}", nil, []string{"the authority of server.tls.acme connects to port 443"}},
+		{"a port that one does", oneApp + "server: {listen: '127.0.0.1:8443', redirect_http: ':80', tls: {acme: {domains: [a]}}}", nil, nil},
 		{"no metrics", oneApp + "server: {listen: ':1'}\nmetrics: {enabled: false}", nil, nil},
 		{"secrets that nobody filled in", `metrics: {token: $TOKEN}
 apps:

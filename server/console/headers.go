@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+
+	"belfry/server/config"
 )
 
 // setHeaders sets what every answer has. Nothing is loaded or run but what the server
@@ -38,7 +40,7 @@ func (c *Console) clientSources(r *http.Request) string {
 func (c *Console) same() bool { return c.Address.String() == c.Clients.String() }
 
 // secure says whether the listeners speak TLS.
-func (c *Console) secure() bool { return c.Config.Server.TLS.CertFile != "" }
+func (c *Console) secure() bool { return c.Config.Server.TLS.Mode() != config.TLSOff }
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
 

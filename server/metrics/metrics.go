@@ -53,6 +53,8 @@ type Metrics struct {
 	// AcceptErrors counts attempts to accept connections that failed, mostly for want of
 	// a file descriptor.
 	AcceptErrors prometheus.Counter
+	// CertificateFailures counts orders of certificates that failed.
+	CertificateFailures prometheus.Counter
 
 	perApp  int     // how many applications may have series of their own
 	unknown *series // of those that are asked for and that there are not
@@ -88,11 +90,13 @@ func New(version, revision, goVersion string) *Metrics {
 		Help: "Bugs that ended a connection or a request."})
 	m.AcceptErrors = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_accept_errors_total",
 		Help: "Attempts to accept connections that failed, mostly because the limit of file descriptors is reached; connections wait meanwhile."})
+	m.CertificateFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_certificate_failures_total",
+		Help: "Orders of certificates by server.tls.acme that failed; the log says why."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": goVersion}})
 	build.Set(1)
 	process := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
-	m.registry.MustRegister(append(process, m.reloads, m.reloaded, m.Panics, m.AcceptErrors, build,
+	m.registry.MustRegister(append(process, m.reloads, m.reloaded, m.Panics, m.AcceptErrors, m.CertificateFailures, build,
 		&collector{m, counters(), refusing(unknownCodes()), gauges()})...)
 	m.process.MustRegister(append(process, m.delay)...)
 	return m
@@ -121,6 +125,17 @@ func (m *Metrics) Cluster(ready func() error) {
 			return 0
 		}
 		return 1
+	}))
+}
+
+// Certificates exports when the first of the certificates in use ends; zero: there is none.
+func (m *Metrics) Certificates(firstEnd func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_certificate_expiry_timestamp_seconds",
+		Help: "When the first of the certificates in use ends, in seconds since 1970; 0: there is none."}, func() float64 {
+		if end := firstEnd(); !end.IsZero() {
+			return float64(end.Unix())
+		}
+		return 0
 	}))
 }
 

@@ -126,11 +126,8 @@ func check(h Handshake) (*apps.Address, *protocol.Error) {
 	if e := checkVersion(h.Protocol); e != nil {
 		return nil, e
 	}
-	if errors.Is(h.App.err, apps.ErrGuessing) {
-		return nil, protocol.Errorf(protocol.CodeOverCapacity, "Too many unknown app keys from %s: try again", apps.Network(h.Remote))
-	}
 	if h.App.err != nil {
-		return nil, protocol.Errorf(protocol.CodeOverCapacity, "App key %q cannot be looked up now: try again", clipped(h.App.key))
+		return nil, protocol.Errorf(protocol.CodeOverCapacity, "App key %q %s", clipped(h.App.key), h.App.err)
 	}
 	if app == nil {
 		return nil, protocol.Errorf(protocol.CodeAppNotFound, "App key %q is not that of any app of this server", clipped(h.App.key))

@@ -16,9 +16,9 @@ import (
 
 // Sockets are the listeners that the process was started with; nil for none.
 type Sockets struct {
-	// Metrics and Console are those that FileDescriptorName= calls metrics and console,
-	// and Main another one.
-	Main, Metrics, Console *net.TCPListener
+	// Metrics, Console and Redirect are those that FileDescriptorName= calls metrics, console
+	// and redirect, and Main another one.
+	Main, Metrics, Console, Redirect *net.TCPListener
 }
 
 // Inherit takes the listeners that are meant for this process, which works once. The
@@ -31,6 +31,8 @@ func Inherit() (s Sockets, err error) {
 			slot = &s.Metrics
 		case "console":
 			slot = &s.Console
+		case "redirect":
+			slot = &s.Redirect
 		}
 		l, listenErr := net.FileListener(file)
 		file.Close()
@@ -43,7 +45,7 @@ func Inherit() (s Sockets, err error) {
 			err = fmt.Errorf("inherited socket %s is no TCP listener: use ListenStream= with a port", file.Name())
 		case *slot != nil:
 			l.Close()
-			err = fmt.Errorf("inherited socket %s is one too many: there may be one, and one more each with FileDescriptorName=metrics and console", file.Name())
+			err = fmt.Errorf("inherited socket %s is one too many: there may be one, and one more each with FileDescriptorName=metrics, console and redirect", file.Name())
 		default:
 			*slot = tcp
 		}
@@ -58,7 +60,7 @@ func Inherit() (s Sockets, err error) {
 // Close closes the listeners that there are; their sockets stay open at whoever has
 // made them.
 func (s Sockets) Close() {
-	for _, l := range []*net.TCPListener{s.Main, s.Metrics, s.Console} {
+	for _, l := range []*net.TCPListener{s.Main, s.Metrics, s.Console, s.Redirect} {
 		if l != nil {
 			l.Close()
 		}

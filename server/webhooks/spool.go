@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"belfry/server/directory"
 )
 
 // ErrSpoolInUse: another process has the spool.
@@ -49,7 +51,10 @@ func openSpool(dir string) (*spool, error) {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, notRegular(path, info.Mode())
 	}
-	lock, err := lockDirectory(path)
+	lock, err := directory.Lock(path)
+	if errors.Is(err, directory.ErrLocked) {
+		err = &os.PathError{Op: "lock", Path: path, Err: ErrSpoolInUse}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ const buckets = 64
 //	{prefix}born            since when there are data, in µs
 //	{prefix}b:NODE          set of the buckets where the node may have shares
 //	{prefix}a:NODE          what the node says of itself
+//	{prefix}s:NAME          a value of a [Store], or a lock: who has it
 //
 // and with the tag of a bucket, {prefix:app/number}:
 //
@@ -66,6 +67,7 @@ func (k keys) claims() string             { return k.whole() + "claims" }
 func (k keys) born() string               { return k.whole() + "born" }
 func (k keys) bucketsOf(id string) string { return k.whole() + "b:" + id }
 func (k keys) about(id string) string     { return k.whole() + "a:" + id }
+func (k keys) stored(name string) string  { return k.whole() + "s:" + name }
 
 // tag is that of the topic's bucket.
 func (k keys) tag(t cluster.Topic) string {

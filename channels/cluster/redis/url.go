@@ -84,12 +84,14 @@ func clientOption(o Options) (rueidis.ClientOption, error) {
 }
 
 // note is an error of Redis or of the way to it, without a password.
-func (d *Driver) note(err error) error {
+func (d *Driver) note(err error) error { return note(d.client, err) }
+
+func note(option rueidis.ClientOption, err error) error {
 	if errors.Is(err, cluster.ErrUnavailable) {
 		return err
 	}
 	text := err.Error()
-	for _, secret := range []string{d.client.Password, d.client.Sentinel.Password} {
+	for _, secret := range []string{option.Password, option.Sentinel.Password} {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "***")
 		}

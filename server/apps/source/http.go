@@ -29,7 +29,7 @@ func openHTTP(c config.AppsFrom) (Source, error) {
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
 			ForceAttemptHTTP2:      true,
-			MaxConnsPerHost:        maxOpen,
+			MaxConnsPerHost:        MaxOpen,
 			MaxIdleConnsPerHost:    maxIdle,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -41,13 +41,6 @@ func openHTTP(c config.AppsFrom) (Source, error) {
 }
 
 func (a *api) Find(ctx context.Context, by By, name string) ([]byte, error) {
-	if !possible(name) {
-		return nil, ErrNone
-	}
-	return a.get(ctx, by, name)
-}
-
-func (a *api) get(ctx context.Context, by By, name string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	u := a.url
@@ -78,13 +71,13 @@ func (a *api) get(ctx context.Context, by By, name string) ([]byte, error) {
 	case status/100 == 3:
 		return nil, a.failure(fmt.Errorf("it answered %d, and redirects are not followed: give the URL that it leads to", status))
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
-		return nil, &RowError{fmt.Sprintf("%s answered %d", a.url.Host, status)}
+		return nil, &AppError{fmt.Sprintf("%s answered %d", a.url.Host, status)}
 	case status != http.StatusOK:
 		return nil, a.failure(fmt.Errorf("it answered %d", status))
 	case err != nil:
 		return nil, a.failure(err)
 	case len(body) > maxDocument:
-		return nil, &RowError{fmt.Sprintf("%s answered with more than %d bytes", a.url.Host, maxDocument)}
+		return nil, &AppError{fmt.Sprintf("%s answered with more than %d bytes", a.url.Host, maxDocument)}
 	}
 	return body, nil
 }
@@ -107,7 +100,7 @@ func (a *api) Watch(context.Context, func(string)) error { return nil }
 // Check asks for an application that there hardly is. An API that accepts no such id
 // answers as well.
 func (a *api) Check(ctx context.Context) error {
-	if _, err := a.get(ctx, ByID, "belfry-check"); !errors.Is(err, ErrNone) && !errors.As(err, new(*RowError)) {
+	if _, err := a.Find(ctx, ByID, "belfry-check"); !errors.Is(err, ErrNone) && !errors.As(err, new(*AppError)) {
 		return err
 	}
 	return nil

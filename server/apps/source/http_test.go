@@ -133,7 +133,7 @@ func TestHTTPRows(t *testing.T) {
 	} {
 		s := answering(t, answer, "?token=hunter2", "hunter2")
 		_, err := s.Find(t.Context(), ByKey, "k")
-		if odd := new(RowError); !errors.As(err, &odd) || !strings.Contains(odd.Problem, want) {
+		if odd := new(AppError); !errors.As(err, &odd) || !strings.Contains(odd.Problem, want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 		if err := s.Check(t.Context()); err != nil {

@@ -135,7 +135,7 @@ func next(ctx context.Context, conn *pgx.Conn) (id string, err error) {
 		n, err := conn.WaitForNotification(wait)
 		cancel()
 		switch {
-		case err == nil && possible(n.Payload):
+		case err == nil && Possible(n.Payload):
 			return n.Payload, nil
 		case err == nil:
 			return "", nil

@@ -23,7 +23,7 @@ type dialect struct {
 	quote       string // around a name
 	placeholder string // of the only parameter
 	// aboutName says what an error means that is about a name, which may be a stranger's:
-	// ErrNone where no row can have it, such as letters in a column of numbers, a RowError
+	// ErrNone where no row can have it, such as letters in a column of numbers, a AppError
 	// where that is not certain, and nil for any other error.
 	aboutName func(err error, name string) error
 	// advice says what to do about an error; empty: the error is all there is to say.
@@ -42,7 +42,7 @@ type database struct {
 }
 
 func newDatabase(db *sql.DB, d dialect, c config.AppsFrom, at, password string) *database {
-	db.SetMaxOpenConns(maxOpen)
+	db.SetMaxOpenConns(MaxOpen)
 	db.SetMaxIdleConns(maxIdle)
 	db.SetConnMaxIdleTime(idleTimeout)
 	db.SetConnMaxLifetime(maxLifetime)
@@ -65,9 +65,6 @@ func (d dialect) name(parts ...string) string {
 }
 
 func (s *database) Find(ctx context.Context, by By, name string) ([]byte, error) {
-	if !possible(name) {
-		return nil, ErrNone
-	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	document, err := s.ask(ctx, by, name)
@@ -75,7 +72,7 @@ func (s *database) Find(ctx context.Context, by By, name string) ([]byte, error)
 		err = ctx.Err() // a driver may say that the connection is broken
 	}
 	switch {
-	case err == nil || errors.Is(err, ErrNone) || errors.As(err, new(*RowError)):
+	case err == nil || errors.Is(err, ErrNone) || errors.As(err, new(*AppError)):
 		return document, err
 	}
 	if about := s.aboutName(err, name); about != nil {
@@ -112,7 +109,7 @@ func (s *database) ask(ctx context.Context, by By, name string) (document []byte
 		case got != name:
 			continue
 		case document != nil:
-			return nil, &RowError{fmt.Sprintf("more than one row has the %s %q: give each app its own", by, name)}
+			return nil, &AppError{fmt.Sprintf("more than one row has the %s %q: give each app its own", by, name)}
 		}
 		document = row
 	}
@@ -138,7 +135,7 @@ func asDocument(columns []*sql.ColumnType, values []any, key string) (document [
 		value := asJSON(values[i], c.DatabaseTypeName())
 		document = append(append(document, ':'), value...)
 		if len(document) > maxDocument {
-			return nil, "", &RowError{fmt.Sprintf("a row has more than %d bytes: name the columns that Belfry needs in apps_from.query", maxDocument)}
+			return nil, "", &AppError{fmt.Sprintf("a row has more than %d bytes: name the columns that Belfry needs in apps_from.query", maxDocument)}
 		}
 		if strings.EqualFold(c.Name(), key) {
 			text = asText(value)
@@ -245,7 +242,7 @@ func (s *database) Close() error { return s.db.Close() }
 
 // oddRow is an error about what a row has, without what that is: it may be a secret.
 func oddRow(state string) error {
-	return &RowError{"the database cannot read what it has of the app (SQLSTATE " + state + "): see the table, or apps_from.query"}
+	return &AppError{"the database cannot read what it has of the app (SQLSTATE " + state + "): see the table, or apps_from.query"}
 }
 
 const maxFailure = 400 // bytes of what a database says

@@ -315,7 +315,7 @@ func TestManyAtOnce(t *testing.T) {
 			})
 		}
 		asking.Wait()
-		if open := s.(*database).db.Stats().MaxOpenConnections; open != maxOpen {
+		if open := s.(*database).db.Stats().MaxOpenConnections; open != MaxOpen {
 			t.Errorf("at most %d connections", open)
 		}
 	})
@@ -488,7 +488,7 @@ func TestStrangersNames(t *testing.T) {
 			k.must(t, `INSERT INTO `+table+` ("key", secret) VALUES ('k', 's')`)
 			for _, name := range names {
 				_, err := s.Find(t.Context(), ByID, name)
-				if odd := new(RowError); column == "BYTEA" && errors.As(err, &odd) && strings.Contains(odd.Problem, "SQLSTATE 22P02") {
+				if odd := new(AppError); column == "BYTEA" && errors.As(err, &odd) && strings.Contains(odd.Problem, "SQLSTATE 22P02") {
 					continue // it does not say that this is about the name
 				}
 				if !errors.Is(err, ErrNone) {

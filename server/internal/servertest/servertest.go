@@ -172,7 +172,7 @@ func Secure(t testing.TB) func(*config.Config) {
 	files := config.TLS{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	must(os.WriteFile(files.CertFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), 0o600))
 	must(os.WriteFile(files.KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
-	return func(c *config.Config) { c.Server.TLS = files }
+	return func(c *config.Config) { c.Server.TLS.CertFile, c.Server.TLS.KeyFile = files.CertFile, files.KeyFile }
 }
 
 // Log keeps what the server logs.

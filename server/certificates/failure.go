@@ -1,0 +1,220 @@
+package certificates
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/acme"
+
+	"belfry/protocol"
+)
+
+// failure is how the last orders of a domain have failed, as nodes tell each other.
+type failure struct {
+	At    time.Time `json:"at"`    // when the last one did
+	Count int       `json:"count"` // how many did, one after the other
+	// NotBefore is when the authority allows another one; zero: it has not said so.
+	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// Let's Encrypt allows five failures an hour, account and domain. An order has two if both
+// challenges fail.
+const (
+	firstPause = time.Minute
+	longPause  = time.Hour
+	moreOften  = 4 // times as long is each pause than the one before
+)
+
+const (
+	maxRetryAfter = 24 * time.Hour     // longer, no authority's word counts
+	failureKept   = 7 * 24 * time.Hour // in the storage
+	maxError      = 500                // bytes of an error in the log
+)
+
+// again is when an order may be repeated. Whoever starts the server or reloads its
+// configuration may have mended what was wrong, and need not wait longer than after a first
+// failure.
+func (m *Manager) again(f failure) time.Time {
+	if f.Count == 0 {
+		return time.Time{}
+	}
+	m.mu.Lock()
+	asked := m.asked
+	m.mu.Unlock()
+	pause := firstPause
+	for i := 1; i < f.Count && pause < longPause && !f.At.Before(asked); i++ {
+		pause = min(pause*moreOften, longPause)
+	}
+	next := f.At.Add(pause)
+	if f.NotBefore.After(next) {
+		next = f.NotBefore
+	}
+	if most := time.Now().Add(maxRetryAfter); next.After(most) { // the clock was wrong
+		next = most
+	}
+	return next
+}
+
+// lastFailure is the last one of a domain on any node.
+func (m *Manager) lastFailure(ctx context.Context, domain string) (failure, error) {
+	here := m.failures[domain]
+	text, ok, err := m.Storage.Get(ctx, m.names.failure(domain))
+	if err != nil {
+		return here, storageError{err}
+	}
+	var there failure
+	if !ok || json.Unmarshal(text, &there) != nil || here.At.After(there.At) {
+		return here, nil
+	}
+	return there, nil
+}
+
+// failed notes that an order has, tells so, and returns in which time to look again.
+func (m *Manager) failed(ctx context.Context, domain string, because error) time.Duration {
+	if ctx.Err() != nil {
+		return 0 // the server stops
+	}
+	m.Failures.Inc()
+	last, err := m.lastFailure(ctx, domain)
+	if err != nil {
+		m.stored(ctx, err, 0)
+	}
+	next := failure{At: time.Now(), Count: last.Count + 1}
+	if wait, ok := retryAfter(because); ok {
+		next.NotBefore = next.At.Add(min(wait, maxRetryAfter))
+	}
+	m.failures[domain] = next
+	text, err := json.Marshal(next)
+	if err == nil {
+		err = m.Storage.Put(ctx, m.names.failure(domain), text, failureKept)
+	}
+	m.stored(ctx, err, 0)
+	again := m.again(next)
+	level, until := slog.LevelError, "there is none"
+	if c := m.held(domain); c != nil {
+		until = c.Leaf.NotAfter.Format(time.RFC3339)
+		if time.Until(c.Leaf.NotAfter) > lastDays {
+			level = slog.LevelWarn
+		}
+	}
+	m.Log.Log(ctx, level, "no certificate was given", "domain", domain, "error", clip(because), "do", m.advice(domain, because),
+		"again", again.Format(time.RFC3339), "present_one_until", until)
+	wait := min(time.Until(again), whileFailing)
+	return wait + time.Duration(rand.Int64N(int64(wait)/10+1)) // nodes that start together do not stay together
+}
+
+// storageError is an error of the [Storage].
+type storageError struct{ error }
+
+// Unwrap returns the storage's own error.
+func (e storageError) Unwrap() error { return e.error }
+
+const storageAdvice = "see that server.tls.acme.storage can be written to: the directory, or the cluster's Redis"
+
+// clip is an error for the log: an authority may say anything.
+func clip(err error) string {
+	return protocol.Clip(strings.Join(strings.Fields(err.Error()), " "), maxError)
+}
+
+// problems are what an authority has to say about an order.
+func problems(err error) (all []*acme.Error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range several.Unwrap() {
+			all = append(all, problems(one)...)
+		}
+		return all
+	}
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *acme.Error:
+		return append(all, e)
+	case *acme.AuthorizationError:
+		return problems(errors.Join(e.Errors...))
+	case *acme.OrderError:
+		if e.Problem != nil {
+			return append(all, e.Problem)
+		}
+		return nil
+	}
+	return problems(errors.Unwrap(err))
+}
+
+// kind is the last part of a problem's type (RFC 8555 section 6.7), in lower case.
+func kind(p *acme.Error) string {
+	return strings.ToLower(p.ProblemType[strings.LastIndex(p.ProblemType, ":")+1:])
+}
+
+// retryAfter is in which time an authority allows another order, if its limit is met.
+func retryAfter(err error) (wait time.Duration, ok bool) {
+	for _, p := range problems(err) {
+		if wait, ok := acme.RateLimit(p); ok {
+			return max(wait, longPause), true
+		}
+	}
+	return 0, false
+}
+
+// advice says what to do about an order that has failed.
+func (m *Manager) advice(domain string, err error) string {
+	ports := "port 443"
+	if m.HTTP {
+		ports = "port 80, or 443,"
+	}
+	var advice []string
+	add := func(text string) {
+		for _, known := range advice {
+			if known == text {
+				return
+			}
+		}
+		advice = append(advice, text)
+	}
+	for _, p := range problems(err) {
+		switch kind(p) {
+		case "ratelimited":
+			add("wait: the authority's limit is met. For experiments, set server.tls.acme.directory to its staging environment")
+		case "dns":
+			add("have the DNS records of " + domain + " (A, and AAAA if it has one) lead to this server")
+		case "connection", "tls", "unauthorized", "incorrectresponse":
+			add("let the authority reach this server at " + ports + " of " + domain + ": look at the records A and AAAA, at firewalls, security groups and forwarded ports, and at a proxy or CDN that answers in its place")
+		case "caa":
+			add("allow the authority in the CAA record of " + domain + ", or remove that")
+		case "rejectedidentifier", "unsupportedidentifier":
+			add("the authority does not give certificates for " + domain + ": take it out of server.tls.acme.domains, or choose another authority")
+		case "invalidcontact", "unsupportedcontact":
+			add("give another server.tls.acme.email, or none")
+		case "externalaccountrequired":
+			add("choose another authority: this one wants an account that was made by hand")
+		case "accountdoesnotexist":
+			add("delete " + m.names.account() + " in server.tls.acme.storage: the authority does not know the account any more")
+		}
+	}
+	if len(advice) > 0 {
+		return strings.Join(advice, "; ")
+	}
+	var storage storageError
+	var trust x509.UnknownAuthorityError
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &storage):
+		return storageAdvice
+	case errors.Is(err, errNoChallenge):
+		return "set server.redirect_http to :80: the authority offers no challenge at port 443"
+	case errors.As(err, &trust):
+		return "see that server.tls.acme.directory is right; if it is an authority of your own, give its root in SSL_CERT_FILE"
+	case errors.As(err, &dns), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
+		return "see that this server reaches " + m.Authority.Directory + ", and that this is right"
+	case len(problems(err)) > 0:
+		return "nothing if it passes: the authority has a problem of its own"
+	}
+	return "see that server.tls.acme.directory is an ACME directory"
+}
