@@ -125,7 +125,7 @@ func BenchmarkLookUps(b *testing.B) {
 	b.Run("sweep", func(b *testing.B) {
 		r := known(b)
 		for b.Loop() {
-			if due := r.dueNow(); len(due) > 0 {
+			if due := r.due(); len(due) > 0 {
 				b.Fatal(len(due), "are due")
 			}
 		}
