@@ -164,8 +164,8 @@ type App struct {
 	listener Listener // nil for none
 	limits   atomic.Pointer[Limits]
 
-	stripes [stripes]stripe
-	users   users
+	names atomic.Pointer[names] // nil until there is a channel
+	users users
 
 	departures departures
 	once       once
@@ -192,10 +192,13 @@ type Limits struct {
 	Histories []HistoryRule
 }
 
-// stripe is a part of the names, by hash.
+// names are the channels of an application, by a hash of their names.
+type names [stripes]stripe
+
+// stripe is a part of the names.
 type stripe struct {
 	mu       sync.RWMutex
-	channels map[string]*channel
+	channels map[string]*channel // nil until there is one
 }
 
 // NewApp makes the channels of an application, which it is known by in the
@@ -204,11 +207,8 @@ func (b *Broker) NewApp(id string, limits Limits, observer Observer, listener Li
 	a := &App{id: id, broker: b, observer: observer, listener: listener, gone: make(chan struct{})}
 	a.departures.app = a
 	a.numbers.init()
-	a.users = users{timers: &b.timers, byID: make(map[string]*user), changed: make(map[string]*user)}
+	a.users.timers = &b.timers
 	a.limits.Store(&limits)
-	for i := range a.stripes {
-		a.stripes[i].channels = make(map[string]*channel)
-	}
 	b.mu.Lock()
 	if b.apps == nil {
 		b.apps = make(map[string]*App)
@@ -337,13 +337,29 @@ func (a *App) SetLimits(limits Limits) {
 	}
 }
 
+// stripe returns the part that a name is in, nil if there was no channel yet.
 func (a *App) stripe(name string) *stripe {
-	return &a.stripes[maphash.String(a.broker.seed, name)%stripes]
+	all := a.names.Load()
+	if all == nil {
+		return nil
+	}
+	return &all[maphash.String(a.broker.seed, name)%stripes]
+}
+
+// all returns the parts of the names.
+func (a *App) all() []stripe {
+	if all := a.names.Load(); all != nil {
+		return all[:]
+	}
+	return nil
 }
 
 // find returns the channel of that name, or nil.
 func (a *App) find(name string) *channel {
 	s := a.stripe(name)
+	if s == nil {
+		return nil
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.channels[name]
@@ -351,12 +367,18 @@ func (a *App) find(name string) *channel {
 
 // lock returns the channel of that name, made if need be, locked and alive.
 func (a *App) lock(name string) *channel {
-	s := a.stripe(name)
 	for {
 		c := a.find(name)
 		if c == nil {
+			if a.names.Load() == nil {
+				a.names.CompareAndSwap(nil, new(names))
+			}
+			s := a.stripe(name)
 			s.mu.Lock()
 			if c = s.channels[name]; c == nil {
+				if s.channels == nil {
+					s.channels = make(map[string]*channel)
+				}
 				c = newChannel(a, strings.Clone(name)) // not a part of a request's body
 				s.channels[c.name] = c
 				a.channels.Add(1)
@@ -410,8 +432,9 @@ func (a *App) each(prefix string, f func(*channel)) {
 // change is each for functions that change something; they return the shards that
 // [channel.append] did.
 func (a *App) change(prefix string, f func(*channel) (idle []*shard)) {
-	for i := range a.stripes {
-		s := &a.stripes[i]
+	all := a.all()
+	for i := range all {
+		s := &all[i]
 		var found []*channel
 		s.mu.RLock()
 		for name, c := range s.channels {

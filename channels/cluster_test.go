@@ -140,10 +140,11 @@ func TestClusterForgets(t *testing.T) {
 	eventually(t, "no channel is left but the application's own", func() bool {
 		n := 0
 		for _, a := range w.apps {
-			for i := range a.stripes {
-				a.stripes[i].mu.RLock()
-				n += len(a.stripes[i].channels)
-				a.stripes[i].mu.RUnlock()
+			all := a.all()
+			for i := range all {
+				all[i].mu.RLock()
+				n += len(all[i].channels)
+				all[i].mu.RUnlock()
 			}
 		}
 		return n == len(w.apps)

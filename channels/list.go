@@ -57,8 +57,9 @@ func (a *App) List(match func(name string) bool, by Order, offset, limit int) (p
 	top := first[Overview]{n: offset + limit, compare: by.compare}
 	now := time.Now()
 	var found []*channel
-	for i := range a.stripes {
-		s := &a.stripes[i]
+	all := a.all()
+	for i := range all {
+		s := &all[i]
 		found = found[:0]
 		s.mu.RLock()
 		for _, c := range s.channels {

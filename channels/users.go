@@ -178,6 +178,9 @@ func (s *users) watch(i *Identity, id string) {
 func (s *users) get(id string) *user {
 	u := s.byID[id]
 	if u == nil {
+		if s.byID == nil {
+			s.byID = make(map[string]*user)
+		}
 		u = new(user)
 		s.byID[id] = u
 	}
@@ -195,6 +198,9 @@ func (s *users) forget(id string, u *user) {
 func (s *users) change(id string, u *user) {
 	if len(u.watchers) == 0 {
 		return
+	}
+	if s.changed == nil {
+		s.changed = make(map[string]*user)
 	}
 	s.changed[id] = u
 	s.schedule()

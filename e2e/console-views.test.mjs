@@ -314,6 +314,35 @@ test('apps show a limit that was met; the node has plots', { timeout: 120_000 },
   await page.getByRole('table', { name: /The last hour/ }).waitFor();
 });
 
+test('an app is found among many, and chosen', { timeout: 120_000 }, async (t) => {
+  const others = Array.from({ length: 600 }, (_, i) => `  - {id: ${200_001 + i}, key: other-key-${i}, secret: other-secret}\n`);
+  const many = await startBelfry({
+    config: consoleConfiguration().replace(/^apps:\n/m, (line) => `metrics: {per_app: 0}\n${line}${others.join('')}`),
+  });
+  t.after(() => many.stop());
+  const client = await connect(t, many);
+  await subscribe(client, 'among-many');
+  const { page, go } = await openConsole(t, browser, many);
+  await go('apps');
+  await page.getByText('1–24 of 601 apps').waitFor();
+  await page.getByLabel('Sort').selectOption('connections');
+  const first = page.locator('section').first();
+  await first.getByRole('heading', { name: app.id }).waitFor();
+  await first.getByText('counted with others').waitFor();
+  await page.getByLabel('Search').fill('other-key-599');
+  await page.getByText('1–1 of 1 apps').waitFor();
+  const last = page.locator('section').filter({ has: page.getByRole('heading', { name: '200600' }) });
+  await last.getByRole('link', { name: 'Channels' }).click();
+  await page.getByText('Nobody is subscribed to a channel of this app.').waitFor();
+  const chooser = page.locator('.chooser select');
+  assert.equal(await chooser.inputValue(), '200600');
+  assert.equal(await chooser.getByRole('option', { name: '100 more: see Apps' }).isDisabled(), true);
+  await chooser.selectOption(app.id);
+  await page.getByRole('link', { name: 'among-many' }).waitFor();
+  await go('channels', { app: '300000' });
+  await page.getByText('There is no app').waitFor();
+});
+
 test('who may only look sees nothing that acts', async (t) => {
   const client = await connect(t, belfry);
   await subscribe(client, 'looked-at');

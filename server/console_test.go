@@ -10,6 +10,7 @@ import (
 	"net/http/cookiejar"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -451,6 +452,49 @@ func TestConsoleApps(t *testing.T) {
 		if got := shown[name]; got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+// With many applications, the page is sent a part of them, and finds the others.
+func TestConsoleManyApps(t *testing.T) {
+	const most = 100 << 10 // bytes
+	s := servertest.Start(t, withConsole, func(c *config.Config) {
+		for i := range 4999 {
+			c.Apps = append(c.Apps, servertest.App(strconv.Itoa(100_000+i)))
+		}
+		c.Metrics.PerApp = 1 // the first one's
+	})
+	s.Connect(t, "104000")
+	s.Connect(t, "104500")
+	s.Connect(t, "104500")
+	b := openConsole(t, s)
+	b.mustSignIn("viewer", viewerPassword)
+	type answer struct {
+		Total     int
+		AppsTotal int `json:"apps_total"`
+		Apps      []struct {
+			ID     string
+			Shared bool
+		}
+	}
+	get := func(path string) (is answer) {
+		a := b.do(http.MethodGet, path, "")
+		if a.Status != http.StatusOK || json.Unmarshal([]byte(a.Body), &is) != nil || len(a.Body) > most {
+			t.Errorf("%s: %d, %d bytes, %.200s", path, a.Status, len(a.Body), a.Body)
+		}
+		return is
+	}
+	if is := get("api/server?app=104500"); is.AppsTotal != 5000 || len(is.Apps) != 501 || is.Apps[500].ID != "104500" {
+		t.Errorf("%d of %d apps are named", len(is.Apps), is.AppsTotal)
+	}
+	if is := get("api/apps?offset=4990"); is.Total != 5000 || len(is.Apps) != 10 {
+		t.Errorf("the last of %d apps are %v", is.Total, is.Apps)
+	}
+	if is := get("api/apps?q=4500"); is.Total != 1 || !is.Apps[0].Shared {
+		t.Errorf("found %v", is.Apps)
+	}
+	if is := get("api/apps?sort=connections&limit=3"); is.Total != 5000 || is.Apps[0].ID != "104500" || is.Apps[1].ID != "104000" || !is.Apps[1].Shared || is.Apps[2].ID != "1" || is.Apps[2].Shared {
+		t.Errorf("those with most connections are %v", is.Apps)
 	}
 }
 

@@ -176,6 +176,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	}
 	s.version = build.Version
 	s.metrics = metrics.New(build.Version, build.Revision, build.GoVersion)
+	s.metrics.Limit(cfg.Metrics.PerApp)
 	s.bugs = bugs.New(log, s.metrics.Panics)
 	// A processor is left to the network poller, which the flushers, always in
 	// system calls, would keep waiting; package main adds one for it.
@@ -386,6 +387,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	running.Go(func() { s.expireCaches(ctx) })
 	running.Go(func() { s.apps.Run(ctx) })
+	running.Go(func() { s.metrics.Run(ctx) })
 
 	s.serveHandovers(ctx)
 	stop()

@@ -70,7 +70,7 @@ func publishAll(r request, ps ...protocol.Publication) error {
 	if err := r.publish(events); err != nil {
 		return err
 	}
-	r.app.Metrics.EventsHTTP.Add(float64(len(events)))
+	r.app.Metrics.Published(len(events))
 	r.logTraced(ps)
 	return nil
 }

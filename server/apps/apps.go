@@ -227,6 +227,7 @@ func (r *Rate) Spend(l *rate.Limiter) {
 func (a *App) Adopt(t protocol.Transport) {
 	a.notePeak(a.connections.Add(1))
 	a.byTransport[t].Add(1)
+	a.Metrics.Begin()
 }
 
 // Disconnect counts a connection out. address is what Connect returned for it.

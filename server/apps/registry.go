@@ -150,13 +150,13 @@ func (r *Registry) forget(a *App) {
 	}
 	a.Channels.Close() // whose departures are the webhooks' to drop
 	a.Webhooks.Close()
-	r.metrics.Remove(a.ID)
+	r.metrics.Remove(a.Metrics)
 }
 
 func (r *Registry) newApp(c config.App) *App {
 	a := &App{ID: c.ID, Metrics: r.metrics.App(c.ID)}
 	rand.Read(a.sources[:]) // never fails: crypto/rand
-	a.Webhooks = r.webhooks.App(c.ID, &a.Metrics.Webhooks)
+	a.Webhooks = r.webhooks.App(c.ID, a.Metrics.Webhooks)
 	a.Channels = r.broker.NewApp(c.ID, channelLimits(c), a.Metrics, a.Webhooks)
 	a.set(c)
 	a.Metrics.Show(live{a})

@@ -29,7 +29,7 @@ func newRegistry(t *testing.T) (r *Registry, scrape func() string) {
 	}
 }
 
-func newSender(t *testing.T) *webhooks.Sender {
+func newSender(t testing.TB) *webhooks.Sender {
 	t.Helper()
 	s, err := webhooks.New(webhooks.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

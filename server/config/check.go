@@ -90,16 +90,18 @@ func loopback(listen string) bool {
 // checkApps looks at what apps must not share, and at what has to go together
 // with the server's limits.
 func (c *Config) checkApps(l *loader, path string) {
-	ids, keys := make([]string, len(c.Apps)), make([]string, len(c.Apps))
+	ids, keys := make(map[string]int, len(c.Apps)), make(map[string]int, len(c.Apps))
+	once := func(of map[string]int, name, at string, i int) {
+		if j, taken := of[name]; !taken {
+			of[name] = i
+		} else if name != "" {
+			l.refuse(at, fmt.Sprintf("is also that of apps[%d]: give every app its own", j))
+		}
+	}
 	for i, a := range c.Apps {
 		at := fmt.Sprintf("%s[%d].", path, i)
-		ids[i], keys[i] = a.ID, a.Key
-		if j := slices.Index(ids, a.ID); j < i && a.ID != "" {
-			l.refuse(at+"id", fmt.Sprintf("is also that of apps[%d]: give every app its own", j))
-		}
-		if j := slices.Index(keys, a.Key); j < i && a.Key != "" {
-			l.refuse(at+"key", fmt.Sprintf("is also that of apps[%d]: give every app its own", j))
-		}
+		once(ids, a.ID, at+"id", i)
+		once(keys, a.Key, at+"key", i)
 		c.Server.checkSizes(l, at, fmt.Sprintf("apps[%d]", i), a)
 	}
 }

@@ -177,6 +177,7 @@ type Metrics struct {
 	Path    string
 	Listen  string // host:port of a listener of its own; empty: server.listen
 	Token   string `json:"-"` // bearer token a scraper has to send; empty: none
+	PerApp  int    // apps that have series of their own, the busiest; the others share one
 }
 
 // Console is the page that shows what the server is doing.

@@ -20,6 +20,7 @@ const (
 	DefaultDrainDelay          = 0                // no load balancer
 	DefaultShutdownGrace       = 10 * time.Second // what `docker stop` waits before it kills
 	DefaultMetricsPath         = "/metrics"       // where Prometheus looks
+	DefaultMetricsPerApp       = 1000             // some 130,000 series, which Prometheus takes easily
 	DefaultConsolePath         = "/console"
 	DefaultConsoleUser         = "admin"
 	DefaultConsoleViewer       = "viewer"

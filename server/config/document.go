@@ -15,14 +15,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// maxFileBytes bounds the configuration file.
-const maxFileBytes = 1 << 20
+// maxFileBytes bounds the configuration file: 100,000 apps with their credentials fit.
+const maxFileBytes = 16 << 20
 
 // document parses data into the root of its only YAML document, nil if it is
 // empty. It returns false after telling why that cannot be.
 func (l *loader) document(data []byte) (*yaml.Node, bool) {
 	if len(data) > maxFileBytes {
-		l.add(1, "", fmt.Sprintf("the file has more than %d bytes: give a smaller one", maxFileBytes))
+		l.add(1, "", fmt.Sprintf("the file has more than %d bytes: give a smaller one, or have apps looked up with apps_from", maxFileBytes))
 		return nil, false
 	}
 	for i, line := range bytes.Split(data, []byte("\n")) {

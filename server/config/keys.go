@@ -98,6 +98,8 @@ func (c *Config) keys() section {
 				value: like(apartPattern, text(&m.Listen, "", "host:port", c.apartProblem))},
 			{name: "token", about: "Bearer token that a scraper has to send; empty: anybody may read the metrics.",
 				value: like(`^\S*$`, secretText(&m.Token, "", "text without spaces", without("")))},
+			{name: "per_app", about: "Apps that have series of their own, the busiest; the others share one series, app=\"other apps\". 0: they all do.",
+				value: number(&m.PerApp, DefaultMetricsPerApp, 0)},
 		}},
 		{name: "console", about: "The console, a page that shows what the server is doing: see docs/console.md.", value: section{
 			{name: "enabled", about: "Whether to serve the console.", value: toggle(&k.Enabled, false)},

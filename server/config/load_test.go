@@ -41,7 +41,7 @@ server:
   max_total_outbox_bytes: 131072
   outbox_timeout: 10s
   shutdown_grace: 0s
-metrics: {enabled: false, path: /internal/metrics, listen: ":9100", token: t}
+metrics: {enabled: false, path: /internal/metrics, listen: ":9100", token: t, per_app: 7}
 log: {level: error, format: json}
 ` + oneApp, nil, func(c *Config) {
 			c.Server = Server{
@@ -51,7 +51,7 @@ log: {level: error, format: json}
 				},
 				MaxRequestBytes: 20000, MaxConnections: 5, MaxOutboxBytes: 65536, MaxTotalOutboxBytes: 131072, MaxHistoryBytes: DefaultMaxHistoryBytes, OutboxTimeout: 10 * time.Second,
 			}
-			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t"}
+			c.Metrics = Metrics{Path: "/internal/metrics", Listen: ":9100", Token: "t", PerApp: 7}
 			c.Log = Log{Level: slog.LevelError, Format: LogJSON}
 		}},
 		{"an authority", `
@@ -222,7 +222,7 @@ func TestLoad(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, maxFileBytes+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "more than 16777216 bytes") {
 		t.Errorf("large file: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ func problemCases() []problemCase {
 		{"first line", "a: b: c", []string{"config.yaml:1: not valid YAML: mapping values"}},
 		{"not UTF-8", oneApp + "log: \xff\n", []string{"config.yaml:2: not UTF-8"}},
 		{"control characters", "a\x00\nb\x1b\n", []string{"config.yaml:1: a control character", "config.yaml:2: a control character"}},
-		{"too large", strings.Repeat("# 15 characters\n", maxFileBytes/16) + "#", []string{"config.yaml:1: the file has more than 1048576 bytes"}},
+		{"too large", strings.Repeat("# 15 characters\n", maxFileBytes/16) + "#", []string{"config.yaml:1: the file has more than 16777216 bytes"}},
 		{"two documents", oneApp + "---\n" + oneApp, []string{"config.yaml:3: a second YAML document"}},
 		{"document after its end", oneApp + "...\n" + oneApp, []string{"config.yaml:3: not valid YAML"}},
 		{"list", "- a", []string{"config.yaml:1: the value is a list: give a mapping, the keys here are server, apps"}},

@@ -59,6 +59,9 @@ func (r *row) warn(path, text string) {
 	}
 }
 
+// maxRowBytes bounds the document of one app.
+const maxRowBytes = 1 << 20
+
 // maxMembers bounds each object and each list: a key of ours has a fraction of that, and a
 // table fewer columns.
 const maxMembers = 2000
@@ -66,8 +69,8 @@ const maxMembers = 2000
 // document returns the members of the whole.
 func (r *row) document(b []byte) (members, bool) {
 	switch object := jsontext.Value(bytes.TrimSpace(b)); {
-	case len(b) > maxFileBytes:
-		r.l.add(0, "", fmt.Sprintf("it has more than %d bytes: give less", maxFileBytes))
+	case len(b) > maxRowBytes:
+		r.l.add(0, "", fmt.Sprintf("it has more than %d bytes: give less", maxRowBytes))
 	case !utf8.Valid(b):
 		r.l.add(0, "", "it is not UTF-8 text")
 	case object.Kind() != '{' || !valid(object):

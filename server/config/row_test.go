@@ -202,7 +202,7 @@ func TestParseAppProblems(t *testing.T) {
 		{"cut", `{"id":"hunter2"`, []string{"it is not a JSON object"}},
 		{"two", `{} {}`, []string{"it is not a JSON object"}},
 		{"not UTF-8", "{\"id\":\"\xff\"}", []string{"it is not UTF-8 text"}},
-		{"large", `{"id":"` + strings.Repeat("x", maxFileBytes) + `"}`, []string{"it has more than 1048576 bytes"}},
+		{"large", `{"id":"` + strings.Repeat("x", maxRowBytes) + `"}`, []string{"it has more than 1048576 bytes"}},
 		{"wide", `{` + wide(maxMembers+1) + `}`, []string{"the value has more than 2000 members", "id: the value is missing", "key: the value", "secret: the value"}},
 		{"long", `{"id":"7","key":"k","secret":"s","allowed_origins":"a` + strings.Repeat(",a", maxMembers) + `"}`, []string{"allowed_origins: the value has more than 2000 entries"}},
 		{"deep", `{"webhooks":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, []string{"it is not a JSON object"}},

@@ -13,7 +13,14 @@ import (
 )
 
 type appsAnswer struct {
-	Apps []appState `json:"apps"`
+	Total int        `json:"total"` // that match
+	Apps  []appState `json:"apps"`
+}
+
+// appOrders are what applications may be sorted by; their ids decide what is alike.
+var appOrders = map[string]func(a, b *apps.App) int{
+	"id":          func(*apps.App, *apps.App) int { return 0 },
+	"connections": func(a, b *apps.App) int { return cmp.Compare(b.Connections(), a.Connections()) },
 }
 
 // appState is an application beside its limits.
@@ -21,6 +28,9 @@ type appState struct {
 	appName
 	Use []usage `json:"use"`
 	Met []met   `json:"met"` // limits that have kept something from happening
+	// Shared says that the application has no series of its own in the metrics: it is not
+	// known how much it does, nor what it took at most, nor which limits it meets.
+	Shared bool `json:"shared"`
 }
 
 // usage is how much there is of something.
@@ -32,20 +42,28 @@ type usage struct {
 	Key   string  `json:"key"`   // of the configuration, for the limit; empty: there is no such key
 }
 
-// met says how often a limit was met, since the server was started.
+// met says how often a limit was met, since the application has its series.
 type met struct {
 	Key   string  `json:"key"`
 	Limit float64 `json:"limit"` // seconds, if it is a time
 	Times uint64  `json:"times"`
 }
 
-// listApps is GET api/apps.
-func (c *Console) listApps(*http.Request) (any, error) {
-	answer := appsAnswer{Apps: []appState{}}
-	for _, a := range c.allApps() {
+// listApps is GET api/apps, of those whose id or key has the query in it.
+func (c *Console) listApps(r *http.Request) (any, error) {
+	p, order, err := pageOf(r.URL.Query(), appOrders, "id")
+	if err != nil {
+		return nil, err
+	}
+	all := slices.DeleteFunc(c.allApps(), func(a *apps.App) bool {
+		return !strings.Contains(strings.ToLower(a.ID), p.query) && !strings.Contains(strings.ToLower(a.Settings().Key), p.query)
+	})
+	slices.SortStableFunc(all, order)
+	answer := appsAnswer{Total: len(all), Apps: []appState{}}
+	for _, a := range cut(all, p.offset, p.limit) {
 		s := a.Settings()
 		now, peak, limits := c.samples.of(a)
-		state := appState{appName: nameOf(a), Met: []met{}, Use: []usage{
+		state := appState{appName: nameOf(a), Shared: a.Metrics.Shares(), Met: []met{}, Use: []usage{
 			{"connections", now.Connections, peak.Connections, float64(s.MaxConnections), "max_connections"},
 			{"subscriptions", now.Subscriptions, peak.Subscriptions, 0, ""},
 			{"channels", now.Channels, peak.Channels, 0, ""},
@@ -54,7 +72,7 @@ func (c *Console) listApps(*http.Request) (any, error) {
 			{"requests", round(now.Requests), round(peak.Requests), float64(s.APIRequestRate), "api_request_rate"},
 		}}
 		for key, times := range limits {
-			state.Met = append(state.Met, met{key, limitOf(&s.App, metrics.Limit(key)), times})
+			state.Met = append(state.Met, met{string(key), limitOf(&s.App, key), times})
 		}
 		slices.SortFunc(state.Met, func(a, b met) int { return cmp.Or(cmp.Compare(b.Times, a.Times), strings.Compare(a.Key, b.Key)) })
 		answer.Apps = append(answer.Apps, state)
@@ -63,7 +81,7 @@ func (c *Console) listApps(*http.Request) (any, error) {
 }
 
 // of says what an application takes now: rates are those of the last sample.
-func (s *samples) of(a *apps.App) (now, peak use, met map[string]uint64) {
+func (s *samples) of(a *apps.App) (now, peak use, met map[metrics.Limit]uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now = s.now[a.ID]
@@ -76,7 +94,7 @@ func (s *samples) of(a *apps.App) (now, peak use, met map[string]uint64) {
 	}
 	peak = now.most(s.peaks[a.ID])
 	peak.Connections = float64(a.PeakConnections())
-	return now, peak, s.last.apps[a.ID].met // which is not changed any more
+	return now, peak, s.last.apps[a.ID].LimitsMet // which is not changed any more
 }
 
 // limitOf is a limit as it is configured.

@@ -211,14 +211,14 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, counted := false, app.Metrics.EventsHTTP
+	client, count := false, func() { app.Metrics.Published(1) }
 	switch asked.As {
 	case "server":
 	case "client":
 		if why := refuseClientEvent(settings, asked.Channel, asked.Event); why != "" {
 			return nil, fail(http.StatusBadRequest, "%s", why)
 		}
-		client, counted = true, app.Metrics.EventsClient
+		client, count = true, app.Metrics.ClientEvent
 	default:
 		return nil, fail(http.StatusBadRequest, "as %q is not one of server and client", protocol.Clip(asked.As, 60))
 	}
@@ -233,7 +233,7 @@ func (c *Console) sendEvent(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, fail(http.StatusServiceUnavailable, "%v", public(err))
 		}
-		counted.Inc()
+		count()
 		c.Log.Info("event sent from the console", "app", app.ID, "channel", p.Channels[0], "event", refusals.Clean(p.Name), "as", asked.As, "user", userOf(r), "remote", r.RemoteAddr)
 		return map[string]int{"recipients": state.Subscriptions}, nil
 	})

@@ -112,7 +112,9 @@ func (c *Console) nothing(w http.ResponseWriter, _ *http.Request) {
 }
 
 // Run samples the metrics, for the plots of the last hour, until ctx ends.
-func (c *Console) Run(ctx context.Context) { c.samples.run(ctx, c.Metrics.Gather) }
+func (c *Console) Run(ctx context.Context) {
+	c.samples.run(ctx, c.Metrics, func(app string) bool { return c.Apps.ByID(app) != nil })
+}
 
 // Close ends the streams. The console goes on answering requests.
 func (c *Console) Close() { c.close() }

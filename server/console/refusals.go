@@ -33,7 +33,8 @@ type setting struct {
 	Where string `json:"where"` // file and line, the variable, or apps_from; empty for a default
 }
 
-// listRefusals is GET api/refusals: those of one app, of no known app (app=), or all.
+// listRefusals is GET api/refusals: those of one app, of no known app (app=), or the
+// last of all.
 func (c *Console) listRefusals(r *http.Request) (any, error) {
 	var ids []string
 	if q := r.URL.Query(); q.Has("app") {
@@ -52,6 +53,7 @@ func (c *Console) listRefusals(r *http.Request) (any, error) {
 		}
 	}
 	slices.SortStableFunc(answer.Refusals, func(a, b refusal) int { return int(b.At - a.At) })
+	answer.Refusals = cut(answer.Refusals, 0, maxLimit)
 	return answer, nil
 }
 

@@ -2,15 +2,15 @@ package console
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
-	"belfry/protocol"
+	"belfry/server/metrics"
 )
 
 const (
@@ -26,7 +26,7 @@ type samples struct {
 	mu     sync.Mutex // guards the following
 	last   reading
 	points []point        // oldest first
-	peaks  map[string]use // by application
+	peaks  map[string]use // by application, without those that share their series
 	now    map[string]use // likewise, in the last sample
 }
 
@@ -35,15 +35,8 @@ type reading struct {
 	at                                       time.Time
 	cpu                                      float64 // seconds
 	memory, heap, goroutines, open, maxFiles float64
-	delays                                   []bucket // of all applications, by ascending bound
-	apps                                     map[string]appReading
-}
-
-// appReading is what they say of one application.
-type appReading struct {
-	connections, subscriptions, channels float64
-	published, received, sent, requests  float64           // since the start
-	met                                  map[string]uint64 // how often a limit was met, by its key
+	delays                                   []bucket                  // of all applications, by ascending bound
+	apps                                     map[string]metrics.Counts // by application, those that share their series as one
 }
 
 // bucket counts the delays up to a bound, those of smaller bounds among them.
@@ -75,13 +68,15 @@ func (u use) most(v use) use {
 	}
 }
 
-// run takes samples until ctx ends.
-func (s *samples) run(ctx context.Context, gather func() ([]*dto.MetricFamily, error)) {
+// run takes samples until ctx ends. Peaks are kept of the applications that are known.
+func (s *samples) run(ctx context.Context, m *metrics.Metrics, known func(app string) bool) {
 	ticker := time.NewTicker(sampleEvery)
 	defer ticker.Stop()
 	for {
-		families, _ := gather() // an error is about some of them: there are the others
-		s.add(read(families, time.Now()))
+		families, _ := m.Process() // an error is about some of them: there are the others
+		r := read(families, time.Now())
+		r.apps = m.Counts()
+		s.add(r, known)
 		select {
 		case <-ctx.Done():
 			return
@@ -91,7 +86,7 @@ func (s *samples) run(ctx context.Context, gather func() ([]*dto.MetricFamily, e
 }
 
 // add adds a reading. The first makes no point, as there is none to compare it with.
-func (s *samples) add(r reading) {
+func (s *samples) add(r reading, known func(app string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.last
@@ -99,25 +94,28 @@ func (s *samples) add(r reading) {
 	seconds := r.at.Sub(before.at).Seconds()
 	first := before.at.IsZero()
 	p := point{at: r.at.Unix(), memory: r.memory, heap: r.heap, goroutines: r.goroutines, descriptors: r.open}
-	now := make(map[string]use, len(r.apps))
+	s.now = make(map[string]use, len(r.apps))
 	for id, a := range r.apps {
-		u := use{Connections: a.connections, Subscriptions: a.subscriptions, Channels: a.channels}
-		if old, known := before.apps[id]; known && seconds > 0 {
-			u.Events = perSecond(a.published, old.published, seconds)
-			u.Messages = perSecond(a.received, old.received, seconds)
-			u.Requests = perSecond(a.requests, old.requests, seconds)
-			p.sent += perSecond(a.sent, old.sent, seconds)
+		u := use{Connections: float64(a.Connections), Subscriptions: float64(a.Subscriptions), Channels: float64(a.Channels)}
+		if !first && seconds > 0 {
+			old := before.apps[id] // zero if it has series since then
+			u.Events = perSecond(float64(a.Published), float64(old.Published), seconds)
+			u.Messages = perSecond(float64(a.Received), float64(old.Received), seconds)
+			u.Requests = perSecond(float64(a.Requests), float64(old.Requests), seconds)
+			p.sent += perSecond(float64(a.Sent), float64(old.Sent), seconds)
 		}
 		p.connections += u.Connections
 		p.received += u.Messages
 		p.published += u.Events
-		now[id] = u
+		s.now[id] = u
 	}
-	peaks := make(map[string]use, len(now)) // without the applications that have gone
-	for id, u := range now {
-		peaks[id] = u.most(s.peaks[id])
+	if s.peaks == nil {
+		s.peaks = make(map[string]use)
 	}
-	s.now, s.peaks = now, peaks
+	for id, u := range s.now {
+		s.peaks[id] = u.most(s.peaks[id])
+	}
+	maps.DeleteFunc(s.peaks, func(id string, _ use) bool { return !known(id) })
 	if first || seconds <= 0 {
 		return
 	}
@@ -172,7 +170,7 @@ func quantile(buckets []bucket, share float64) *float64 {
 
 // read takes what is shown out of the metrics.
 func read(families []*dto.MetricFamily, at time.Time) reading {
-	r := reading{at: at, apps: make(map[string]appReading)}
+	r := reading{at: at}
 	for _, f := range families {
 		if into := r.field(f.GetName()); into != nil {
 			for _, m := range f.GetMetric() {
@@ -182,8 +180,6 @@ func read(families []*dto.MetricFamily, at time.Time) reading {
 			for _, m := range f.GetMetric() {
 				r.delays = sum(r.delays, m.GetHistogram())
 			}
-		} else {
-			r.readApps(f)
 		}
 	}
 	return r
@@ -206,56 +202,6 @@ func (r *reading) field(name string) *float64 {
 		return &r.maxFiles
 	}
 	return nil
-}
-
-// readApps reads a metric that each application has.
-func (r *reading) readApps(f *dto.MetricFamily) {
-	if !strings.HasPrefix(f.GetName(), "belfry_") {
-		return
-	}
-	for _, m := range f.GetMetric() {
-		id, key, kind := "", "", ""
-		for _, l := range m.GetLabel() {
-			switch l.GetName() {
-			case "app":
-				id = l.GetValue()
-			case "limit":
-				key = l.GetValue()
-			case "kind":
-				kind = l.GetValue()
-			}
-		}
-		if id == "" {
-			continue
-		}
-		a := r.apps[id]
-		switch f.GetName() {
-		case "belfry_connections":
-			a.connections += valueOf(m)
-		case "belfry_subscriptions":
-			a.subscriptions += valueOf(m)
-		case "belfry_channels":
-			if kind != protocol.User.String() { // whose channels are not the application's own
-				a.channels += valueOf(m)
-			}
-		case "belfry_events_published_total":
-			a.published += valueOf(m)
-		case "belfry_messages_received_total":
-			a.received += valueOf(m)
-		case "belfry_messages_sent_total":
-			a.sent += valueOf(m)
-		case "belfry_api_requests_total":
-			a.requests += valueOf(m)
-		case "belfry_limits_met_total":
-			if n := uint64(valueOf(m)); n > 0 {
-				if a.met == nil {
-					a.met = make(map[string]uint64)
-				}
-				a.met[key] = n
-			}
-		}
-		r.apps[id] = a
-	}
 }
 
 // valueOf is the value of a counter or a gauge.

@@ -2,13 +2,11 @@ package console
 
 import (
 	"context"
-	"errors"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
 
 	"belfry/protocol"
 	"belfry/server/metrics"
@@ -35,11 +33,12 @@ func TestSamples(t *testing.T) {
 		a.Show(idle{})
 		b.Show(idle{})
 		var s samples
+		var gone atomic.Value // an application
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			s.run(ctx, m.Gather)
+			s.run(ctx, m, func(app string) bool { return app != gone.Load() })
 		}()
 		synctest.Wait()
 		s.mu.Lock()
@@ -53,11 +52,17 @@ func TestSamples(t *testing.T) {
 			t.Errorf("at the start there are %d points, last %+v", len(s.points), s.last)
 		}
 
-		a.Received.Add(50)
-		b.Received.Add(10)
-		a.Sent.Add(200)
-		a.EventsHTTP.Add(20)
-		a.EventsClient.Add(5)
+		for range 50 {
+			a.Received(1)
+		}
+		for range 10 {
+			b.Received(1)
+		}
+		a.Delivered(200, 1)
+		a.Published(20)
+		for range 5 {
+			a.ClientEvent()
+		}
 		for range 98 {
 			a.Delay(2 * time.Millisecond) // in the bucket from 1 to 2.5 ms
 		}
@@ -77,7 +82,7 @@ func TestSamples(t *testing.T) {
 		if !near(p.p50, 1+1.5*50/98) || !near(p.p99, 25+25*.5) {
 			t.Errorf("delays %v and %v", *p.p50, *p.p99)
 		}
-		if now := s.now["1"]; now != (use{Connections: 1, Subscriptions: 3, Events: 2.5, Messages: 5}) || s.last.apps["1"].met["max_event_bytes"] != 1 {
+		if now := s.now["1"]; now != (use{Connections: 1, Subscriptions: 3, Events: 2.5, Messages: 5}) || s.last.apps["1"].LimitsMet["max_event_bytes"] != 1 {
 			t.Errorf("app 1 has %+v", now)
 		}
 
@@ -89,7 +94,8 @@ func TestSamples(t *testing.T) {
 			t.Errorf("now %+v, peaks %+v", s.now["1"], s.peaks["1"])
 		}
 
-		m.Remove("1")
+		m.Remove(a)
+		gone.Store("1")
 		pass(sampleEvery)
 		if _, known := s.peaks["1"]; known || s.points[2].connections != 1 || s.points[2].p50 != nil || s.points[2].sent != 0 {
 			t.Errorf("without app 1: %+v", s.points[2])
@@ -101,19 +107,6 @@ func TestSamples(t *testing.T) {
 		s.mu.Unlock()
 		cancel()
 		<-ended
-	})
-}
-
-// What cannot be gathered is missing.
-func TestSamplesWithoutMetrics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var s samples
-		ctx, cancel := context.WithTimeout(t.Context(), 5*sampleEvery/2)
-		defer cancel()
-		s.run(ctx, func() ([]*dto.MetricFamily, error) { return nil, errors.New("x") })
-		if len(s.points) != 2 || len(s.series().At) != 2 {
-			t.Errorf("%+v", s.points)
-		}
 	})
 }
 

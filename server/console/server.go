@@ -34,8 +34,9 @@ type serverAnswer struct {
 	Clustered bool          `json:"clustered"`
 	Cluster   clusterState  `json:"cluster"`
 	Clients   clientAddress `json:"clients"`
-	Apps      []appName     `json:"apps"`
-	Config    string        `json:"config"` // name of the file; empty if there is none
+	Apps      []appName     `json:"apps"`       // the first, and the one that was asked for
+	AppsTotal int           `json:"apps_total"` // how many there are
+	Config    string        `json:"config"`     // name of the file; empty if there is none
 }
 
 type clusterState struct {
@@ -65,7 +66,10 @@ func nameOf(a *apps.App) appName {
 	return appName{a.ID, s.Key, s.Enabled}
 }
 
-// server is GET api/server.
+// maxNames is how many applications are named to choose from. Others are found by api/apps.
+const maxNames = 500
+
+// server is GET api/server. An app is named in any case, if there is one of that id.
 func (c *Console) server(r *http.Request) (any, error) {
 	number, _ := strconv.Atoi(port(c.Clients))
 	answer := serverAnswer{
@@ -76,8 +80,13 @@ func (c *Console) server(r *http.Request) (any, error) {
 		Apps:      []appName{},
 		Config:    c.latest.Load().File(),
 	}
-	for _, a := range c.allApps() {
-		answer.Apps = append(answer.Apps, nameOf(a))
+	all := c.allApps()
+	answer.AppsTotal = len(all)
+	asked := r.URL.Query().Get("app")
+	for i, a := range all {
+		if i < maxNames || a.ID == asked {
+			answer.Apps = append(answer.Apps, nameOf(a))
+		}
 	}
 	return answer, nil
 }

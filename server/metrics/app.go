@@ -1,169 +1,144 @@
 package metrics
 
 import (
-	"maps"
-	"sync"
+	"strconv"
+	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"belfry/protocol"
 )
 
-// App counts one application's share. Its counters are looked up once, so that
-// the hot path only adds.
+// App counts one application's share. Where there are many, it has no series before something
+// is counted of it, and then its own or those of [OtherApps]: see [Metrics.Run]. All methods
+// may be called concurrently; the hot path only adds.
 type App struct {
 	id string
 	m  *Metrics
 
-	opened         [protocol.NumTransports]prometheus.Counter
-	Received       prometheus.Counter
-	ReceivedBytes  prometheus.Counter
-	Sent           prometheus.Counter
-	SentBytes      prometheus.Counter
-	EventsHTTP     prometheus.Counter
-	EventsClient   prometheus.Counter
-	SlowConsumers  prometheus.Counter
-	Recovered      prometheus.Counter // subscriptions that were given what they had missed
-	Missed         prometheus.Counter // those that could not be
-	deliveryDelays prometheus.Observer
-
+	// Webhooks counts its webhooks.
 	Webhooks Webhooks
-}
 
-// Live is read at each scrape: gauges come from what is there, they are not
-// counted up and down.
-type Live interface {
-	Connections(protocol.Transport) int
-	OccupiedChannels(protocol.Kind) int
-	Subscriptions() int
-	WebhooksQueued() int
+	counting atomic.Pointer[series] // where to; nil: nowhere yet. Changed under m.mu
+	work     atomic.Uint64          // how often something was counted
+	live     atomic.Pointer[Live]   // nil until there is something to show
+
+	// Owned by rank.
+	before uint64 // work, when it was last looked at
+	recent uint64 // work of the last minutes, where the last one counts most
+	quiet  int    // minutes without any
 }
 
 // App returns the counters of an application, which are exported until Remove.
 func (m *Metrics) App(id string) *App {
-	m.live.set(id, nil)
-	a := &App{
-		id: id, m: m,
-		Received:       m.received.WithLabelValues(id),
-		ReceivedBytes:  m.receivedSize.WithLabelValues(id),
-		Sent:           m.sent.WithLabelValues(id),
-		SentBytes:      m.sentSize.WithLabelValues(id),
-		EventsHTTP:     m.events.WithLabelValues(id, "http"),
-		EventsClient:   m.events.WithLabelValues(id, "client"),
-		SlowConsumers:  m.slow.WithLabelValues(id),
-		Recovered:      m.recoveries.WithLabelValues(id, "recovered"),
-		Missed:         m.recoveries.WithLabelValues(id, "missed"),
-		deliveryDelays: m.delay.WithLabelValues(id),
-		Webhooks:       m.webhooksOf(id),
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.apps[id]
+	if a == nil {
+		a = &App{id: id, m: m}
+		a.Webhooks.app = a
+		m.apps[id] = a
+		if len(m.apps) <= few {
+			m.begin(a)
+		}
 	}
-	for t := range protocol.NumTransports {
-		a.opened[t] = m.opened.WithLabelValues(id, t.String())
-	}
-	a.fromZero()
 	return a
 }
 
 // Show begins to export gauges of what is live.
-func (a *App) Show(now Live) { a.m.live.set(a.id, now) }
+func (a *App) Show(now Live) { a.live.Store(&now) }
 
-// Remove forgets an application and all its series. What is counted of it
-// afterwards, by somebody who still holds its App, is not exported.
-func (m *Metrics) Remove(id string) {
-	m.live.mu.Lock()
-	defer m.live.mu.Unlock()
-	delete(m.live.apps, id)
-	for _, metric := range m.perApp {
-		metric.DeletePartialMatch(prometheus.Labels{"app": id})
+// Remove forgets an application and the series that it has of its own. What is counted of
+// it afterwards, by somebody who still holds it, is not exported.
+func (m *Metrics) Remove(a *App) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.apps[a.id] != a {
+		return
 	}
+	delete(m.apps, a.id)
+	m.take(a)
+	a.counting.Store(unseen())
 }
 
-func (m *Metrics) inc(c *prometheus.CounterVec, labels ...string) { m.add(c, 1, labels...) }
+// Begin has the application be exported, though nothing of it is counted.
+func (a *App) Begin() { a.series() }
 
-// add adds to a series whose first label is an application's id, or empty. The
-// series of an application that was removed must not come back.
-func (m *Metrics) add(c *prometheus.CounterVec, n int, labels ...string) {
-	m.live.mu.RLock()
-	defer m.live.mu.RUnlock()
-	if _, ok := m.live.apps[labels[0]]; ok || labels[0] == "" {
-		c.WithLabelValues(labels...).Add(float64(n))
+// series is where something that happened is to be counted.
+func (a *App) series() *series {
+	a.work.Add(1)
+	if s := a.counting.Load(); s != nil {
+		return s
 	}
+	return a.m.give(a)
 }
 
 // Delivered implements channels.Observer.
 func (a *App) Delivered(messages, bytes int) {
-	a.Sent.Add(float64(messages))
-	a.SentBytes.Add(float64(bytes))
+	s := a.series()
+	s.sent.Add(uint64(messages))
+	s.sentBytes.Add(uint64(bytes))
 }
 
 // Delay implements channels.Observer.
-func (a *App) Delay(d time.Duration) { a.deliveryDelays.Observe(d.Seconds()) }
+func (a *App) Delay(d time.Duration) { a.series().delays.Observe(d.Seconds()) }
+
+// Received counts a message from a client.
+func (a *App) Received(bytes int) {
+	s := a.series()
+	s.received.Add(1)
+	s.receivedBytes.Add(uint64(bytes))
+}
+
+// Published counts events that the backend has published, and those of each channel apart.
+func (a *App) Published(events int) { a.series().publishedHTTP.Add(uint64(events)) }
+
+// ClientEvent counts an event that a client has published.
+func (a *App) ClientEvent() { a.series().publishedClient.Add(1) }
+
+// SlowConsumer counts a connection that is closed because its client does not read.
+func (a *App) SlowConsumer() { a.series().slow.Add(1) }
+
+// Recovered counts a subscription that was given what it had missed.
+func (a *App) Recovered() { a.series().recovered.Add(1) }
+
+// Missed counts a subscription that could not be given what it had missed.
+func (a *App) Missed() { a.series().missed.Add(1) }
 
 // Opened counts a connection's beginning.
-func (a *App) Opened(t protocol.Transport) { a.opened[t].Inc() }
+func (a *App) Opened(t protocol.Transport) { a.series().opened[t].Add(1) }
 
 // Closed counts a connection's end.
 func (a *App) Closed(t protocol.Transport, reason CloseReason) {
-	a.m.inc(a.m.closed, a.id, t.String(), string(reason))
+	a.series().closed.add(1, values{string(reason), t.String()})
 }
 
 // Error counts an error event sent to a connected client.
-func (a *App) Error(code int) { a.m.inc(a.m.errors, a.id, codeLabel(code)) }
+func (a *App) Error(code int) { a.series().errors.add(1, values{codeLabel(code)}) }
 
 // Rejected counts a refused handshake.
-func (a *App) Rejected(code int) { a.m.Rejected(a.id, code) }
+func (a *App) Rejected(code int) { a.series().rejected.add(1, values{codeLabel(code)}) }
 
-// live collects the gauges of all applications.
-type live struct {
-	connections, channels, subscriptions, queued *prometheus.Desc
-
-	mu   sync.RWMutex    // guards apps, and is held while a series of one is made
-	apps map[string]Live // by id; nil until there is something to show
+// Rejected counts a refused handshake. app is empty for an unknown key.
+func (m *Metrics) Rejected(app string, code int) {
+	m.known(app).rejected.add(1, values{codeLabel(code)})
 }
 
-func newLive() *live {
-	return &live{
-		connections:   prometheus.NewDesc("belfry_connections", "Open connections, subscribed or not, by transport.", []string{"app", "transport"}, nil),
-		channels:      prometheus.NewDesc("belfry_channels", "Channels with subscribers, by kind.", []string{"app", "kind"}, nil),
-		subscriptions: prometheus.NewDesc("belfry_subscriptions", "Subscriptions of all connections to all channels.", []string{"app"}, nil),
-		queued:        prometheus.NewDesc("belfry_webhooks_queue_length", "Webhook events that wait for an endpoint.", []string{"app"}, nil),
-		apps:          make(map[string]Live),
+// Request counts an answered HTTP API request. app is empty for an unknown id.
+func (m *Metrics) Request(app, route string, status int, seconds float64) {
+	m.known(app).requests.add(1, values{route, strconv.Itoa(status)})
+	m.duration.WithLabelValues(route).Observe(seconds)
+}
+
+// known are the series of an application by its id.
+func (m *Metrics) known(id string) *series {
+	if id == "" {
+		return m.unknown
 	}
-}
-
-func (l *live) set(id string, now Live) {
-	l.mu.Lock()
-	l.apps[id] = now
-	l.mu.Unlock()
-}
-
-// Describe implements prometheus.Collector.
-func (l *live) Describe(descs chan<- *prometheus.Desc) {
-	descs <- l.connections
-	descs <- l.channels
-	descs <- l.subscriptions
-	descs <- l.queued
-}
-
-// Collect implements prometheus.Collector.
-func (l *live) Collect(metrics chan<- prometheus.Metric) {
-	l.mu.RLock()
-	apps := maps.Clone(l.apps)
-	l.mu.RUnlock()
-	for id, now := range apps {
-		if now == nil {
-			continue
-		}
-		gauge := func(desc *prometheus.Desc, n int, labels ...string) {
-			metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), append([]string{id}, labels...)...)
-		}
-		for t := range protocol.NumTransports {
-			gauge(l.connections, now.Connections(t), t.String())
-		}
-		gauge(l.subscriptions, now.Subscriptions())
-		gauge(l.queued, now.WebhooksQueued())
-		for _, kind := range protocol.Kinds() {
-			gauge(l.channels, now.OccupiedChannels(kind), kind.String())
-		}
+	m.mu.RLock()
+	a := m.apps[id]
+	m.mu.RUnlock()
+	if a == nil {
+		return unseen() // it was removed
 	}
+	return a.series()
 }

@@ -20,7 +20,8 @@ const (
 	APIRequestRate           Limit = "api_request_rate"
 )
 
-func limits() []Limit {
+// Limits are all of them.
+func Limits() []Limit {
 	return []Limit{
 		MaxConnections, MaxConnectionsPerAddress, ConnectRatePerAddress, MaxChannelsPerConnection, MaxPresenceMembers,
 		MaxMessageBytes, MaxEventBytes, MessageRate, MessageTimeout, ClientEventRate, RequireSignin, APIRequestRate,
@@ -28,4 +29,4 @@ func limits() []Limit {
 }
 
 // LimitMet counts that a limit has kept something from happening.
-func (a *App) LimitMet(l Limit) { a.m.inc(a.m.limitsMet, a.id, string(l)) }
+func (a *App) LimitMet(l Limit) { a.series().limits.add(1, values{string(l)}) }

@@ -1,12 +1,17 @@
 // Package metrics counts what an operator asks about, for Prometheus. Every
-// name begins with belfry_; the label app is an application's id. No label
+// name begins with belfry_; the label app is an application's id, or [OtherApps]. No label
 // ever holds a channel, a user or a connection.
+//
+// With more than a few applications, one that does nothing costs nothing here: it gets series
+// with the first thing that is counted of it. With more applications than may have series of their own, the
+// busiest have them.
 package metrics
 
 import (
+	"math"
 	"net/http"
-	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +20,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"belfry/channels"
-	"belfry/protocol"
 	"belfry/server/capacity"
 )
 
@@ -37,25 +41,13 @@ const (
 // Metrics are all of one server's.
 type Metrics struct {
 	registry *prometheus.Registry
+	process  *prometheus.Registry // what the console shows of it
 
-	opened       *prometheus.CounterVec
-	closed       *prometheus.CounterVec
-	received     *prometheus.CounterVec
-	receivedSize *prometheus.CounterVec
-	sent         *prometheus.CounterVec
-	sentSize     *prometheus.CounterVec
-	events       *prometheus.CounterVec
 	delay        *prometheus.HistogramVec
-	slow         *prometheus.CounterVec
-	recoveries   *prometheus.CounterVec
-	rejected     *prometheus.CounterVec
-	errors       *prometheus.CounterVec
-	requests     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
+	hookDuration *prometheus.HistogramVec
 	reloads      *prometheus.CounterVec
 	reloaded     prometheus.Gauge
-	limitsMet    *prometheus.CounterVec
-	webhooks     webhooks
 	// Panics counts handlers that were stopped by a bug.
 	Panics prometheus.Counter
 	// AcceptErrors counts attempts to accept connections that failed, mostly for want of
@@ -64,68 +56,36 @@ type Metrics struct {
 	// CertificateFailures counts orders of certificates that failed.
 	CertificateFailures prometheus.Counter
 
-	live   *live
-	perApp []deleter // those above with the label app
-}
+	perApp  int     // how many applications may have series of their own
+	unknown *series // of those that are asked for and that there are not
 
-// deleter is the part of a metric with labels that forgets series.
-type deleter interface {
-	DeletePartialMatch(prometheus.Labels) int
+	mu     sync.RWMutex    // guards the following, and who counts where
+	apps   map[string]*App // by id
+	own    int             // how many of them have series of their own
+	others *series         // of the others; nil until there is one
 }
 
 // New makes and registers everything. version and revision describe the build.
 func New(version, revision, goVersion string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), live: newLive()}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "belfry_" + name, Help: help}, labels)
-		m.registry.MustRegister(c)
-		if slices.Contains(labels, "app") {
-			m.perApp = append(m.perApp, c)
-		}
-		return c
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(histogramOpts(name, help, buckets), labels)
+	m := &Metrics{registry: prometheus.NewRegistry(), process: prometheus.NewRegistry(), perApp: math.MaxInt, unknown: unseen(), apps: make(map[string]*App)}
+	histogram := func(name, help string, buckets []float64, label string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(histogramOpts(name, help, buckets), []string{label})
 		m.registry.MustRegister(h)
-		if slices.Contains(labels, "app") {
-			m.perApp = append(m.perApp, h)
-		}
 		return h
 	}
-	m.opened = counter("connections_opened_total", "Connections accepted, by transport.", "app", "transport")
-	m.closed = counter("connections_closed_total", "Connections ended, by transport and reason.", "app", "transport", "reason")
-	m.received = counter("messages_received_total", "Messages from clients.", "app")
-	m.receivedSize = counter("received_bytes_total", "Bytes of messages from clients, without frame headers.", "app")
-	m.sent = counter("messages_sent_total", "Messages to clients.", "app")
-	m.sentSize = counter("sent_bytes_total", "Bytes of messages to clients, with frame headers.", "app")
-	m.events = counter("events_published_total", "Events published, one per event and channel, by source: http or client. One that is repeated with its idempotency key counts again.", "app", "source")
 	m.delay = histogram("delivery_delay_seconds", "Seconds from a publish to the write to its last subscriber.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}, "app")
-	m.slow = counter("slow_consumers_total", "Connections closed because they did not read.", "app")
-	m.recoveries = counter("recoveries_total", "Subscriptions of clients that asked for what they had missed, by result: recovered or missed. 0 in a cluster, where histories are in Redis.", "app", "result")
-	m.rejected = counter("rejected_handshakes_total", "Connections refused, by Pusher's code; app is empty if the key is unknown.", "app", "code")
-	for _, code := range []int{protocol.CodeAppNotFound, protocol.CodePathNotFound, protocol.CodeNoProtocol, protocol.CodeOverCapacity, protocol.CodeReconnect} {
-		m.rejected.WithLabelValues("", codeLabel(code))
-	}
-	m.errors = counter("errors_total", "Error events sent to connected clients, by Pusher's code; none where Pusher has none.", "app", "code")
-	m.requests = counter("api_requests_total", "Answered requests of the HTTP API, by route and status; app is empty if the id is unknown.", "app", "route", "status")
 	m.duration = histogram("api_request_duration_seconds", "Seconds to answer a request of the HTTP API.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, "route")
-	m.reloads = counter("config_reloads_total", "Configurations read while running, by result: applied, or refused for a mistake.", "result")
+	m.hookDuration = histogram("webhooks_request_duration_seconds", "Seconds from a webhook request to the end of its answer.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "app")
+	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "belfry_config_reloads_total",
+		Help: "Configurations read while running, by result: applied, or refused for a mistake."}, []string{"result"})
 	m.reloads.WithLabelValues("applied")
 	m.reloads.WithLabelValues("refused")
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_config_last_reload_successful",
 		Help: "Whether the configuration that was read last is in force: 1, or 0 if it was refused."})
 	m.reloaded.Set(1)
-	m.limitsMet = counter("limits_met_total", "How often a limit of the configuration kept something from happening; limit is its key.", "app", "limit")
-	m.webhooks = webhooks{
-		sent:     counter("webhooks_sent_total", "Webhook events delivered, one per event and endpoint.", "app"),
-		failed:   counter("webhooks_failed_total", "Webhook events given up, by reason: the endpoint refused them (status, redirect), or did not take them in time (expired).", "app", "reason"),
-		retried:  counter("webhooks_retried_total", "Webhook requests that repeated one that had failed.", "app"),
-		dropped:  counter("webhooks_dropped_total", "Webhook events not tried to the end, by reason: queue_full, removed (the endpoint is not configured any more), shutdown.", "app", "reason"),
-		unsaved:  counter("webhooks_spool_errors_total", "Reads, writes and removals in the spool that failed; delivery goes on without.", "app"),
-		duration: histogram("webhooks_request_duration_seconds", "Seconds from a webhook request to the end of its answer.", []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "app"),
-	}
 	m.Panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_panics_total",
 		Help: "Bugs that ended a connection or a request."})
 	m.AcceptErrors = prometheus.NewCounter(prometheus.CounterOpts{Name: "belfry_accept_errors_total",
@@ -135,8 +95,10 @@ func New(version, revision, goVersion string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "belfry_build_info", Help: "The running build; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": goVersion}})
 	build.Set(1)
-	m.registry.MustRegister(m.reloaded, m.Panics, m.AcceptErrors, m.CertificateFailures, build, m.live,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	process := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
+	m.registry.MustRegister(append(process, m.reloads, m.reloaded, m.Panics, m.AcceptErrors, m.CertificateFailures, build,
+		&collector{m, counters(), refusing(unknownCodes()), gauges()})...)
+	m.process.MustRegister(append(process, m.delay)...)
 	return m
 }
 
@@ -205,19 +167,8 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// Gather returns what Handler serves.
-func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
-
-// Request counts an answered HTTP API request.
-func (m *Metrics) Request(app, route string, status int, seconds float64) {
-	m.inc(m.requests, app, route, strconv.Itoa(status))
-	m.duration.WithLabelValues(route).Observe(seconds)
-}
-
-// Rejected counts a refused handshake. app is empty for an unknown key.
-func (m *Metrics) Rejected(app string, code int) {
-	m.inc(m.rejected, app, codeLabel(code))
-}
+// Process returns the metrics of the process, of Go's runtime, and belfry_delivery_delay_seconds.
+func (m *Metrics) Process() ([]*dto.MetricFamily, error) { return m.process.Gather() }
 
 // Reloaded counts a configuration that was read while running.
 func (m *Metrics) Reloaded(applied bool) {

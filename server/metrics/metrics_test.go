@@ -24,18 +24,17 @@ func (fixed) Subscriptions() int                   { return 5 }
 func (fixed) WebhooksQueued() int                  { return 6 }
 
 // touch makes every metric have a value.
-func touch(m *Metrics) {
+func touch(m *Metrics) *App {
 	a := m.App("1")
 	a.Show(fixed{})
 	a.Opened(protocol.WebSocket)
 	a.Closed(protocol.XHRPolling, "client")
-	a.Received.Inc()
-	a.ReceivedBytes.Add(10)
+	a.Received(10)
 	a.Delivered(2, 20)
-	a.EventsHTTP.Inc()
-	a.EventsClient.Inc()
+	a.Published(1)
+	a.ClientEvent()
 	a.Delay(time.Millisecond)
-	a.SlowConsumers.Inc()
+	a.SlowConsumer()
 	a.Rejected(4004)
 	m.Rejected("", 4001)
 	a.Error(4009)
@@ -46,13 +45,14 @@ func touch(m *Metrics) {
 	m.Reloaded(true)
 	m.Reloaded(false)
 	m.Reloaded(false)
-	a.Webhooks.Sent.Add(2)
+	a.Webhooks.Sent(2)
 	a.Webhooks.Failed("status", 3)
-	a.Webhooks.Retried.Inc()
+	a.Webhooks.Retried()
 	a.Webhooks.Dropped("queue_full", 4)
-	a.Webhooks.SpoolErrors.Inc()
-	a.Webhooks.Duration.Observe(0.01)
+	a.Webhooks.SpoolError()
+	a.Webhooks.Took(10 * time.Millisecond)
 	m.Panics.Inc()
+	return a
 }
 
 func scrape(t *testing.T, m *Metrics) string { return scrapeAs(t, m, "") }
@@ -123,12 +123,11 @@ func TestEverythingIsExported(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	m := New("", "", "")
-	touch(m)
+	removed := touch(m)
 	other := m.App("10")
 	other.Show(fixed{})
 	other.Opened(protocol.WebSocket)
-	removed := m.App("1")
-	m.Remove("1")
+	m.Remove(removed)
 	// Those who still hold it count on.
 	removed.Opened(protocol.WebSocket)
 	removed.Delivered(1, 1)
@@ -193,7 +192,7 @@ func TestNativeHistograms(t *testing.T) {
 		a.Delay(d)
 	}
 	m.Request("1", "events", 200, 0.001)
-	a.Webhooks.Duration.Observe(0.01)
+	a.Webhooks.Took(10 * time.Millisecond)
 	m.Lookups(func() int { return 1 }, func() bool { return true }).Answered(true, time.Millisecond)
 	format := expfmt.NewFormat(expfmt.TypeProtoDelim)
 	decoder := expfmt.NewDecoder(strings.NewReader(scrapeAs(t, m, format)), format)

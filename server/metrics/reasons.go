@@ -43,21 +43,7 @@ func refusalCodes() []int {
 	}
 }
 
-// fromZero makes the series of an application that come with what happens, as an
-// alert on a series that begins at 1 misses that.
-func (a *App) fromZero() {
-	for _, l := range limits() {
-		a.m.limitsMet.WithLabelValues(a.id, string(l))
-	}
-	for _, r := range closeReasons() {
-		for t := range protocol.NumTransports {
-			a.m.closed.WithLabelValues(a.id, t.String(), string(r))
-		}
-	}
-	for _, code := range errorCodes() {
-		a.m.errors.WithLabelValues(a.id, codeLabel(code))
-	}
-	for _, code := range refusalCodes() {
-		a.m.rejected.WithLabelValues(a.id, codeLabel(code))
-	}
+// unknownCodes are those with which connections to unknown applications are refused.
+func unknownCodes() []int {
+	return []int{protocol.CodeAppNotFound, protocol.CodePathNotFound, protocol.CodeNoProtocol, protocol.CodeOverCapacity, protocol.CodeReconnect}
 }

@@ -1,6 +1,6 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import "time"
 
 // The values of the label reason of belfry_webhooks_failed_total: why an event
 // was given up after it was tried.
@@ -18,49 +18,29 @@ const (
 	DroppedShutdown  = "shutdown"
 )
 
-// webhooks are the metrics of all applications' webhooks.
-type webhooks struct {
-	sent, failed, retried, dropped, unsaved *prometheus.CounterVec
-	duration                                *prometheus.HistogramVec
-}
-
 // Webhooks counts one application's webhooks, its endpoints together.
-type Webhooks struct {
-	id string
-	m  *Metrics
+type Webhooks struct{ app *App }
 
-	Sent        prometheus.Counter
-	Retried     prometheus.Counter
-	SpoolErrors prometheus.Counter
-	Duration    prometheus.Observer // seconds
-}
+// Sent counts events that were delivered.
+func (w Webhooks) Sent(events int) { w.app.series().hooksSent.Add(uint64(events)) }
 
-// webhooksOf makes all series of an application, so that each exists from the
-// start: an alert on an increase misses a counter that begins above zero.
-func (m *Metrics) webhooksOf(id string) Webhooks {
-	for _, reason := range []string{FailedStatus, FailedRedirect, FailedExpired} {
-		m.webhooks.failed.WithLabelValues(id, reason)
-	}
-	for _, reason := range []string{DroppedQueueFull, DroppedRemoved, DroppedShutdown} {
-		m.webhooks.dropped.WithLabelValues(id, reason)
-	}
-	return Webhooks{
-		id: id, m: m,
-		Sent:        m.webhooks.sent.WithLabelValues(id),
-		Retried:     m.webhooks.retried.WithLabelValues(id),
-		SpoolErrors: m.webhooks.unsaved.WithLabelValues(id),
-		Duration:    m.webhooks.duration.WithLabelValues(id),
-	}
-}
+// Retried counts a request that repeated one that had failed.
+func (w Webhooks) Retried() { w.app.series().hooksRetried.Add(1) }
+
+// Took counts a request by the time from its beginning to the end of its answer.
+func (w Webhooks) Took(d time.Duration) { w.app.series().hookDurations.Observe(d.Seconds()) }
+
+// SpoolError counts a read, write or removal in the spool that failed.
+func (w Webhooks) SpoolError() { w.app.series().hooksUnsaved.Add(1) }
 
 // Failed counts events that were given up. The reason is one of the Failed
 // constants.
-func (w *Webhooks) Failed(reason string, events int) {
-	w.m.add(w.m.webhooks.failed, events, w.id, reason)
+func (w Webhooks) Failed(reason string, events int) {
+	w.app.series().hooksFailed.add(events, values{reason})
 }
 
 // Dropped counts events that were not tried, or not to the end. The reason is
 // one of the Dropped constants.
-func (w *Webhooks) Dropped(reason string, events int) {
-	w.m.add(w.m.webhooks.dropped, events, w.id, reason)
+func (w Webhooks) Dropped(reason string, events int) {
+	w.app.series().hooksDropped.add(events, values{reason})
 }

@@ -24,8 +24,7 @@ func (s *Session) Handle(b []byte) {
 	if s.ended {
 		return
 	}
-	s.app.Metrics.Received.Inc()
-	s.app.Metrics.ReceivedBytes.Add(float64(len(b)))
+	s.app.Metrics.Received(len(b))
 	m, err := protocol.ParseMessage(b)
 	switch {
 	case !s.withinRate(1):
@@ -79,8 +78,7 @@ func (s *Session) HandleInvalid(size int, why string) {
 	if s.ended {
 		return
 	}
-	s.app.Metrics.Received.Inc()
-	s.app.Metrics.ReceivedBytes.Add(float64(size))
+	s.app.Metrics.Received(size)
 	if !s.withinRate(1) {
 		s.drop(protocol.Message{})
 		return
@@ -280,7 +278,7 @@ func (s *Session) clientEvent(m protocol.Message) {
 		refuse("Client event dropped: %s", public(err))
 		return
 	}
-	s.app.Metrics.EventsClient.Inc()
+	s.app.Metrics.ClientEvent()
 }
 
 // mayWhisper takes from the connection's allowance of client events, which is

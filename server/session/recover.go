@@ -116,9 +116,9 @@ func (s *Session) forgetRecovery(channel string) {
 func (s *Session) countRecovery(channel string, recovery *channels.Recovery, result protocol.RecoveryResult) {
 	switch result {
 	case protocol.Recovered:
-		s.app.Metrics.Recovered.Inc()
+		s.app.Metrics.Recovered()
 	case protocol.Missed:
-		s.app.Metrics.Missed.Inc()
+		s.app.Metrics.Missed()
 		s.admission.Log.Debug("not recovered: the history does not go back so far, or is another one",
 			"app", s.app.ID, "socket_id", s.id.String(), "channel", channel, "since", recovery.Since.String())
 	}

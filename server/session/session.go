@@ -269,7 +269,7 @@ func (s *Session) End(reason Reason) bool {
 		s.app.Channels.SignOut(s.user.Identity)
 	}
 	if reason == SlowConsumer {
-		s.app.Metrics.SlowConsumers.Inc()
+		s.app.Metrics.SlowConsumer()
 		s.logRefusal("slow consumer dropped", TooSlow)
 	}
 	if log := s.admission.Log; log.Enabled(noContext, slog.LevelDebug) {

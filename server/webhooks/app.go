@@ -1,7 +1,6 @@
 package webhooks
 
 import (
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -19,8 +18,7 @@ import (
 type App struct {
 	id     string
 	sender *Sender
-	counts *metrics.Webhooks
-	log    *slog.Logger
+	counts metrics.Webhooks
 
 	credentials atomic.Pointer[auth.Credentials]
 	targets     atomic.Pointer[[]target] // not changed, but replaced, under mu
@@ -99,6 +97,9 @@ func (a *App) Configure(c auth.Credentials, webhooks []config.Webhook) {
 // URLs from here on: those that have it already, and those that are the only ones to go
 // while only one comes with the same address.
 func successors[E any](before map[string]*E, webhooks []config.Webhook) map[string]*E {
+	if len(webhooks) == 0 {
+		return nil
+	}
 	next := make(map[string]*E, len(webhooks))
 	gone := make(map[string][]*E)     // by address
 	come := make(map[string][]string) // URLs, by address

@@ -219,7 +219,7 @@ func (e *endpoint) take(lane int, now time.Time) (d *delivery, at time.Time) {
 func (e *endpoint) try(d *delivery) {
 	s := &e.delivering
 	if d.tried {
-		e.app.counts.Retried.Inc()
+		e.app.counts.Retried()
 	}
 	d.tried = true
 	events := d.events[:d.n]
@@ -230,11 +230,11 @@ func (e *endpoint) try(d *delivery) {
 		s.wait(d)
 		return // the endpoint's end has ended the request
 	}
-	e.app.counts.Duration.Observe(now.Sub(start).Seconds())
+	e.app.counts.Took(now.Sub(start))
 	e.trace(o, d.n, now.Sub(start))
 	s.remember(requestOf(o, start, d.n))
 	if o.delivered() {
-		e.app.counts.Sent.Add(float64(d.n))
+		e.app.counts.Sent(d.n)
 		e.logRecovery()
 		s.fresh, s.retry = backoff{}, backoff{}
 		s.failingSince, s.failed = time.Time{}, 0

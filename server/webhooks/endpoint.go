@@ -51,7 +51,7 @@ type endpoint struct {
 func newEndpoint(a *App, w config.Webhook) *endpoint {
 	e := &endpoint{
 		app:       a,
-		log:       a.log.With("endpoint", w.Endpoint()),
+		log:       a.sender.log.With("app", a.id, "endpoint", w.Endpoint()),
 		losses:    newLosses(),
 		flush:     make(chan struct{}),
 		arrived:   make(chan struct{}, 1),
@@ -219,7 +219,7 @@ func (e *endpoint) unsave(b *batch) {
 // logSpool counts an error of the spool, and logs it once until a batch can be
 // written again.
 func (e *endpoint) logSpool(what string, err error) {
-	e.app.counts.SpoolErrors.Inc()
+	e.app.counts.SpoolError()
 	if e.spoolFailed.CompareAndSwap(false, true) {
 		e.log.Warn(what, "error", err)
 	}
@@ -238,7 +238,7 @@ func (e *endpoint) restore(q *queue) {
 	})
 	q.last = last
 	if err != nil {
-		e.app.counts.SpoolErrors.Inc()
+		e.app.counts.SpoolError()
 		e.log.Warn("webhooks in the spool cannot all be read; those stay there", "error", err)
 	}
 	if dropped > 0 {

@@ -106,7 +106,7 @@ func TestFailuresAreLoggedByTheirKind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := s.App("1", &metrics.New("", "", "").App("1").Webhooks)
+			a := s.App("1", metrics.New("", "", "").App("1").Webhooks)
 			a.Configure(credentials, nil)
 			e := &endpoint{app: a, ctx: context.Background()}
 			e.configure(to(tt.url + "/hook?token=hunter2"))

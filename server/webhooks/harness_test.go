@@ -167,7 +167,7 @@ func (l live) WebhooksQueued() int              { return l.Queued() }
 // application has endpoints; its credentials are those of App "1".
 func (w *world) application(id string, endpoints ...config.Webhook) *App {
 	m := w.metrics.App(id)
-	a := w.App(id, &m.Webhooks)
+	a := w.App(id, m.Webhooks)
 	m.Show(live{a})
 	a.Configure(credentials, endpoints)
 	return a

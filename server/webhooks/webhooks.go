@@ -148,12 +148,12 @@ func (s *Sender) open() (err error) {
 }
 
 // App returns the webhooks of an application, without endpoints when it is new.
-func (s *Sender) App(id string, counts *metrics.Webhooks) *App {
+func (s *Sender) App(id string, counts metrics.Webhooks) *App {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.apps[id]
 	if a == nil {
-		a = &App{id: id, sender: s, counts: counts, log: s.log.With("app", id), closed: s.closed}
+		a = &App{id: id, sender: s, counts: counts, closed: s.closed}
 		s.apps[id] = a
 	}
 	return a

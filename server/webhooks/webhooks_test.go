@@ -216,7 +216,7 @@ func TestConcurrently(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := s.App("1", &metrics.New("", "", "").App("1").Webhooks)
+	a := s.App("1", metrics.New("", "", "").App("1").Webhooks)
 	a.Configure(credentials, []config.Webhook{to(server.URL)})
 	var running sync.WaitGroup
 	for c := range channels {
@@ -252,7 +252,7 @@ func BenchmarkHappened(b *testing.B) {
 	defer s.Close(ctx)
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
-	a := s.App("1", &metrics.New("", "", "").App("1").Webhooks)
+	a := s.App("1", metrics.New("", "", "").App("1").Webhooks)
 	e := happening("client_event:private-c")
 	b.Run("none", func(b *testing.B) {
 		b.ReportAllocs()

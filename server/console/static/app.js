@@ -5,7 +5,7 @@
 //   api       what the server is asked by, see lib/api.js
 //   app       id of the chosen app, which exists; '' for all, which only a view with
 //             all: true gets, or when there is no app
-//   apps      [{id, key, enabled}]
+//   apps      [{id, key, enabled}]: the first of many, app among them
 //   role      'look' or 'act'
 //   server    the answer of api/server, renewed every few seconds
 //   query     URLSearchParams of the address
@@ -13,7 +13,7 @@
 //             address; with push, Back returns to what was before
 
 import { api, onAnswer } from './lib/api.js';
-import { href, show } from './lib/format.js';
+import { count, href, show } from './lib/format.js';
 import { keepServerTime } from './lib/hooks.js';
 import { Dialog, ErrorNote, Field, Text } from './lib/ui.js';
 import { html, render, useCallback, useEffect, useMemo, useRef, useState } from './vendor/preact.js';
@@ -167,8 +167,11 @@ function SignIn({ session, error: first, onSession }) {
 
 const Brand = () => html`<img src="static/icon.svg" width="24" height="24" alt="" />`;
 
-/** The answer of api/server, and whether the server answers at all. */
-function useServer() {
+/**
+ * The answer of api/server, and whether the server answers at all. The app that is named is
+ * in that answer if there is one of that id; asked says which one was named.
+ */
+function useServer(named) {
   const [server, setServer] = useState();
   const [reachable, setReachable] = useState(true);
   const [error, setError] = useState();
@@ -179,10 +182,10 @@ function useServer() {
       let failed = false;
       const asked = Date.now();
       try {
-        const answer = await api.get('server');
+        const answer = await api.get('server', { app: named });
         if (ended) return;
         keepServerTime(answer.now_at, asked);
-        setServer(answer);
+        setServer({ ...answer, asked: named });
         setError();
       } catch (caught) {
         failed = true;
@@ -204,7 +207,7 @@ function useServer() {
       clearTimeout(timer);
       stop();
     };
-  }, []);
+  }, [named]);
   return { server, reachable, error };
 }
 
@@ -282,14 +285,17 @@ function chooseApp(view, query, apps) {
 
 function Frame({ session, onSignOut }) {
   const [{ name, query }, setQuery] = useAddress();
-  const { server, reachable, error } = useServer();
+  const named = query.get('app') || memory.get('app') || '';
+  const { server, reachable, error } = useServer(named);
   const [help, setHelp] = useState(false);
   useKeys(() => setHelp(true));
   const view = views[name];
   const { Component, error: broken } = useView(name);
   const apps = server?.apps ?? [];
   const app = chooseApp(view, query, apps);
-  const missing = app !== '' && !apps.some(({ id }) => id === app);
+  const more = server?.apps_total > apps.length;
+  const unknown = app !== '' && !apps.some(({ id }) => id === app);
+  const missing = unknown && !(more && server.asked !== named);
   const main = useRef();
   const shown = useRef();
   useEffect(() => {
@@ -325,6 +331,7 @@ function Frame({ session, onSignOut }) {
           ${missing && html`<option value=${app} disabled>${show(app)} (unknown)</option>`}
           ${view.all && html`<option value="">All apps</option>`}
           ${apps.map(({ id, enabled }) => html`<option key=${id} value=${id}>${show(id)}${enabled ? '' : ' (off)'}</option>`)}
+          ${more && html`<option disabled>${count(server.apps_total - apps.length)} more: see Apps</option>`}
         </select></label>`}
       <span class="who">${session.user && html`<${Text} value=${session.user} max=${24} /> `}<span class="mute">${session.role === 'act' ? 'may act' : 'may only look'}</span></span>
       <button type="button" class="quiet keys-button" aria-label="Keys" title="Keys" onClick=${() => setHelp(true)}>?</button>
@@ -343,7 +350,7 @@ function Frame({ session, onSignOut }) {
       ${!server && error && error.status !== 0 && html`<${ErrorNote} error=${error} />`}
       ${server && missing
         ? html`<p class="note note-warn" role="status">There is no app <${Text} value=${app} max=${60} /> (any more): choose another one.</p>`
-        : Component && server
+        : Component && server && !unknown
         ? html`<${Component} key=${name} api=${api} app=${app} apps=${apps} role=${session.role} server=${server} query=${stable} setQuery=${setQuery} />`
         : !broken && html`<p class="loading">Loading…</p>`}
     </main>

@@ -2,8 +2,8 @@
 
 import { bytes, count, duration, href, plural, show } from '../lib/format.js';
 import { usePoll } from '../lib/hooks.js';
-import { Loaded, useFocusKept } from '../lib/parts.js';
-import { Badge, Empty, Meter, Text, useId } from '../lib/ui.js';
+import { Loaded, offsetOf, Search, useFocusKept, useWithin } from '../lib/parts.js';
+import { Badge, Empty, Meter, Pager, Text, useId } from '../lib/ui.js';
 import { html } from '../vendor/preact.js';
 
 const titles = {
@@ -23,17 +23,39 @@ function amount(key, n) {
   return /timeout|require_signin/.test(key) ? duration(n * 1000) : count(n);
 }
 
-export default function Apps({ api }) {
-  const { data, error, reload } = usePoll((signal) => api.get('apps', {}, { signal }), 3000, []);
+const limit = 24;
+
+export default function Apps({ api, query, setQuery }) {
+  const q = query.get('q') ?? '';
+  const sort = query.get('sort') ?? 'id';
+  const offset = offsetOf(query);
+  const { data, error, reload } = usePoll((signal) => api.get('apps', { q, sort, offset, limit }, { signal }), 3000, [q, sort, offset]);
   useFocusKept();
-  return html`<${Loaded} data=${data} error=${error} reload=${reload}>
-    ${() => data.apps.length
-      ? html`<div class="cards ragged">${data.apps.map((app) => html`<${App} key=${app.id} app=${app} />`)}</div>`
-      : html`<${Empty}>There is no app. Those of <code>apps</code> in the configuration appear here.<//>`}
-  <//>`;
+  useWithin(data?.apps, { offset, limit, total: data?.total, setQuery });
+  return html`
+    <div class="bar">
+      <${Search} label="Search" filter class="grow" value=${q} onChange=${(next) => setQuery({ q: next, offset: undefined })} placeholder="part of an app's id or key" />
+      <label class="chooser"><span>Sort</span>
+        <select value=${sort} onChange=${({ target }) => setQuery({ sort: target.value, offset: undefined })}>
+          <option value="id">by id</option>
+          <option value="connections">by connections</option>
+        </select></label>
+    </div>
+    <${Loaded} data=${data} error=${error} reload=${reload}>
+      ${() => html`
+        ${data.apps.length
+          ? html`<div class="cards ragged">${data.apps.map((app) => html`<${App} key=${app.id} app=${app} />`)}</div>`
+          : html`<${Empty}>${q
+              ? html`No app has <${Text} value=${q} /> in its id or its key.`
+              : html`There is no app. Those of <code>apps</code> in the configuration appear here.`}<//>`}
+        <${Pager} offset=${offset} limit=${limit} total=${data.total} what="apps" onChange=${(to) => setQuery({ offset: to || undefined }, { push: true })} />`}
+    <//>`;
 }
 
-function App({ app: { id, key, enabled, use, met } }) {
+/** What is not known of an app that shares its metrics with others. */
+const counted = ['events', 'messages', 'requests'];
+
+function App({ app: { id, key, enabled, use, met, shared } }) {
   return html`<section class="card">
     <header class="head">
       <h2><${Text} value=${id} max=${60} /></h2>
@@ -45,23 +67,25 @@ function App({ app: { id, key, enabled, use, met } }) {
       </span>
     </header>
     <p class="mute">Key <span class="mono"><${Text} value=${key} max=${60} /></span></p>
-    <ul class="uses">${use.map((each) => html`<${Use} key=${each.name} use=${each} />`)}</ul>
+    <ul class="uses">${use.filter(({ name }) => !shared || !counted.includes(name)).map((each) => html`<${Use} key=${each.name} use=${each} shared=${shared} />`)}</ul>
     <h3>Limits that were met</h3>
-    ${met.length
+    ${shared
+      ? html`<p class="mute">Not known, nor what is sent and received: the app is not among the busiest, and counted with others. See <code>metrics.per_app</code>.</p>`
+      : met.length
       ? html`<ul class="met">${met.map((each) => html`<${Met} key=${each.key} met=${each} />`)}</ul>`
-      : html`<p class="mute">None since the server started. A limit that refuses something appears here.</p>`}
+      : html`<p class="mute">None lately. A limit that refuses something appears here.</p>`}
   </section>`;
 }
 
 /** What there is of something: now, at most so far, and what is allowed. */
-function Use({ use: { name, now, peak, limit, key: setting } }) {
+function Use({ use: { name, now, peak, limit, key: setting }, shared }) {
   const id = useId('use');
   const value = (n) => amount(name, n);
   return html`<li class="use">
     <span class="use-name" id=${id}>${title(name)}</span>
     <span class="use-now"><b>${value(now)}</b>${limit > 0 && html` <span class="mute">of ${value(limit)}</span>`}</span>
     ${limit > 0 && html`<${Meter} now=${now} limit=${limit} labelledby=${id} />`}
-    <span class="hint use-more">peak ${value(peak)}${limit > 0 ? '' : ' · no limit'}${setting && html` · <code>${show(setting)}</code>`}</span>
+    <span class="hint use-more">${(!shared || name === 'connections') && `peak ${value(peak)} · `}${limit > 0 ? '' : 'no limit'}${setting && html`${limit > 0 ? '' : ' · '}<code>${show(setting)}</code>`}</span>
   </li>`;
 }
 
