@@ -30,10 +30,10 @@ type App struct {
 
 	settings    atomic.Pointer[Settings]
 	removed     atomic.Bool
-	holders     atomic.Int64 // who keep it from being forgotten, beside its connections
-	forgotten   atomic.Bool  // it is known no more: who has just found it is to look again
-	used        atomic.Bool  // since the source was last asked about it
-	lookedUp    *lookedUp    // nil if it is configured. Guarded by Registry.updating
+	holders     atomic.Int64             // who keep it from being forgotten, beside its connections
+	forgotten   atomic.Bool              // it is known no more: who has just found it is to look again
+	used        atomic.Bool              // since the source was last asked about it
+	lookedUp    atomic.Pointer[lookedUp] // nil if it is configured
 	connections atomic.Int64
 	peak        atomic.Int64                         // of connections
 	byTransport [protocol.NumTransports]atomic.Int64 // these connections, by transport

@@ -55,11 +55,14 @@ var (
 const (
 	// lookupTimeout is how long a look-up may take, time for those ahead of it included.
 	lookupTimeout = 10 * time.Second
-	// maxLookups bounds how many names are being looked up, those that wait included.
+	// maxLookups bounds how many names are being looked up, those that wait included, and
+	// maxWaiting how many of them for one network.
 	maxLookups = 10_000
+	maxWaiting = 1000
 )
 
-// lookedUp is what is known of an app by its source. The registry's lock, updating, guards it.
+// lookedUp is what is known of an app by its source. The registry's lock, updating, guards its
+// fields.
 type lookedUp struct {
 	document []byte    // nil if the app was configured until now
 	due      time.Time // when the source is asked again
@@ -81,6 +84,7 @@ type finder struct {
 
 	mu        sync.Mutex // guards the following
 	lookups   map[*lookup]struct{}
+	waiting   map[netip.Prefix]int // these look-ups, by who has asked first
 	outage    outage
 	negatives negatives
 	guesses   guesses
@@ -97,7 +101,8 @@ func (q question) String() string { return fmt.Sprint(q.by, " ", q.name) }
 // lookup is a question that is being asked.
 type lookup struct {
 	question
-	stale bool // the app may have changed since
+	from  netip.Prefix // of who has asked first
+	stale bool         // the app may have changed since; guarded by finder.mu
 }
 
 // SetFinder has the registry look apps up. It comes before everything but Update; Close is
@@ -109,6 +114,7 @@ func (r *Registry) SetFinder(d Finder) {
 		slots:     make(chan struct{}, source.MaxOpen),
 		wake:      make(chan struct{}, 1),
 		lookups:   make(map[*lookup]struct{}),
+		waiting:   make(map[netip.Prefix]int),
 		negatives: make(negatives),
 	}
 	made.metrics = r.metrics.Lookups(r.countLookedUp, func() bool { return !made.away() })
@@ -133,18 +139,17 @@ func (r *Registry) LookedUp(a *App) bool { return r.document(a) != nil }
 func (r *Registry) document(a *App) []byte {
 	r.updating.Lock()
 	defer r.updating.Unlock()
-	if a.lookedUp == nil {
+	if a.lookedUp.Load() == nil {
 		return nil
 	}
-	return a.lookedUp.document
+	return a.lookedUp.Load().document
 }
 
-// countLookedUp is how many apps are known that were looked up.
+// countLookedUp is how many apps are known that are not configured. A scrape calls it: it
+// takes no lock, as series are made and dropped under that of the registry.
 func (r *Registry) countLookedUp() (n int) {
-	r.updating.Lock()
-	defer r.updating.Unlock()
 	r.All(func(a *App) {
-		if a.lookedUp != nil && a.lookedUp.document != nil {
+		if a.lookedUp.Load() != nil {
 			n++
 		}
 	})
@@ -181,7 +186,7 @@ func (r *Registry) awaitUpdate() {
 // and ErrUnusable. from is the network address of who asks. The app is not forgotten before
 // Release.
 func (r *Registry) Find(ctx context.Context, by source.By, name, from string) (*App, error) {
-	for {
+	for range 10 { // it may be forgotten as soon as it was found
 		if a, known := r.Known(by, name); known {
 			return a, nil
 		}
@@ -189,6 +194,7 @@ func (r *Registry) Find(ctx context.Context, by source.By, name, from string) (*
 			return nil, err
 		}
 	}
+	return nil, ErrAway
 }
 
 // want has an app looked up, if it is not known, and does not wait.
@@ -239,35 +245,40 @@ var noNetwork netip.Prefix
 // start begins to look an app up for a network. The answer is whether the registry knows it.
 func (d *finder) start(q question, from netip.Prefix) <-chan singleflight.Result {
 	return d.flights.DoChan(q.String(), func() (any, error) {
-		found, err := d.lookUp(q)
-		if !found && err != ErrAway {
-			d.noteNone(q, err, from)
+		l := &lookup{question: q, from: from}
+		if !d.enter(l) {
+			return false, ErrAway
+		}
+		defer d.leave(l)
+		ctx, cancel := context.WithTimeout(d.ctx, lookupTimeout)
+		defer cancel()
+		found, err := d.lookUp(ctx, l)
+		if !found && err != ErrAway && !d.noteNone(l, err) {
+			found, err = d.lookUp(ctx, l)
 		}
 		return found, err
 	})
 }
 
-// noteNone remembers that there is no app of a name, and who has asked for it.
-func (d *finder) noteNone(q question, why error, from netip.Prefix) {
+// noteNone remembers that there is no app of a name, and who has asked for it. It does not if
+// there may be one since: then it returns false.
+func (d *finder) noteNone(l *lookup, why error) (noted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.guesses.add(from)
-	if d.NegativeTTL > 0 {
-		d.negatives.add(q, why, time.Now().Add(d.NegativeTTL))
+	if l.stale {
+		return false
 	}
+	d.guesses.add(l.from)
+	if d.NegativeTTL > 0 {
+		d.negatives.add(l.question, why, time.Now().Add(d.NegativeTTL))
+	}
+	return true
 }
 
 // lookUp asks the source, and reports whether the registry knows the app now.
-func (d *finder) lookUp(q question) (found bool, err error) {
-	l := &lookup{question: q}
-	if !d.enter(l) {
-		return false, ErrAway
-	}
-	defer d.leave(l)
+func (d *finder) lookUp(ctx context.Context, l *lookup) (found bool, err error) {
 	defer d.Bugs.Recover(func() { found, err = false, ErrUnusable })
-	ctx, cancel := context.WithTimeout(d.ctx, lookupTimeout)
-	defer cancel()
-	document, err := d.query(ctx, q)
+	document, err := d.query(ctx, l.question)
 	switch odd := (*source.AppError)(nil); {
 	case err == nil:
 		return d.accept(ctx, l, document)
@@ -295,24 +306,44 @@ func (d *finder) query(ctx context.Context, q question) (document []byte, err er
 	}
 	asked := time.Now()
 	document, err = d.Source.Find(ctx, q.by, q.name)
-	if err != nil && !errors.Is(err, source.ErrNone) && !errors.As(err, new(*source.AppError)) {
-		d.metrics.Failed(time.Since(asked))
-		d.failed(failures, err)
+	if err == nil || errors.Is(err, source.ErrNone) || errors.As(err, new(*source.AppError)) {
+		d.metrics.Answered(err == nil, time.Since(asked))
+		d.answered()
+		return document, err
+	}
+	d.metrics.Failed(time.Since(asked))
+	if d.ctx.Err() != nil || !d.test(failures) {
 		return nil, ErrAway
 	}
-	d.metrics.Answered(err == nil, time.Since(asked))
-	d.answered()
-	return document, err
+	return nil, &source.AppError{Problem: err.Error()}
 }
 
-// enter counts a look-up in, unless too many wait or the finder is closed.
+// test reports whether the source answers anything. It fails with one name, and may do so
+// because of that name: then others are not to suffer.
+func (d *finder) test(failures int) (answers bool) {
+	_, err, _ := d.flights.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(d.ctx, lookupTimeout)
+		defer cancel()
+		return nil, d.Source.Check(ctx)
+	})
+	if err != nil {
+		d.failed(failures, err)
+	} else {
+		d.answered()
+	}
+	return err == nil
+}
+
+// enter counts a look-up in, unless too many wait, or wait for its network, or the finder is
+// closed.
 func (d *finder) enter(l *lookup) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.lookups) >= maxLookups || d.ctx.Err() != nil {
+	if len(d.lookups) >= maxLookups || d.ctx.Err() != nil || l.from.IsValid() && d.waiting[l.from] >= maxWaiting {
 		return false
 	}
 	d.lookups[l] = struct{}{}
+	d.waiting[l.from]++
 	d.running.Add(1)
 	return true
 }
@@ -321,6 +352,9 @@ func (d *finder) leave(l *lookup) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.lookups, l)
+	if d.waiting[l.from]--; d.waiting[l.from] == 0 {
+		delete(d.waiting, l.from)
+	}
 	d.running.Done()
 }
 
@@ -361,12 +395,6 @@ func (d *finder) away() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.outage.away()
-}
-
-func (d *finder) resting() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.outage.resting(time.Now())
 }
 
 // accept has the registry know an app as its source has it, and reports whether it does.
@@ -441,12 +469,12 @@ func (d *finder) reject(l *lookup, err error) {
 	r := d.registry
 	r.updating.Lock()
 	defer r.updating.Unlock()
-	if a := r.byID.get(l.name); l.by == source.ByID && a != nil && a.lookedUp != nil {
-		a.lookedUp.due = d.next(l)
-		if a.lookedUp.problems == problems {
+	if a := r.byID.get(l.name); l.by == source.ByID && a != nil && a.lookedUp.Load() != nil {
+		a.lookedUp.Load().due = d.next(l)
+		if a.lookedUp.Load().problems == problems {
 			return
 		}
-		a.lookedUp.problems = problems
+		a.lookedUp.Load().problems = problems
 	}
 	d.Log.Error("an app of apps_from cannot be used", "problems", problems)
 }
@@ -454,34 +482,32 @@ func (d *finder) reject(l *lookup, err error) {
 // put puts in force what the source has of an app. due says when to ask again; it is called
 // under the lock that changed takes, so that no change is missed. evict says that the app has
 // not been disabled before.
-func (d *finder) put(c config.App, document []byte, due func() time.Time) (known, evict bool) {
+func (d *finder) put(c config.App, document []byte, due func() time.Time) (served, evict bool) {
 	r := d.registry
 	r.updating.Lock()
 	defer r.updating.Unlock()
 	a := r.byID.get(c.ID)
-	if other := r.byKey.get(c.Key); a != nil && a.lookedUp == nil || other != nil && other != a && other.lookedUp == nil {
+	if other := r.byKey.get(c.Key); a != nil && a.lookedUp.Load() == nil || other != nil && other != a && other.lookedUp.Load() == nil {
 		d.Log.Warn("an app of apps_from has the id or the key of one in the configuration: that one is served", "app", c)
 		return false, false
 	}
 	if a == nil {
 		a = r.newApp(c)
 		a.used.Store(true)
-		a.lookedUp = &lookedUp{document: document, due: due()}
+		a.lookedUp.Store(&lookedUp{document: document, due: due()})
 		r.name(a, nil)
 		d.Log.Debug("app looked up", "app", c)
 		return true, false
 	}
-	a.lookedUp.due, a.lookedUp.problems = due(), ""
-	if bytes.Equal(a.lookedUp.document, document) {
-		return true, false
-	}
-	a.lookedUp.document = document
+	known := a.lookedUp.Load()
+	known.due, known.problems = due(), ""
 	before := a.Settings()
-	if reflect.DeepEqual(before.App, c) {
-		return true, false
+	same := bytes.Equal(known.document, document) || reflect.DeepEqual(before.App, c)
+	known.document = document
+	if !same {
+		a.set(c)
+		d.Log.Info("app changed in apps_from", "app", c)
 	}
-	a.set(c)
-	r.name(a, before)()
-	d.Log.Info("app changed in apps_from", "app", c)
-	return true, before.Enabled && !c.Enabled
+	r.name(a, before)() // also if nothing has changed: another may have had its key meanwhile
+	return true, before.Enabled && !a.Settings().Enabled
 }

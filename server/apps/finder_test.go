@@ -36,6 +36,7 @@ type table struct {
 	mu       sync.Mutex // guards the following
 	rows     []row
 	away     bool
+	failing  string // name whose questions fail
 	asked    []string
 	answers  time.Duration     // how long an answer takes
 	watchers chan func(string) // one that watches
@@ -47,6 +48,20 @@ func (s *table) set(rows ...row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows = rows
+}
+
+// setFailing has questions about a name fail.
+func (s *table) setFailing(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = name
+}
+
+// setSlow says how long an answer takes.
+func (s *table) setSlow(answers time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers = answers
 }
 
 func (s *table) setAway(away bool) {
@@ -66,7 +81,7 @@ func (s *table) questions() string {
 func (s *table) Find(ctx context.Context, by source.By, name string) ([]byte, error) {
 	s.mu.Lock()
 	s.asked = append(s.asked, by.String()+"="+name)
-	rows, away, answers := s.rows, s.away, s.answers
+	rows, away, answers := s.rows, s.away || name == s.failing, s.answers
 	s.mu.Unlock()
 	select {
 	case <-time.After(answers):
@@ -281,7 +296,7 @@ func TestGuessing(t *testing.T) {
 func TestLookUpOnce(t *testing.T) {
 	looking(t, func(t *testing.T, d *finderTest) {
 		d.table.set(row{ID: "1", Key: "one"})
-		d.table.answers = time.Second
+		d.table.setSlow(time.Second)
 		var clients sync.WaitGroup
 		found := make([]*App, 1000)
 		for i := range found {
@@ -470,7 +485,7 @@ func TestTold(t *testing.T) {
 		}
 
 		// A change that is told of while the source is being asked is not lost.
-		d.table.answers = 5 * time.Second
+		d.table.setSlow(5 * time.Second)
 		if _, err := d.Find(t.Context(), source.ByKey, "one", ""); err != nil { // held
 			t.Fatal(err)
 		}
@@ -597,6 +612,147 @@ func TestSameKey(t *testing.T) {
 	})
 }
 
+// Two rows exchange their keys and change them back while the source was asked about one of
+// them only: each key finds its app in the end.
+func TestKeysExchangedAndBack(t *testing.T) {
+	looking(t, func(t *testing.T, d *finderTest) {
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
+		one, err := d.Find(t.Context(), source.ByKey, "one", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Find(t.Context(), source.ByKey, "two", ""); err != nil {
+			t.Fatal(err)
+		}
+		d.table.set(row{ID: "1", Key: "two"}, row{ID: "2", Key: "one"})
+		d.finder.changed("2")
+		pass(time.Second)
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
+		d.finder.changed("2")
+		pass(time.Second)
+		d.table.questions()
+		if a := d.mustFind(source.ByKey, "one"); a != one {
+			t.Errorf("the key is that of %v", a)
+		}
+		if n := len(strings.Fields(d.table.questions())); n > 1 {
+			t.Errorf("the source was asked %d times", n)
+		}
+	})
+}
+
+// When too many names are being looked up, others are told to come back, not that there is
+// no such app; and who is known stays.
+func TestTooManyLookups(t *testing.T) {
+	looking(t, func(t *testing.T, d *finderTest) {
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
+		one, err := d.Find(t.Context(), source.ByKey, "one", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.table.setSlow(4900 * time.Millisecond)
+		var strangers sync.WaitGroup
+		ask := func(i int, from string) {
+			strangers.Go(func() { d.Find(t.Context(), source.ByKey, fmt.Sprint("nobody-", i), from) })
+		}
+		for i := range 2 * maxWaiting {
+			ask(i, "192.0.2.1")
+		}
+		synctest.Wait()
+		if n := len(d.finder.lookups); n != maxWaiting {
+			t.Errorf("%d names are looked up for one network", n)
+		}
+		for i := range maxLookups {
+			ask(i+2*maxWaiting, "")
+		}
+		synctest.Wait()
+		if a, err := d.find(source.ByKey, "two"); a != nil || err != ErrAway {
+			t.Errorf("found %v, %v", a, err)
+		}
+		d.Refresh()
+		pass(time.Second)
+		if one.Refusal() != nil {
+			t.Error("an app was removed that the source has")
+		}
+		strangers.Wait()
+	})
+}
+
+// A name whose questions fail is in nobody's way but its own.
+func TestOneNameFails(t *testing.T) {
+	looking(t, func(t *testing.T, d *finderTest) {
+		d.table.set(row{ID: "1", Key: "one"}, row{ID: "2", Key: "two"})
+		one, err := d.Find(t.Context(), source.ByKey, "one", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.logged()
+		d.table.setFailing("odd")
+		if a, err := d.find(source.ByKey, "odd"); a != nil || err != ErrUnusable {
+			t.Errorf("found %v, %v", a, err)
+		}
+		if d.finder.away() || d.mustFind(source.ByKey, "two") == nil {
+			t.Error("the source is away for others")
+		}
+		d.table.setFailing("1")
+		pass(3 * testTTL)
+		if one.Refusal() != nil || d.finder.away() {
+			t.Error("an app whose questions fail does not go on")
+		}
+		if log := d.logged(); strings.Count(log, "level=ERROR") != 2 || strings.Contains(log, "cannot be looked up") {
+			t.Errorf("the log has\n%s", log)
+		}
+	})
+}
+
+// A change that is told of while a name is being asked about is not answered with what was
+// before.
+func TestToldWhileAsking(t *testing.T) {
+	looking(t, func(t *testing.T, d *finderTest) {
+		d.table.setSlow(time.Second)
+		var asking sync.WaitGroup
+		asking.Go(func() {
+			if a, err := d.find(source.ByID, "1"); a == nil || err != nil {
+				t.Errorf("found %v, %v", a, err)
+			}
+		})
+		synctest.Wait()
+		d.table.set(row{ID: "1", Key: "one"})
+		d.finder.changed("1")
+		asking.Wait()
+	})
+}
+
+// Scrapes go on while apps come and go.
+func TestScrapeAmidLookups(t *testing.T) {
+	looking(t, func(t *testing.T, d *finderTest) {
+		var rows []row
+		for i := range 500 {
+			rows = append(rows, row{ID: fmt.Sprint(i), Key: fmt.Sprint("key-", i)})
+		}
+		d.table.set(rows...)
+		var scraping sync.WaitGroup
+		stop := make(chan struct{})
+		scraping.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					d.scrape()
+				}
+			}
+		})
+		for _, r := range rows {
+			a := d.mustFind(source.ByKey, r.Key)
+			a.Metrics.Opened(protocol.WebSocket)
+			a.used.Store(false)
+			d.finder.forget(a)
+		}
+		close(stop)
+		scraping.Wait()
+	})
+}
+
 // What another process has looked up is known at once.
 func TestExportLookedUp(t *testing.T) {
 	var e Exported
@@ -650,6 +806,9 @@ func TestForgetAmidClients(t *testing.T) {
 		clients.Go(func() {
 			for range 500 {
 				a, err := r.Find(t.Context(), source.ByKey, fmt.Sprint("key-", i%4), "")
+				if err == ErrAway { // forgotten as often as it was found
+					continue
+				}
 				if err != nil || a == nil {
 					t.Errorf("found %v, %v", a, err)
 					return

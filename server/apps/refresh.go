@@ -49,28 +49,19 @@ func (d *finder) run(ctx context.Context) {
 		case <-ticker.C:
 		case <-d.wake:
 		}
-		if d.resting() {
-			continue
-		}
-		d.sweep(ctx)
 		if d.away() {
 			d.check()
+		}
+		if !d.away() {
+			d.sweep(ctx)
 		}
 	}
 }
 
-// check finds out whether the source can be asked.
+// check finds out whether the source answers, if it is to be asked now.
 func (d *finder) check() {
-	failures, ok := d.mayAsk()
-	if !ok {
-		return
-	}
-	ctx, cancel := context.WithTimeout(d.ctx, lookupTimeout)
-	defer cancel()
-	if err := d.Source.Check(ctx); err != nil {
-		d.failed(failures, err)
-	} else {
-		d.answered()
+	if failures, ok := d.mayAsk(); ok {
+		d.test(failures)
 	}
 }
 
@@ -101,7 +92,7 @@ func (r *Registry) due() (due []*App) {
 	r.updating.Lock()
 	defer r.updating.Unlock()
 	r.All(func(a *App) {
-		if a.lookedUp != nil && !a.lookedUp.due.After(now) {
+		if a.lookedUp.Load() != nil && !a.lookedUp.Load().due.After(now) {
 			due = append(due, a)
 		}
 	})
@@ -133,7 +124,7 @@ func (d *finder) remove(a *App) {
 	defer d.Changes.End()
 	r := d.registry
 	r.updating.Lock()
-	gone := !moved && a.lookedUp != nil && r.byID.get(a.ID) == a
+	gone := !moved && a.lookedUp.Load() != nil && r.byID.get(a.ID) == a
 	if gone {
 		r.remove(a)
 	}
@@ -156,7 +147,7 @@ func (d *finder) forget(a *App) bool {
 	r.updating.Lock()
 	defer r.updating.Unlock()
 	a.forgotten.Store(true) // whoever holds it from here on looks again
-	if moved || a.lookedUp == nil || !a.idle() {
+	if moved || a.lookedUp.Load() == nil || !a.idle() {
 		a.forgotten.Store(false)
 		return false
 	}
@@ -168,7 +159,9 @@ func (d *finder) forget(a *App) bool {
 // nobody's may be somebody's.
 func (d *finder) changed(id string) {
 	d.mu.Lock()
-	clear(d.negatives)
+	if len(d.negatives) > 0 {
+		d.negatives = make(negatives)
+	}
 	d.outage.hurry()
 	for l := range d.lookups {
 		if id == "" || l.by == source.ByKey || l.name == id {
@@ -188,8 +181,8 @@ func (r *Registry) hurry(id string) {
 	r.updating.Lock()
 	defer r.updating.Unlock()
 	hurry := func(a *App) {
-		if a != nil && a.lookedUp != nil {
-			a.lookedUp.due = time.Time{}
+		if a != nil && a.lookedUp.Load() != nil {
+			a.lookedUp.Load().due = time.Time{}
 		}
 	}
 	if id == "" {

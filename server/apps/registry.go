@@ -83,16 +83,16 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 			c.Changed = append(c.Changed, a)
 			release = append(release, r.name(a, before))
 		}
-		a.lookedUp = nil
+		a.lookedUp.Store(nil)
 	}
 	for _, drop := range release {
 		drop()
 	}
 	r.All(func(a *App) {
 		switch {
-		case configured[a.ID] || a.lookedUp != nil:
+		case configured[a.ID] || a.lookedUp.Load() != nil:
 		case r.finder != nil:
-			a.lookedUp = &lookedUp{due: time.Now()}
+			a.lookedUp.Store(&lookedUp{due: time.Now()})
 		default:
 			r.remove(a)
 			c.Removed = append(c.Removed, a)

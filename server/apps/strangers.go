@@ -56,7 +56,7 @@ func (g *guesses) tooMany(network netip.Prefix, now time.Time) bool {
 
 // add counts a name that a network has asked for. One that is not valid does not count.
 func (g *guesses) add(network netip.Prefix) {
-	if network.IsValid() && g.by != nil && len(g.by) < maxGuessers {
+	if _, known := g.by[network]; network.IsValid() && g.by != nil && (known || len(g.by) < maxGuessers) {
 		g.by[network]++
 	}
 }

@@ -302,7 +302,7 @@ func (v *scalar[T]) fromRow(_ *row, raw jsontext.Value, _ string) *yaml.Node {
 		if decimal.MatchString(text) { // as a column of type NUMERIC has it
 			text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
 		}
-		if text = v.withUnit(text); strings.HasPrefix(text, "-") {
+		if text = v.withUnit(text); text == "-1" || text == "-1s" {
 			var none T
 			if v.problem(none) == "" {
 				text = v.format(none)

@@ -198,6 +198,8 @@ func TestParseAppProblems(t *testing.T) {
 	}{
 		{"nothing", ``, []string{`app "7" of apps_from: it is not a JSON object`}},
 		{"list", `[]`, []string{"it is not a JSON object"}},
+		{"commas alone", `{"id":"7","key":"k","secret":"s","allowed_origins":" , "}`, []string{"allowed_origins"}},
+		{"another negative number", `{"id":"7","key":"k","secret":"s","max_connections":-5}`, []string{"max_connections: \"-5\""}},
 		{"an escaped slash", `{"id":"7","key":"k\u002f2","secret":"s"}`, []string{"key: \"k/2\" has a character"}},
 		{"cut", `{"id":"hunter2"`, []string{"it is not a JSON object"}},
 		{"two", `{} {}`, []string{"it is not a JSON object"}},
@@ -215,7 +217,7 @@ func TestParseAppProblems(t *testing.T) {
 			"id: the value is a list: give text", "key: the value is a mapping: give text", `enabled: "maybe" is neither true nor false`,
 			"allowed_origins: the value is just text: give a list", `activity_timeout: "long" is not a duration`, `max_connections: "many" is not a whole number`,
 			"history: the value is a mapping: give a list", "webhooks: the value is just text: give a list"}},
-		{"ranges", `{"id":"7","key":"k","secret":"s","max_connections":-2,"max_presence_members":-1,"activity_timeout":0.5,"max_batch_events":1.5,"secrets":[]}`, []string{
+		{"ranges", `{"id":"7","key":"k","secret":"s","max_presence_members":-1,"activity_timeout":0.5,"max_batch_events":1.5,"secrets":[]}`, []string{
 			`max_batch_events: "1.5" is not a whole number`, "secrets: the value is given beside", `activity_timeout: "0.5s" is out of range`, `max_presence_members: "-1" is out of range`}},
 		{"theirs", `{"id":"7","key":"k","secret":"s","enable_client_messages":"perhaps","max_event_payload_in_kb":4000,"maxPresenceMemberSizeInKb":"big","webhooks":[{"url":"https://a.example","event_types":"hunter2"}]}`, []string{
 			"enable_client_messages: the value is neither true nor false", "maxPresenceMemberSizeInKb: the value is not a number", "webhooks[0].event_types: the value is just text: give a list",

@@ -235,6 +235,9 @@ func (r *row) origins(raw jsontext.Value) jsontext.Value {
 		}
 		hosts = append(hosts, quoted(host))
 	}
+	if len(hosts) == 0 && raw.Kind() == '"' {
+		hosts = append(hosts, quoted("")) // nothing but commas: a mistake, not any origin
+	}
 	return array(hosts)
 }
 

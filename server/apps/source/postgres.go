@@ -33,6 +33,7 @@ func openPostgres(c config.AppsFrom) (Source, error) {
 	conf.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	conf.ConnectTimeout = timeout
 	conf.DialFunc = (&net.Dialer{Timeout: timeout, KeepAlive: quiet / 4}).DialContext
+	conf.RuntimeParams["client_encoding"] = "UTF8" // which the simple protocol needs, whatever the database has
 	if conf.RuntimeParams["application_name"] == "" {
 		conf.RuntimeParams["application_name"] = "belfry"
 	}
