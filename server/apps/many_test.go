@@ -97,7 +97,7 @@ func BenchmarkLookUps(b *testing.B) {
 		b.Cleanup(broker.Close)
 		r := NewRegistry(nil, broker, newSender(b), m)
 		log := slog.New(slog.DiscardHandler)
-		r.SetDirectory(Directory{
+		r.SetFinder(Finder{
 			Source: rows{}, Limits: config.Default().Server, TTL: time.Hour, Log: log, Changes: new(handover.Changes),
 			Bugs: bugs.New(log, m.Panics), Evict: func() {},
 		})
