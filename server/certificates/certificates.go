@@ -285,7 +285,7 @@ func (m *Manager) untilRenewal(domain string) time.Duration {
 	return time.Until(c.Leaf.NotAfter.Add(-life/3 - time.Duration(m.jitter*float64(life/30))))
 }
 
-// load takes a domain's certificate from the storage if it ends later than what there is.
+// load takes a domain's certificate from the storage if it is newer than what there is.
 func (m *Manager) load(ctx context.Context, domain string) error {
 	text, ok, err := m.Storage.Get(ctx, m.names.certificate(domain))
 	if err != nil {
@@ -303,12 +303,13 @@ func (m *Manager) load(ctx context.Context, domain string) error {
 	return nil
 }
 
-// install serves a certificate from here on, unless the one that there is ends later.
+// install serves a certificate from here on, unless the one that there is was issued later:
+// which one ends later says nothing, as an authority may shorten the life of certificates.
 func (m *Manager) install(domain string, c *tls.Certificate, because string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.current.Load()
-	if before := now.certificates[domain]; before != nil && !c.Leaf.NotAfter.After(before.Leaf.NotAfter) || !slices.Contains(now.domains, domain) {
+	if before := now.certificates[domain]; before != nil && !c.Leaf.NotBefore.After(before.Leaf.NotBefore) || !slices.Contains(now.domains, domain) {
 		return
 	}
 	next := &set{domains: now.domains, certificates: map[string]*tls.Certificate{domain: c}}
@@ -333,6 +334,9 @@ func (m *Manager) renew(ctx context.Context, domain string) error {
 	}
 	// Served even if it cannot be stored: it counts among those that one may order.
 	m.install(domain, c, "it was ordered")
+	if m.untilRenewal(domain) <= 0 {
+		return errDue
+	}
 	delete(m.failures, domain)
 	if err := m.Storage.Put(ctx, m.names.certificate(domain), text, time.Until(c.Leaf.NotAfter)+keptLonger); err != nil {
 		m.stored(ctx, storageError{err}, 0)
@@ -341,6 +345,9 @@ func (m *Manager) renew(ctx context.Context, domain string) error {
 	_ = m.Storage.Delete(ctx, m.names.failure(domain)) // else it waits for the next failure, and counts as one before
 	return nil
 }
+
+// errDue keeps orders apart that would follow each other without end.
+var errDue = errors.New("the authority's certificate is to be renewed at once: it is no newer than the one before, or nearly over")
 
 // parse reads a certificate with its key and its chain, and looks whether it is for a domain
 // and not over.

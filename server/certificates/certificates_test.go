@@ -2,6 +2,7 @@ package certificates
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -43,6 +44,7 @@ type authority struct {
 	orders []string // domains
 	serial int64
 	fails  error
+	life   time.Duration // of certificates; 0: life
 }
 
 func (a *authority) order(ctx context.Context, domain string) ([]byte, error) {
@@ -62,16 +64,16 @@ func (a *authority) order(ctx context.Context, domain string) ([]byte, error) {
 
 func (a *authority) issue(domain string) []byte {
 	a.serial++
-	return issue(a.t, domain, a.serial)
+	return issue(a.t, domain, a.serial, time.Now(), cmp.Or(a.life, life))
 }
 
-func issue(t *testing.T, domain string, serial int64) []byte {
+func issue(t *testing.T, domain string, serial int64, from time.Time, life time.Duration) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{domain}, NotBefore: time.Now(), NotAfter: time.Now().Add(life)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{domain}, NotBefore: from, NotAfter: from.Add(life)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +227,7 @@ func TestRestart(t *testing.T) {
 		a.expectOrders(2)
 
 		// What is broken, over, or for another name is ordered anew.
-		for _, text := range []string{"", "-----BEGIN", string(issue(t, "other.example.com", 9))} {
+		for _, text := range []string{"", "-----BEGIN", string(issue(t, "other.example.com", 9, time.Now(), life))} {
 			if err := storage.Put(t.Context(), again.names.certificate(domain), []byte(text), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -486,12 +488,58 @@ func TestStop(t *testing.T) {
 	})
 }
 
+// An authority may shorten the life of its certificates: the new one serves.
+func TestShorterLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{t: t}
+		n := a.node(Directory(t.TempDir()), domain).run()
+		defer n.end()
+		pass(time.Second)
+		a.mu.Lock()
+		a.life = life / 6
+		a.mu.Unlock()
+		pass(life*2/3 + time.Hour)
+		a.expectOrders(2)
+		if got := n.serial(domain); got != 2 || n.failed() != 0 {
+			t.Errorf("certificate %d is served, %d failures", got, n.failed())
+		}
+	})
+}
+
+// A certificate that is due for renewal as soon as it is given is a failure, so that orders
+// have their pauses.
+func TestDueAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{t: t}
+		n := a.node(Directory(t.TempDir()), domain)
+		n.order = func(ctx context.Context, domain string) ([]byte, error) {
+			if _, err := a.order(ctx, domain); err != nil {
+				return nil, err
+			}
+			return issue(t, domain, 7, time.Now().Add(-life*9/10), life), nil
+		}
+		n.run()
+		defer n.end()
+		pass(30 * time.Second)
+		a.expectOrders(1)
+		pass(time.Hour)
+		if n := a.count(); n > 5 {
+			t.Errorf("%d orders in an hour", n)
+		}
+		if n.serial(domain) != 7 || !strings.Contains(n.log.String(), "see that the clock of this server is right") {
+			t.Errorf("certificate %d; %s", n.serial(domain), n.log.String())
+		}
+	})
+}
+
 // An authority's answer that is of no use is a failure.
 func TestUselessCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{t: t}
 		n := a.node(Directory(t.TempDir()), domain)
-		n.order = func(context.Context, string) ([]byte, error) { return issue(t, "other.example.com", 1), nil }
+		n.order = func(context.Context, string) ([]byte, error) {
+			return issue(t, "other.example.com", 1, time.Now(), life), nil
+		}
 		n.run()
 		defer n.end()
 		pass(time.Second)

@@ -207,6 +207,8 @@ func (m *Manager) advice(domain string, err error) string {
 	switch {
 	case errors.As(err, &storage):
 		return storageAdvice
+	case errors.Is(err, errDue):
+		return "see that the clock of this server is right, and that the authority gives certificates that last for days"
 	case errors.Is(err, errNoChallenge):
 		return "set server.redirect_http to :80: the authority offers no challenge at port 443"
 	case errors.As(err, &trust):
