@@ -285,9 +285,11 @@ func TestFailures(t *testing.T) {
 		a.expectOrders(1)
 		pass(2 * time.Minute)
 		a.expectOrders(2)
-		pass(8 * time.Minute)
+		pass(14 * time.Minute)
+		a.expectOrders(2)
+		pass(6 * time.Minute)
 		a.expectOrders(3)
-		pass(20 * time.Minute)
+		pass(70 * time.Minute)
 		a.expectOrders(4)
 		before := a.count()
 		pass(24 * time.Hour)
@@ -486,6 +488,54 @@ func TestStop(t *testing.T) {
 		}
 		unlock()
 	})
+}
+
+// What failed while a clock was ahead keeps nobody from ordering.
+func TestFailureOfTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, storage := &authority{t: t}, Directory(t.TempDir())
+		n := a.node(storage, domain)
+		year := 365 * 24 * time.Hour
+		for i, text := range []string{
+			fmt.Sprintf(`{"at": %q, "count": 3}`, time.Now().Add(year).Format(time.RFC3339)),
+			fmt.Sprintf(`{"at": %q, "count": 1, "not_before": %q}`, time.Now().Add(-maxRetryAfter).Format(time.RFC3339), time.Now().Add(year).Format(time.RFC3339)),
+			fmt.Sprintf(`{"at": %q, "count": -1}`, time.Now().Format(time.RFC3339)),
+		} {
+			if err := storage.Put(t.Context(), n.names.failure(domain), []byte(text), 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := storage.Delete(t.Context(), n.names.certificate(domain)); err != nil {
+				t.Fatal(err)
+			}
+			n := a.node(storage, domain).run()
+			pass(time.Second)
+			n.end()
+			a.expectOrders(i + 1)
+		}
+	})
+}
+
+// A storage may take its time over a failure.
+func TestSlowStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{t: t, fails: errors.New("away")}
+		n := a.node(slow{Directory(t.TempDir())}, domain).run()
+		defer n.end()
+		pass(2 * time.Minute)
+		a.fail(nil)
+		pass(time.Hour)
+		if n.serial(domain) != 1 {
+			t.Errorf("certificate %d", n.serial(domain))
+		}
+	})
+}
+
+// slow is a storage that takes longer than an order has to wait.
+type slow struct{ Storage }
+
+func (s slow) Put(ctx context.Context, name string, value []byte, keep time.Duration) error {
+	time.Sleep(2 * time.Minute) // by the clock of a bubble
+	return s.Storage.Put(ctx, name, value, keep)
 }
 
 // An authority may shorten the life of its certificates: the new one serves.

@@ -24,13 +24,10 @@ type failure struct {
 	NotBefore time.Time `json:"not_before,omitzero"`
 }
 
-// Let's Encrypt allows five failures an hour, account and domain. An order has two if both
-// challenges fail.
-const (
-	firstPause = time.Minute
-	longPause  = time.Hour
-	moreOften  = 4 // times as long is each pause than the one before
-)
+// pauses are those behind the first failure, the second, and all others. Let's Encrypt
+// allows five challenges of an account and a domain to fail, and one more every twelve
+// minutes (https://letsencrypt.org/docs/rate-limits/). An order has two of them.
+var pauses = [...]time.Duration{time.Minute, 16 * time.Minute, time.Hour}
 
 const (
 	maxRetryAfter = 24 * time.Hour     // longer, no authority's word counts
@@ -38,42 +35,45 @@ const (
 	maxError      = 500                // bytes of an error in the log
 )
 
-// again is when an order may be repeated. Whoever starts the server or reloads its
-// configuration may have mended what was wrong, and need not wait longer than after a first
-// failure.
+// again is when an order may be repeated: zero if none has failed. Whoever starts the server
+// or reloads its configuration may have mended what was wrong, and need not wait longer than
+// after a first failure.
 func (m *Manager) again(f failure) time.Time {
-	if f.Count == 0 {
+	if f.Count < 1 {
 		return time.Time{}
 	}
 	m.mu.Lock()
 	asked := m.asked
 	m.mu.Unlock()
-	pause := firstPause
-	for i := 1; i < f.Count && pause < longPause && !f.At.Before(asked); i++ {
-		pause = min(pause*moreOften, longPause)
+	count := f.Count
+	if f.At.Before(asked) {
+		count = 1
 	}
-	next := f.At.Add(pause)
-	if f.NotBefore.After(next) {
-		next = f.NotBefore
-	}
-	if most := time.Now().Add(maxRetryAfter); next.After(most) { // the clock was wrong
-		next = most
+	next := f.At.Add(pauses[min(count, len(pauses))-1])
+	if most := f.At.Add(maxRetryAfter); f.NotBefore.After(most) {
+		return most
+	} else if f.NotBefore.After(next) {
+		return f.NotBefore
 	}
 	return next
 }
 
-// lastFailure is the last one of a domain on any node.
-func (m *Manager) lastFailure(ctx context.Context, domain string) (failure, error) {
-	here := m.failures[domain]
+// lastFailure is the last one of a domain on any node. One of the future is none: the clock
+// was wrong.
+func (m *Manager) lastFailure(ctx context.Context, domain string) (last failure, err error) {
+	now := time.Now()
+	if here := m.failures[domain]; !here.At.After(now) {
+		last = here
+	}
 	text, ok, err := m.Storage.Get(ctx, m.names.failure(domain))
 	if err != nil {
-		return here, storageError{err}
+		return last, storageError{err}
 	}
 	var there failure
-	if !ok || json.Unmarshal(text, &there) != nil || here.At.After(there.At) {
-		return here, nil
+	if ok && json.Unmarshal(text, &there) == nil && there.At.After(last.At) && !there.At.After(now) {
+		last = there
 	}
-	return there, nil
+	return last, nil
 }
 
 // failed notes that an order has, tells so, and returns in which time to look again.
@@ -106,7 +106,7 @@ func (m *Manager) failed(ctx context.Context, domain string, because error) time
 	}
 	m.Log.Log(ctx, level, "no certificate was given", "domain", domain, "error", clip(because), "do", m.advice(domain, because),
 		"again", again.Format(time.RFC3339), "present_one_until", until)
-	wait := min(time.Until(again), whileFailing)
+	wait := max(0, min(time.Until(again), whileFailing)) // the storage may have taken longer
 	return wait + time.Duration(rand.Int64N(int64(wait)/10+1)) // nodes that start together do not stay together
 }
 
@@ -156,7 +156,7 @@ func kind(p *acme.Error) string {
 func retryAfter(err error) (wait time.Duration, ok bool) {
 	for _, p := range problems(err) {
 		if wait, ok := acme.RateLimit(p); ok {
-			return max(wait, longPause), true
+			return max(wait, pauses[len(pauses)-1]), true
 		}
 	}
 	return 0, false
