@@ -125,6 +125,7 @@ func (s *Server) newACME() *certificates.Manager {
 		HTTP:      s.redirectListener != nil,
 		UserAgent: "Belfry/" + s.version,
 		Log:       s.log,
+		Bugs:      s.bugs,
 		Failures:  s.metrics.CertificateFailures,
 	})
 	m.Load(context.Background())

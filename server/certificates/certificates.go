@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -32,6 +33,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/acme"
 
+	"belfry/server/bugs"
 	"belfry/server/config"
 )
 
@@ -46,6 +48,7 @@ type Options struct {
 	HTTP      bool    // somebody calls [Manager.Answer] for requests at port 80
 	UserAgent string
 	Log       *slog.Logger
+	Bugs      *bugs.Log
 	Failures  prometheus.Counter // of orders
 }
 
@@ -63,27 +66,37 @@ type Manager struct {
 
 	mu         sync.Mutex // guards the following, and changes of current
 	challenges map[string]challenge
-	asked      time.Time // when the process, or a reload, has asked for certificates
+	retrySince time.Time // when the process, or a reload, has asked for certificates: failures before count less
 
-	// Owned by Run.
-	failures map[string]failure
-	broken   bool // the storage
+	// Owned by Run. The maps are by domain.
+	failures    map[string]failure   // of this node, since it has had no certificate that is new enough
+	saved       map[string]time.Time // when the storage was last known to have the certificate in use
+	storageDown bool
 }
 
 // set is what is served. It is not changed.
 type set struct {
 	domains      []string
-	certificates map[string]*tls.Certificate // by domain; those that there are
+	certificates map[string]*certificate // by domain; those that there are
+}
+
+// certificate is one as it is served and as it is stored. It is not changed.
+type certificate struct {
+	tls.Certificate
+	text []byte
 }
 
 // How long a node waits before it looks again.
 const (
-	// lookAgain bounds any wait: the clock may be set, and a machine may have slept.
+	// lookAgain bounds any wait: the clock may be set, and a machine may have slept. As often,
+	// the storage is asked whether it still has what is in use.
 	lookAgain = time.Hour
 	// whileOrdered is while another node orders a certificate that this one lacks, and
-	// whileRenewed while it has an older one, or the storage is away.
+	// whileRenewed while it has an older one.
 	whileOrdered = time.Second
 	whileRenewed = 10 * time.Second
+	// whileStorageDown is while the storage does not answer, or takes nothing.
+	whileStorageDown = 10 * time.Second
 	// whileFailing is while an order is not to be repeated yet: another node may have done
 	// so.
 	whileFailing = time.Minute
@@ -94,6 +107,9 @@ const (
 	lockFor = orderTimeout + 30*time.Second
 	// loadTimeout bounds how long a start waits for the storage.
 	loadTimeout = 2 * time.Second
+	// storageTimeout bounds a call of the storage that is not to end with its caller, or that
+	// an authority waits for.
+	storageTimeout = 5 * time.Second
 	// keptLonger is how long a certificate is stored after its end.
 	keptLonger = 30 * 24 * time.Hour
 	// lastDays is when a certificate that could not be renewed is an error.
@@ -110,10 +126,11 @@ func New(o Options) *Manager {
 		wake:       make(chan struct{}, 1),
 		challenges: make(map[string]challenge),
 		failures:   make(map[string]failure),
-		asked:      time.Now(),
+		saved:      make(map[string]time.Time),
+		retrySince: time.Now(),
 	}
 	m.order = m.orderCertificate
-	m.current.Store(&set{domains: o.Authority.Domains})
+	m.current.Store(&set{domains: o.Authority.Domains, certificates: make(map[string]*certificate)})
 	return m
 }
 
@@ -123,7 +140,7 @@ func (m *Manager) Load(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	for _, domain := range m.current.Load().domains {
-		if m.load(ctx, domain) != nil {
+		if _, err := m.load(ctx, domain); err != nil {
 			return
 		}
 	}
@@ -133,14 +150,14 @@ func (m *Manager) Load(ctx context.Context) {
 // repeated soon.
 func (m *Manager) Configure(domains []string) {
 	m.mu.Lock()
-	next := &set{domains: domains, certificates: make(map[string]*tls.Certificate)}
+	next := &set{domains: domains, certificates: make(map[string]*certificate)}
 	for domain, c := range m.current.Load().certificates {
 		if slices.Contains(domains, domain) {
 			next.certificates[domain] = c
 		}
 	}
 	m.current.Store(next)
-	m.asked = time.Now()
+	m.retrySince = time.Now()
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
@@ -148,22 +165,24 @@ func (m *Manager) Configure(domains []string) {
 	}
 }
 
-// Certificate is what a [tls.Config] calls for each handshake. Whoever names no domain, as
-// programs that connect to an address, or another one, is given that of the first: with
-// certificates in files, it is like that, too.
+// Certificate returns what a handshake is to show: it is a [tls.Config]'s GetCertificate. A
+// client that names one of the domains gets the certificate of that one. Whoever names none,
+// as programs that connect to an address, or another one, gets that of the first domain that
+// has one. An authority, which speaks [ALPN] only, gets the answer to its challenge. The error
+// says that there is no such certificate, or why the storage could not be asked.
 func (m *Manager) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := canonical(hello.ServerName)
-	now := m.current.Load()
+	served := m.current.Load()
 	if slices.Equal(hello.SupportedProtos, []string{ALPN}) {
-		return m.challengeCertificate(hello.Context(), now, name)
+		return m.challengeCertificate(hello.Context(), served, name)
 	}
-	if c := now.certificates[name]; c != nil {
-		return c, nil
+	if c := served.certificates[name]; c != nil {
+		return &c.Certificate, nil
 	}
-	if !slices.Contains(now.domains, name) {
-		for _, domain := range now.domains {
-			if c := now.certificates[domain]; c != nil {
-				return c, nil
+	if !slices.Contains(served.domains, name) {
+		for _, domain := range served.domains {
+			if c := served.certificates[domain]; c != nil {
+				return &c.Certificate, nil
 			}
 		}
 	}
@@ -201,8 +220,11 @@ func (m *Manager) Run(ctx context.Context) {
 		case <-m.wake:
 		case <-timer.C:
 		}
+		domains := m.current.Load().domains
+		maps.DeleteFunc(m.failures, func(domain string, _ failure) bool { return !slices.Contains(domains, domain) })
+		maps.DeleteFunc(m.saved, func(domain string, _ time.Time) bool { return !slices.Contains(domains, domain) })
 		wait := lookAgain
-		for _, domain := range m.current.Load().domains {
+		for _, domain := range domains {
 			if ctx.Err() != nil {
 				return
 			}
@@ -213,39 +235,56 @@ func (m *Manager) Run(ctx context.Context) {
 }
 
 // tend sees to the certificate of a domain, and returns in which time to look again.
-func (m *Manager) tend(ctx context.Context, domain string) time.Duration {
-	if wait := m.untilRenewal(domain); wait > 0 {
+func (m *Manager) tend(ctx context.Context, domain string) (wait time.Duration) {
+	defer m.Bugs.Recover(func() {
+		wait = whileFailing // if the next line meets a bug, too
+		wait = m.failed(ctx, domain, errBug)
+	})
+	if wait := m.untilRenewal(domain); wait > 0 && time.Since(m.saved[domain]) < lookAgain {
 		return wait
 	}
-	if wait, err := m.look(ctx, domain); err != nil || wait > 0 {
-		return m.stored(ctx, err, wait)
+	if wait, err := m.untilDue(ctx, domain); err != nil {
+		return m.storageFailed(ctx, err)
+	} else if wait > 0 {
+		m.storageDown = false
+		return wait
 	}
 	unlock, ok, err := m.Storage.Lock(ctx, m.names.lock(), lockFor)
 	switch {
 	case err != nil:
-		return m.stored(ctx, err, 0)
-	case !ok && m.held(domain) == nil:
+		return m.storageFailed(ctx, err)
+	case !ok && m.inUse(domain) == nil:
 		return whileOrdered
 	case !ok:
 		return whileRenewed
 	}
 	defer unlock()
-	if wait, err := m.look(ctx, domain); err != nil || wait > 0 { // what others have done meanwhile
-		return m.stored(ctx, err, wait)
+	if wait, err := m.untilDue(ctx, domain); err != nil { // others may have ordered meanwhile
+		return m.storageFailed(ctx, err)
+	} else if wait > 0 {
+		m.storageDown = false
+		return wait
 	}
-	if err := m.renew(ctx, domain); err != nil {
-		return m.failed(ctx, domain, err)
+	if m.untilRenewal(domain) <= 0 {
+		return m.renew(ctx, domain)
 	}
-	return max(m.untilRenewal(domain), whileOrdered)
+	return m.save(ctx, domain, m.inUse(domain))
 }
 
-// look takes the domain's certificate from the storage, and returns for how long nothing is
-// to be ordered: as it is new enough, or as the last order has failed.
-func (m *Manager) look(ctx context.Context, domain string) (wait time.Duration, err error) {
-	if err := m.load(ctx, domain); err != nil {
+// untilDue takes the domain's certificate from the storage, and returns for how long nothing
+// is to be ordered or stored: as there is a certificate that is new enough, or as the last
+// order has failed.
+func (m *Manager) untilDue(ctx context.Context, domain string) (wait time.Duration, err error) {
+	saved, err := m.load(ctx, domain)
+	if err != nil {
 		return 0, err
 	}
 	if wait := m.untilRenewal(domain); wait > 0 {
+		delete(m.failures, domain) // whoever has ordered the certificate
+		if !saved {
+			return 0, nil
+		}
+		m.saved[domain] = time.Now()
 		return wait, nil
 	}
 	last, err := m.lastFailure(ctx, domain)
@@ -255,27 +294,23 @@ func (m *Manager) look(ctx context.Context, domain string) (wait time.Duration, 
 	return min(time.Until(m.again(last)), whileFailing), nil
 }
 
-// stored returns when to look again after the storage was asked. It logs when that has
-// begun to fail.
-func (m *Manager) stored(ctx context.Context, err error, wait time.Duration) time.Duration {
-	if err == nil {
-		m.broken = false
-		return wait
-	}
-	if !m.broken && ctx.Err() == nil {
+// storageFailed returns when to look again after the storage has failed. It logs when that
+// begins.
+func (m *Manager) storageFailed(ctx context.Context, err error) time.Duration {
+	if !m.storageDown && ctx.Err() == nil {
 		m.Log.Error("certificates cannot be read from their storage, or written to it", "error", clip(err), "do", storageAdvice)
 	}
-	m.broken = true
-	return whileRenewed
+	m.storageDown = true
+	return whileStorageDown
 }
 
-// held is the certificate that is served to a domain's clients, or nil.
-func (m *Manager) held(domain string) *tls.Certificate { return m.current.Load().certificates[domain] }
+// inUse is the certificate that a domain's clients are shown, or nil.
+func (m *Manager) inUse(domain string) *certificate { return m.current.Load().certificates[domain] }
 
 // untilRenewal is how long a domain's certificate is still new enough; 0 or less: it is not,
 // or there is none.
 func (m *Manager) untilRenewal(domain string) time.Duration {
-	c := m.held(domain)
+	c := m.inUse(domain)
 	if c == nil {
 		return 0
 	}
@@ -285,73 +320,90 @@ func (m *Manager) untilRenewal(domain string) time.Duration {
 	return time.Until(c.Leaf.NotAfter.Add(-life/3 - time.Duration(m.jitter*float64(life/30))))
 }
 
-// load takes a domain's certificate from the storage if it is newer than what there is.
-func (m *Manager) load(ctx context.Context, domain string) error {
+// load takes a domain's certificate from the storage if it is newer than what is in use. It
+// reports whether the storage has one that is as new as that.
+func (m *Manager) load(ctx context.Context, domain string) (saved bool, err error) {
 	text, ok, err := m.Storage.Get(ctx, m.names.certificate(domain))
 	if err != nil {
-		return storageError{err}
+		return false, storageError{err}
 	}
 	if !ok {
-		return nil
+		return false, nil
 	}
 	c, err := parse(text, domain)
 	if err != nil {
-		m.Log.Debug("the stored certificate is of no use: another one is ordered", "domain", domain, "error", clip(err))
-		return nil
+		m.Log.Debug("the stored certificate is of no use", "domain", domain, "error", clip(err))
+		return false, nil
 	}
 	m.install(domain, c, "it was stored")
-	return nil
+	current := m.inUse(domain)
+	return current == nil || !current.newerThan(c), nil
 }
 
-// install serves a certificate from here on, unless the one that there is was issued later:
-// which one ends later says nothing, as an authority may shorten the life of certificates.
-func (m *Manager) install(domain string, c *tls.Certificate, because string) {
+// newerThan says whether a certificate was issued later than another one. Which one ends
+// later says nothing: an authority may shorten the life of its certificates.
+func (c *certificate) newerThan(other *certificate) bool {
+	return c.Leaf.NotBefore.After(other.Leaf.NotBefore)
+}
+
+// install serves a certificate from here on, unless the one in use is as new.
+func (m *Manager) install(domain string, c *certificate, because string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.current.Load()
-	if before := now.certificates[domain]; before != nil && !c.Leaf.NotBefore.After(before.Leaf.NotBefore) || !slices.Contains(now.domains, domain) {
+	served := m.current.Load()
+	if before := served.certificates[domain]; before != nil && !c.newerThan(before) || !slices.Contains(served.domains, domain) {
 		return
 	}
-	next := &set{domains: now.domains, certificates: map[string]*tls.Certificate{domain: c}}
-	for other, c := range now.certificates {
-		if other != domain {
-			next.certificates[other] = c
-		}
-	}
+	next := &set{domains: served.domains, certificates: maps.Clone(served.certificates)}
+	next.certificates[domain] = c
 	m.current.Store(next)
 	m.Log.Info("certificate", "domain", domain, "until", c.Leaf.NotAfter, "issuer", clip(errors.New(c.Leaf.Issuer.String())), "because", because)
 }
 
-// renew orders a certificate, stores it and serves it. The lock is held.
-func (m *Manager) renew(ctx context.Context, domain string) error {
+var (
+	// errDue keeps orders apart that would follow each other without end.
+	errDue = errors.New("the authority's certificate is to be renewed at once: it is no newer than the one before, or nearly over")
+	errBug = errors.New("a bug: the log has a line about it with the word panic")
+)
+
+// renew orders a certificate, serves it and stores it, and returns in which time to look
+// again. The lock is held.
+func (m *Manager) renew(ctx context.Context, domain string) time.Duration {
 	text, err := m.order(ctx, domain)
 	if err != nil {
-		return err
+		return m.failed(ctx, domain, err)
 	}
 	c, err := parse(text, domain)
 	if err != nil {
-		return fmt.Errorf("the authority's certificate is of no use: %w", err)
+		return m.failed(ctx, domain, fmt.Errorf("the authority's certificate is of no use: %w", err))
 	}
 	// Served even if it cannot be stored: it counts among those that one may order.
 	m.install(domain, c, "it was ordered")
-	if m.untilRenewal(domain) <= 0 {
-		return errDue
+	wait := m.save(ctx, domain, c)
+	if m.inUse(domain) != nil && m.untilRenewal(domain) <= 0 {
+		return m.failed(ctx, domain, errDue)
 	}
 	delete(m.failures, domain)
-	if err := m.Storage.Put(ctx, m.names.certificate(domain), text, time.Until(c.Leaf.NotAfter)+keptLonger); err != nil {
-		m.stored(ctx, storageError{err}, 0)
-		return nil
-	}
 	_ = m.Storage.Delete(ctx, m.names.failure(domain)) // else it waits for the next failure, and counts as one before
-	return nil
+	return wait
 }
 
-// errDue keeps orders apart that would follow each other without end.
-var errDue = errors.New("the authority's certificate is to be renewed at once: it is no newer than the one before, or nearly over")
+// save stores a certificate, even if the server stops meanwhile, and returns in which time to
+// look again. The lock is held.
+func (m *Manager) save(ctx context.Context, domain string, c *certificate) time.Duration {
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), storageTimeout)
+	defer cancel()
+	if err := m.Storage.Put(saving, m.names.certificate(domain), c.text, time.Until(c.Leaf.NotAfter)+keptLonger); err != nil {
+		return m.storageFailed(ctx, storageError{err})
+	}
+	m.storageDown = false
+	m.saved[domain] = time.Now()
+	return max(m.untilRenewal(domain), whileOrdered)
+}
 
 // parse reads a certificate with its key and its chain, and looks whether it is for a domain
 // and not over.
-func parse(text []byte, domain string) (*tls.Certificate, error) {
+func parse(text []byte, domain string) (*certificate, error) {
 	c, err := tls.X509KeyPair(text, text)
 	if err != nil {
 		return nil, err
@@ -362,5 +414,5 @@ func parse(text []byte, domain string) (*tls.Certificate, error) {
 	if time.Now().After(c.Leaf.NotAfter) {
 		return nil, fmt.Errorf("it has ended on %s", c.Leaf.NotAfter.Format(time.DateTime))
 	}
-	return &c, nil
+	return &certificate{c, text}, nil
 }

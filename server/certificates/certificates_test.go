@@ -27,6 +27,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/crypto/acme"
 
+	"belfry/server/bugs"
 	"belfry/server/config"
 )
 
@@ -128,17 +129,20 @@ func (b *buffer) String() string {
 // node is a manager with what it says.
 type node struct {
 	*Manager
-	log  buffer
-	stop context.CancelFunc
-	done chan struct{}
+	log    buffer
+	panics prometheus.Counter
+	stop   context.CancelFunc
+	done   chan struct{}
 }
 
 func (a *authority) node(storage Storage, domains ...string) *node {
-	n := &node{done: make(chan struct{})}
+	n := &node{done: make(chan struct{}), panics: prometheus.NewCounter(prometheus.CounterOpts{})}
+	log := slog.New(slog.NewTextHandler(&n.log, nil))
 	n.Manager = New(Options{
 		Authority: config.ACME{Domains: domains, Directory: "https://ca.example/dir"},
 		Storage:   storage,
-		Log:       slog.New(slog.NewTextHandler(&n.log, nil)),
+		Log:       log,
+		Bugs:      bugs.New(log, n.panics),
 		Failures:  prometheus.NewCounter(prometheus.CounterOpts{}),
 	})
 	n.order = a.order
@@ -169,9 +173,11 @@ func (n *node) serial(name string) int64 {
 	return c.Leaf.SerialNumber.Int64()
 }
 
-func (n *node) failed() int {
+func (n *node) failed() int { return value(n.Failures) }
+
+func value(c prometheus.Counter) int {
 	var m dto.Metric
-	_ = n.Failures.Write(&m)
+	_ = c.Write(&m)
 	return int(m.Counter.GetValue())
 }
 
@@ -405,7 +411,8 @@ func TestConfigure(t *testing.T) {
 // broken is a storage that fails while that is said.
 type broken struct {
 	Storage
-	fails atomic.Bool
+	fails atomic.Bool // all of it
+	full  atomic.Bool // it can be read
 	gets  atomic.Int32
 }
 
@@ -420,7 +427,7 @@ func (b *broken) Get(ctx context.Context, name string) ([]byte, bool, error) {
 }
 
 func (b *broken) Put(ctx context.Context, name string, value []byte, keep time.Duration) error {
-	if b.fails.Load() {
+	if b.fails.Load() || b.full.Load() {
 		return errBroken
 	}
 	return b.Storage.Put(ctx, name, value, keep)
@@ -452,14 +459,14 @@ func TestStorageAway(t *testing.T) {
 	})
 }
 
-// What is ordered serves, even if it cannot be stored.
+// What is ordered serves, even if it cannot be stored, and is stored as soon as that can be.
 func TestStorageFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, storage := &authority{t: t}, &broken{Storage: Directory(t.TempDir())}
 		n := a.node(storage, domain)
 		order := n.order
 		n.order = func(ctx context.Context, domain string) ([]byte, error) {
-			storage.fails.Store(true)
+			storage.full.Store(true)
 			return order(ctx, domain)
 		}
 		n.run()
@@ -468,6 +475,119 @@ func TestStorageFull(t *testing.T) {
 		a.expectOrders(1)
 		if n.serial(domain) != 1 {
 			t.Error("it is not served")
+		}
+		if log := n.log.String(); strings.Count(log, "no space left") != 1 {
+			t.Error(log)
+		}
+		storage.full.Store(false)
+		pass(time.Minute)
+		n.expectStored(t, domain)
+	})
+}
+
+// expectStored wants a certificate to be in the storage.
+func (n *node) expectStored(t *testing.T, domain string) {
+	t.Helper()
+	if _, ok, err := n.Storage.Get(t.Context(), n.names.certificate(domain)); err != nil || !ok {
+		t.Errorf("it is not stored: %v", err)
+	}
+}
+
+// What the storage has lost, or holds in an older form, is stored again by whoever has it.
+func TestStorageLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, storage := &authority{t: t}, Directory(t.TempDir())
+		n := a.node(storage, domain).run()
+		defer n.end()
+		pass(time.Second)
+		for _, lose := range []func() error{
+			func() error { return storage.Delete(t.Context(), n.names.certificate(domain)) },
+			func() error {
+				return storage.Put(t.Context(), n.names.certificate(domain), issue(t, domain, 9, time.Now().Add(-life/2), life), 0)
+			},
+		} {
+			if err := lose(); err != nil {
+				t.Fatal(err)
+			}
+			pass(2 * lookAgain)
+			late := a.node(storage, domain)
+			late.Load(t.Context())
+			if got := late.serial(domain); got != 1 {
+				t.Errorf("certificate %d is stored", got)
+			}
+		}
+		a.expectOrders(1)
+	})
+}
+
+// A certificate that was ordered is stored even if the server stops meanwhile.
+func TestStopBehindOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{t: t}
+		n := a.node(attentive{Directory(t.TempDir())}, domain)
+		order := n.order
+		n.order = func(ctx context.Context, domain string) ([]byte, error) {
+			text, err := order(ctx, domain)
+			n.stop()
+			return text, err
+		}
+		n.run()
+		<-n.done
+		n.expectStored(t, domain)
+	})
+}
+
+// attentive is a storage whose calls end with their contexts, as Redis.
+type attentive struct{ Storage }
+
+func (s attentive) Put(ctx context.Context, name string, value []byte, keep time.Duration) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.Storage.Put(ctx, name, value, keep)
+}
+
+// What has failed here before another node succeeded counts no more, and nor does what has
+// failed for a domain that was taken away.
+func TestOldFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, storage := &authority{t: t, fails: errors.New("away")}, Directory(t.TempDir())
+		n := a.node(storage, domain, "old.example.com").run()
+		pass(time.Minute / 2)
+		text := issue(t, domain, 5, time.Now(), life)
+		if err := storage.Put(t.Context(), n.names.certificate(domain), text, 0); err != nil {
+			t.Fatal(err)
+		}
+		n.Configure([]string{domain})
+		pass(time.Minute)
+		n.end()
+		if n.serial(domain) != 5 || len(n.failures) != 0 {
+			t.Errorf("certificate %d, failures %v", n.serial(domain), n.failures)
+		}
+	})
+}
+
+// A bug counts as a failure, and ends neither the process nor what is done for other domains.
+func TestBug(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{t: t}
+		n := a.node(Directory(t.TempDir()), "other.example.com", domain)
+		order := n.order
+		n.order = func(ctx context.Context, name string) ([]byte, error) {
+			if name != domain {
+				panic("a bug")
+			}
+			return order(ctx, name)
+		}
+		n.run()
+		defer n.end()
+		pass(30 * time.Second)
+		if n.serial(domain) != 1 || value(n.panics) != 1 || n.failed() != 1 {
+			t.Errorf("certificate %d, %d panics, %d failures", n.serial(domain), value(n.panics), n.failed())
+		}
+		pass(time.Hour)
+		if got := value(n.panics); got > 5 {
+			t.Errorf("%d panics in an hour", got)
 		}
 	})
 }
@@ -649,10 +769,10 @@ func TestChallenges(t *testing.T) {
 				t.Errorf("node %d: another token is answered", i)
 			}
 			shown, protocol, err := shake(t, n, domain, ALPN)
-			if (err == nil) != want || want && (!bytes.Equal(shown, answer.made.Certificate[0]) || protocol != ALPN) {
+			if (err == nil) != want || want && (!bytes.Equal(shown, answer.parsed.Certificate[0]) || protocol != ALPN) {
 				t.Errorf("node %d: %q, %v", i, protocol, err)
 			}
-			if shown, _, err := shake(t, n, domain, ALPN, "http/1.1"); err == nil && bytes.Equal(shown, answer.made.Certificate[0]) {
+			if shown, _, err := shake(t, n, domain, ALPN, "http/1.1"); err == nil && bytes.Equal(shown, answer.parsed.Certificate[0]) {
 				t.Errorf("node %d: a client is shown the answer", i)
 			}
 		}

@@ -16,14 +16,12 @@ type challenge struct {
 	Text        string `json:"text"`        // to HTTP-01
 	Certificate string `json:"certificate"` // to TLS-ALPN-01: a key and a certificate
 
-	made *tls.Certificate // of Certificate; nil if it was read from the storage
+	parsed *tls.Certificate // of Certificate; nil if it was read from the storage
 }
 
 const (
 	// challengeKept is how long an answer stays in the storage at most.
 	challengeKept = 10 * time.Minute
-	// answerTimeout is how long an authority waits for the storage.
-	answerTimeout = 5 * time.Second
 	// maxToken is the longest token that is looked up, in bytes. RFC 8555 has no limit, and
 	// authorities use 43.
 	maxToken = 256
@@ -51,7 +49,7 @@ func (m *Manager) withdraw(ctx context.Context, domain string) {
 	m.mu.Lock()
 	delete(m.challenges, domain)
 	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storageTimeout)
 	defer cancel()
 	_ = m.Storage.Delete(ctx, m.names.challenge(domain)) // else it is of no use to anybody
 }
@@ -69,7 +67,7 @@ func (m *Manager) asking(ctx context.Context, domains []string, domain string) (
 	if ok {
 		return c, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	text, ok, err := m.Storage.Get(ctx, m.names.challenge(domain))
 	switch {
@@ -82,16 +80,16 @@ func (m *Manager) asking(ctx context.Context, domains []string, domain string) (
 }
 
 // challengeCertificate is for a handshake of an authority.
-func (m *Manager) challengeCertificate(ctx context.Context, now *set, domain string) (*tls.Certificate, error) {
-	c, err := m.asking(ctx, now.domains, domain)
+func (m *Manager) challengeCertificate(ctx context.Context, served *set, domain string) (*tls.Certificate, error) {
+	c, err := m.asking(ctx, served.domains, domain)
 	if err != nil {
 		return nil, err
 	}
-	if c.made != nil {
-		return c.made, nil
+	if c.parsed != nil {
+		return c.parsed, nil
 	}
-	made, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Certificate))
-	return &made, err
+	parsed, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Certificate))
+	return &parsed, err
 }
 
 // ChallengePath begins the paths at which an authority asks at port 80 (RFC 8555 section

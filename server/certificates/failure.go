@@ -43,10 +43,10 @@ func (m *Manager) again(f failure) time.Time {
 		return time.Time{}
 	}
 	m.mu.Lock()
-	asked := m.asked
+	since := m.retrySince
 	m.mu.Unlock()
 	count := f.Count
-	if f.At.Before(asked) {
+	if f.At.Before(since) {
 		count = 1
 	}
 	next := f.At.Add(pauses[min(count, len(pauses))-1])
@@ -84,7 +84,7 @@ func (m *Manager) failed(ctx context.Context, domain string, because error) time
 	m.Failures.Inc()
 	last, err := m.lastFailure(ctx, domain)
 	if err != nil {
-		m.stored(ctx, err, 0)
+		m.storageFailed(ctx, err)
 	}
 	next := failure{At: time.Now(), Count: last.Count + 1}
 	if wait, ok := retryAfter(because); ok {
@@ -95,10 +95,12 @@ func (m *Manager) failed(ctx context.Context, domain string, because error) time
 	if err == nil {
 		err = m.Storage.Put(ctx, m.names.failure(domain), text, failureKept)
 	}
-	m.stored(ctx, err, 0)
+	if err != nil {
+		m.storageFailed(ctx, storageError{err})
+	}
 	again := m.again(next)
 	level, until := slog.LevelError, "there is none"
-	if c := m.held(domain); c != nil {
+	if c := m.inUse(domain); c != nil {
 		until = c.Leaf.NotAfter.Format(time.RFC3339)
 		if time.Until(c.Leaf.NotAfter) > lastDays {
 			level = slog.LevelWarn
@@ -106,7 +108,7 @@ func (m *Manager) failed(ctx context.Context, domain string, because error) time
 	}
 	m.Log.Log(ctx, level, "no certificate was given", "domain", domain, "error", clip(because), "do", m.advice(domain, because),
 		"again", again.Format(time.RFC3339), "present_one_until", until)
-	wait := max(0, min(time.Until(again), whileFailing)) // the storage may have taken longer
+	wait := max(0, min(time.Until(again), whileFailing))       // the storage may have taken longer
 	return wait + time.Duration(rand.Int64N(int64(wait)/10+1)) // nodes that start together do not stay together
 }
 
@@ -207,6 +209,8 @@ func (m *Manager) advice(domain string, err error) string {
 	switch {
 	case errors.As(err, &storage):
 		return storageAdvice
+	case errors.Is(err, errBug):
+		return "please report the lines of the log with the word panic"
 	case errors.Is(err, errDue):
 		return "see that the clock of this server is right, and that the authority gives certificates that last for days"
 	case errors.Is(err, errNoChallenge):

@@ -190,15 +190,15 @@ func (m *Manager) authorize(ctx context.Context, c *acme.Client, order *acme.Ord
 		if i < 0 {
 			return errNoChallenge
 		}
-		asked := authorization.Challenges[i]
-		answer, err := newChallenge(c, asked.Token, domain)
+		offered := authorization.Challenges[i]
+		answer, err := newChallenge(c, offered.Token, domain)
 		if err != nil {
 			return err
 		}
 		if err := m.present(ctx, domain, answer); err != nil {
 			return err
 		}
-		if _, err = c.Accept(ctx, asked); err == nil {
+		if _, err = c.Accept(ctx, offered); err == nil {
 			_, err = c.WaitAuthorization(ctx, at)
 		}
 		m.withdraw(ctx, domain)
@@ -215,11 +215,11 @@ func newChallenge(c *acme.Client, token, domain string) (answer challenge, err e
 	if answer.Text, err = c.HTTP01ChallengeResponse(token); err != nil {
 		return answer, err
 	}
-	made, err := c.TLSALPN01ChallengeCert(token, domain)
+	parsed, err := c.TLSALPN01ChallengeCert(token, domain)
 	if err != nil {
 		return answer, err
 	}
-	text, err := encode(made.PrivateKey, made.Certificate)
-	answer.Certificate, answer.made = string(text), &made
+	text, err := encode(parsed.PrivateKey, parsed.Certificate)
+	answer.Certificate, answer.parsed = string(text), &parsed
 	return answer, err
 }

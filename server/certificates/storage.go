@@ -16,7 +16,9 @@ import (
 )
 
 // Storage keeps keys, certificates and answers to challenges, for all nodes that share it.
-// Its methods may be called concurrently.
+// Values are small and whole: a Get that begins when a Put has returned finds its value, on
+// any node, and one that comes meanwhile the old value or the new one. Names have the form
+// AUTHORITY/NAME. Its methods may be called concurrently.
 type Storage interface {
 	// Get returns the value of a name; ok is false if there is none.
 	Get(ctx context.Context, name string) (value []byte, ok bool, err error)
@@ -24,8 +26,10 @@ type Storage interface {
 	Put(ctx context.Context, name string, value []byte, keep time.Duration) error
 	// Delete removes a name. That there is none is no error.
 	Delete(ctx context.Context, name string) error
-	// Lock takes a lock by its name, until unlock is called, the process ends or, where the
-	// end of a process goes unnoticed, most is over. ok is false if somebody else has it.
+	// Lock takes a lock by its name. It does not wait: ok is false if somebody else has the
+	// lock. The lock is free again when unlock has returned, which takes seconds at most,
+	// whether ctx has ended or not; when the process ends; or, where the end of a process goes
+	// unnoticed, when most is over, even if the holder still works.
 	Lock(ctx context.Context, name string, most time.Duration) (unlock func(), ok bool, err error)
 	// Close gives back what the storage holds. Calls behind it fail.
 	Close()
@@ -119,8 +123,8 @@ func namesOf(directory string) names {
 	return names{strings.Trim(strings.Map(plain, text), ".-")}
 }
 
-func (n names) account() string                { return n.authority + "/account.key" }
-func (n names) certificate(of string) string   { return n.authority + "/" + of + ".pem" }
-func (n names) challenge(domain string) string { return n.authority + "/" + domain + ".challenge" }
-func (n names) failure(domain string) string   { return n.authority + "/" + domain + ".failure" }
-func (n names) lock() string                   { return n.authority + "/lock" }
+func (n names) account() string                  { return n.authority + "/account.key" }
+func (n names) certificate(domain string) string { return n.authority + "/" + domain + ".pem" }
+func (n names) challenge(domain string) string   { return n.authority + "/" + domain + ".challenge" }
+func (n names) failure(domain string) string     { return n.authority + "/" + domain + ".failure" }
+func (n names) lock() string                     { return n.authority + "/lock" }
