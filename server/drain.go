@@ -47,9 +47,6 @@ func (s *Server) finish() {
 	s.watch.Close()
 	s.budget.Close()
 	s.broker.Close() // acknowledges what the webhooks have delivered
-	if s.storage != nil {
-		s.storage.Close()
-	}
 	s.refusals.Flush()
 }
 

@@ -399,6 +399,9 @@ func (s *Server) Run(ctx context.Context) error {
 			s.drain()
 		}
 		running.Wait()
+		if s.storage != nil {
+			s.storage.Close() // behind the manager, which stores what it has ordered
+		}
 		close(ended)
 	}()
 	select {

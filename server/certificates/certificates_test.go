@@ -592,7 +592,7 @@ func TestBug(t *testing.T) {
 	})
 }
 
-// Run ends amid an order, and leaves no lock.
+// Run ends amid an order, and leaves no lock: see also TestStopOverRedis.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, storage := &authority{t: t, took: time.Hour}, Directory(t.TempDir())

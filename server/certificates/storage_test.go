@@ -2,6 +2,7 @@ package certificates
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -103,6 +104,42 @@ func testStorage(t *testing.T, open func() Storage) {
 	again()
 	for _, s := range []Storage{one, two} {
 		s.Close()
+	}
+}
+
+// Run ends amid an order, and leaves no lock that others would have to wait for.
+func TestStopOverRedis(t *testing.T) {
+	server := redistest.Start(t)
+	open := func() Storage {
+		s, err := redis.NewStore(redis.Options{URL: "redis://" + server.Addr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	storage, other := open(), open()
+	defer other.Close()
+	n := (&authority{t: t}).node(storage, domain)
+	ordering := make(chan struct{})
+	n.order = func(ctx context.Context, _ string) ([]byte, error) {
+		close(ordering)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	n.run()
+	<-ordering
+	if _, ok, err := other.Lock(t.Context(), n.names.lock(), time.Hour); ok || err != nil {
+		t.Errorf("nobody has the lock: %v", err)
+	}
+	n.end()
+	storage.Close()
+	unlock, ok, err := other.Lock(t.Context(), n.names.lock(), time.Hour)
+	if err != nil || !ok {
+		t.Fatalf("it stays locked: %v", err)
+	}
+	unlock()
+	if log := n.log.String(); log != "" || n.failed() != 0 {
+		t.Errorf("%d failures: %s", n.failed(), log)
 	}
 }
 
