@@ -99,13 +99,13 @@ type Driver struct {
 	leased bool   // it has begun a lease
 }
 
-// New reads the options. It does not connect.
-func New(o Options) (*Driver, error) {
+// read sets what is left out of the options, and returns what they amount to.
+func (o *Options) read() (rueidis.ClientOption, keys, error) {
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix
 	}
 	if strings.ContainsAny(o.Prefix, "{}") {
-		return nil, errors.New("redis: the prefix must not have { or } in it")
+		return rueidis.ClientOption{}, keys{}, errors.New("redis: the prefix must not have { or } in it")
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
@@ -119,14 +119,20 @@ func New(o Options) (*Driver, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	client, err := clientOption(o)
+	client, err := clientOption(*o)
+	return client, newKeys(o.Prefix, client.SelectDB), err
+}
+
+// New reads the options. It does not connect.
+func New(o Options) (*Driver, error) {
+	client, keys, err := o.read()
 	if err != nil {
 		return nil, err
 	}
 	d := &Driver{
 		options: o,
 		client:  client,
-		keys:    newKeys(o.Prefix, client.SelectDB),
+		keys:    keys,
 		log:     o.Log,
 		queue:   make(chan item, maxQueued),
 		check:   make(chan struct{}, 1),

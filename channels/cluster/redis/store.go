@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	_ "embed"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -15,35 +14,43 @@ var unlockText string
 var unlockScript = newScript(unlockText)
 
 // Store keeps values by name for all nodes, and locks: little, and seldom. It is no part of
-// a [Driver], and connects when it is first used. Its methods may be called concurrently; no
-// call takes longer than the timeout of the options, but for a first one, which connects.
+// a [Driver], and connects when it is first used. Its methods may be called concurrently. No
+// call takes longer than the timeout of the options, but for the one that connects; the
+// others do not wait longer for that.
 type Store struct {
 	options Options
 	option  rueidis.ClientOption
 	keys    keys
 
-	mu     sync.Mutex     // guards the following
+	turn   chan struct{}  // has a value while somebody connects, or looks at the following
 	client rueidis.Client // nil until the first use
 	closed bool
 }
 
 // NewStore reads the options. It does not connect.
 func NewStore(o Options) (*Store, error) {
-	d, err := New(o) // for what it makes of the options
+	option, keys, err := o.read()
 	if err != nil {
 		return nil, err
 	}
-	return &Store{options: d.options, option: d.client, keys: d.keys}, nil
+	return &Store{options: o, option: option, keys: keys, turn: make(chan struct{}, 1)}, nil
 }
 
-// connected returns the client.
-func (s *Store) connected() (rueidis.Client, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// connected returns the client. The error of a context that ends before is its own.
+func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, unavailable(ctx.Err())
+	}
+	defer func() { <-s.turn }()
 	if s.closed {
 		return nil, unavailable(errClosed)
 	}
 	if s.client == nil {
+		if ctx.Err() != nil { // the one before may have waited in vain for as long
+			return nil, unavailable(ctx.Err())
+		}
 		client, err := rueidis.NewClient(s.option)
 		if err != nil {
 			return nil, note(s.option, err)
@@ -55,12 +62,12 @@ func (s *Store) connected() (rueidis.Client, error) {
 
 // do runs what a function builds.
 func (s *Store) do(ctx context.Context, build func(rueidis.Builder) rueidis.Completed) (rueidis.RedisResult, error) {
-	c, err := s.connected()
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	c, err := s.connected(ctx)
 	if err != nil {
 		return rueidis.RedisResult{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
-	defer cancel()
 	r := c.Do(ctx, build(c.B()))
 	if err := r.Error(); err != nil && !rueidis.IsRedisNil(err) {
 		return r, note(s.option, err)
@@ -96,7 +103,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return err
 }
 
-// Lock takes a lock by its name, until unlock is called or most is over. ok is false if
+// Lock takes a lock by its name, until unlock has returned or most is over. ok is false if
 // somebody else has it.
 func (s *Store) Lock(ctx context.Context, name string, most time.Duration) (unlock func(), ok bool, err error) {
 	mine := newID()
@@ -117,8 +124,8 @@ func (s *Store) Lock(ctx context.Context, name string, most time.Duration) (unlo
 
 // Close disconnects. Calls behind it fail.
 func (s *Store) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.closed = true
 	if s.client != nil {
 		s.client.Close()
