@@ -18,7 +18,8 @@ import (
 // Storage keeps keys, certificates and answers to challenges, for all nodes that share it.
 // Values are small and whole: a Get that begins when a Put has returned finds its value, on
 // any node, and one that comes meanwhile the old value or the new one. Names have the form
-// AUTHORITY/NAME. Its methods may be called concurrently.
+// AUTHORITY/NAME, and only who has a lock of the authority puts something there. Its methods
+// may be called concurrently.
 type Storage interface {
 	// Get returns the value of a name; ok is false if there is none.
 	Get(ctx context.Context, name string) (value []byte, ok bool, err error)
@@ -92,6 +93,7 @@ func (f files) Lock(_ context.Context, name string, _ time.Duration) (unlock fun
 	if err != nil {
 		return nil, false, err
 	}
+	_ = directory.RemoveHalves(filepath.Dir(path)) // of holders that have crashed: there may be keys in them
 	return func() { lock.Close() }, true, nil
 }
 

@@ -157,6 +157,18 @@ func TestDirectory(t *testing.T) {
 			}
 		}
 	}
+	half := filepath.Join(dir, "ca", "account.key-1.tmp")
+	if err := os.WriteFile(half, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unlock, ok, err := s.Lock(t.Context(), "ca/lock", 0)
+	if err != nil || !ok {
+		t.Fatalf("%t, %v", ok, err)
+	}
+	unlock()
+	if _, err := os.Stat(half); err == nil {
+		t.Error("what a crash has left, stays")
+	}
 	if err := os.WriteFile(filepath.Join(dir, "large"), make([]byte, maxStored+1), 0o600); err != nil {
 		t.Fatal(err)
 	}

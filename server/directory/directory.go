@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // ErrLocked is the error of [Lock] for a file that another process, or another part of this
@@ -38,6 +39,19 @@ func Check(dir string) error {
 		return err
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// RemoveHalves removes what a crash amid [Write] has left in a directory. Nobody may be
+// writing there.
+func RemoveHalves(dir string) error {
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), halfFile) && entry.Type().IsRegular() {
+			errs = append(errs, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Write writes a file that nobody else may read, in the place of what is there: a reader

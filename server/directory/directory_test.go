@@ -37,6 +37,25 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestRemoveHalves(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.pem", "a.pem-123.tmp", "b.challenge-7.tmp", "tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveHalves(dir); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "a.pem" || left[1].Name() != "tmp" {
+		t.Errorf("%v, %v", left, err)
+	}
+	if err := RemoveHalves(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	if err := errors.Join(Check(dir), Check(filepath.Join(dir, "a", "b"))); err != nil {

@@ -59,11 +59,7 @@ func openSpool(dir string) (*spool, error) {
 		return nil, err
 	}
 	s := &spool{dir: dir, lock: lock, used: make(map[string]bool)}
-	probe, err := os.CreateTemp(dir, "probe-*"+halfFile)
-	if err == nil {
-		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
-	}
-	if err != nil {
+	if err := directory.Check(dir); err != nil {
 		s.close()
 		return nil, err
 	}
