@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,50 +165,58 @@ func retryAfter(err error) (wait time.Duration, ok bool) {
 	return 0, false
 }
 
+const (
+	reachAdvice    = "let the authority reach this server at PORTS of DOMAIN: look at the records A and AAAA, at firewalls, security groups and forwarded ports, and at a proxy or CDN that answers in its place"
+	refusedAdvice  = "the authority does not give certificates for DOMAIN: take it out of server.tls.acme.domains, or choose another authority"
+	addressAdvice  = "give another server.tls.acme.email, or none"
+	accountAdvice  = "delete ACCOUNT in server.tls.acme.storage: then another account is made"
+	internalAdvice = "nothing if it passes: the authority has a problem of its own"
+)
+
+// problemAdvice says what to do about an authority's problem, by its [kind]. DOMAIN, PORTS
+// and ACCOUNT stand for what they are.
+var problemAdvice = map[string]string{
+	"ratelimited":             "wait: the authority's limit is met. For experiments, set server.tls.acme.directory to its staging environment",
+	"dns":                     "have the DNS records of DOMAIN (A, and AAAA if it has one) lead to this server",
+	"connection":              reachAdvice,
+	"tls":                     reachAdvice,
+	"unauthorized":            reachAdvice,
+	"incorrectresponse":       reachAdvice,
+	"caa":                     "allow the authority in the CAA record of DOMAIN, or remove that",
+	"rejectedidentifier":      refusedAdvice,
+	"unsupportedidentifier":   refusedAdvice,
+	"invalidcontact":          addressAdvice,
+	"unsupportedcontact":      addressAdvice,
+	"externalaccountrequired": "choose another authority: this one wants an account that was made by hand",
+}
+
 // advice says what to do about an order that has failed.
 func (m *Manager) advice(domain string, err error) string {
 	ports := "port 443"
 	if m.HTTP {
 		ports = "port 80, or 443,"
 	}
-	var advice []string
-	add := func(text string) {
-		for _, known := range advice {
-			if known == text {
-				return
-			}
-		}
-		advice = append(advice, text)
-	}
+	meaning := strings.NewReplacer("DOMAIN", domain, "PORTS", ports, "ACCOUNT", m.names.account())
+	account := errors.As(err, new(accountError))
+	var all []string
 	for _, p := range problems(err) {
-		switch kind(p) {
-		case "ratelimited":
-			add("wait: the authority's limit is met. For experiments, set server.tls.acme.directory to its staging environment")
-		case "dns":
-			add("have the DNS records of " + domain + " (A, and AAAA if it has one) lead to this server")
-		case "connection", "tls", "unauthorized", "incorrectresponse":
-			add("let the authority reach this server at " + ports + " of " + domain + ": look at the records A and AAAA, at firewalls, security groups and forwarded ports, and at a proxy or CDN that answers in its place")
-		case "caa":
-			add("allow the authority in the CAA record of " + domain + ", or remove that")
-		case "rejectedidentifier", "unsupportedidentifier":
-			add("the authority does not give certificates for " + domain + ": take it out of server.tls.acme.domains, or choose another authority")
-		case "invalidcontact", "unsupportedcontact":
-			add("give another server.tls.acme.email, or none")
-		case "externalaccountrequired":
-			add("choose another authority: this one wants an account that was made by hand")
-		case "accountdoesnotexist":
-			add("delete " + m.names.account() + " in server.tls.acme.storage: the authority does not know the account any more")
+		text := problemAdvice[kind(p)]
+		if account && kind(p) == "unauthorized" { // somebody has deactivated it
+			text = accountAdvice
+		}
+		if text = meaning.Replace(text); text != "" && !slices.Contains(all, text) {
+			all = append(all, text)
 		}
 	}
-	if len(advice) > 0 {
-		return strings.Join(advice, "; ")
+	if len(all) > 0 {
+		return strings.Join(all, "; ")
 	}
-	var storage storageError
-	var trust x509.UnknownAuthorityError
 	var dns *net.DNSError
 	var network net.Error
 	switch {
-	case errors.As(err, &storage):
+	case errors.Is(err, errAccountKey):
+		return meaning.Replace(accountAdvice)
+	case errors.As(err, new(storageError)):
 		return storageAdvice
 	case errors.Is(err, errBug):
 		return "please report the lines of the log with the word panic"
@@ -215,12 +224,12 @@ func (m *Manager) advice(domain string, err error) string {
 		return "see that the clock of this server is right, and that the authority gives certificates that last for days"
 	case errors.Is(err, errNoChallenge):
 		return "set server.redirect_http to :80: the authority offers no challenge at port 443"
-	case errors.As(err, &trust):
+	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return "see that server.tls.acme.directory is right; if it is an authority of your own, give its root in SSL_CERT_FILE"
 	case errors.As(err, &dns), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return "see that this server reaches " + m.Authority.Directory + ", and that this is right"
 	case len(problems(err)) > 0:
-		return "nothing if it passes: the authority has a problem of its own"
+		return internalAdvice
 	}
 	return "see that server.tls.acme.directory is an ACME directory"
 }

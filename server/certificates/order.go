@@ -91,12 +91,32 @@ func (m *Manager) account(ctx context.Context) (*acme.Client, error) {
 	if m.Authority.Email != "" {
 		account.Contact = []string{"mailto:" + m.Authority.Email}
 	}
-	if _, err := c.Register(ctx, account, acme.AcceptTOS); err != nil && !errors.Is(err, acme.ErrAccountAlreadyExists) {
-		return nil, fmt.Errorf("the account: %w", err)
+	_, err = c.Register(ctx, account, acme.AcceptTOS)
+	if errors.Is(err, acme.ErrAccountAlreadyExists) {
+		err = nil
+		if len(account.Contact) > 0 { // it may have changed; none cannot be told by this client
+			_, err = c.UpdateReg(ctx, account)
+		}
+	}
+	if err != nil {
+		return nil, accountError{err}
 	}
 	return c, nil
 }
 
+// accountError is an error of the account, not of a domain.
+type accountError struct{ error }
+
+// Error says what it is about.
+func (e accountError) Error() string { return "the account: " + e.error.Error() }
+
+// Unwrap returns the authority's error.
+func (e accountError) Unwrap() error { return e.error }
+
+// errAccountKey is of what is stored in place of the account's key.
+var errAccountKey = errors.New("what is stored as the account's key is no private key")
+
+// accountKey returns the account's key, which it makes and stores if there is none.
 func (m *Manager) accountKey(ctx context.Context) (crypto.Signer, error) {
 	text, ok, err := m.Storage.Get(ctx, m.names.account())
 	if err != nil {
@@ -117,13 +137,13 @@ func (m *Manager) accountKey(ctx context.Context) (crypto.Signer, error) {
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, storageError{fmt.Errorf("%s is no private key: delete it, and another account is made", m.names.account())}
+		return nil, errAccountKey
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if signer, ok := key.(crypto.Signer); err == nil && ok {
 		return signer, nil
 	}
-	return nil, storageError{fmt.Errorf("%s is no private key: delete it, and another account is made", m.names.account())}
+	return nil, errAccountKey
 }
 
 // encode writes a key and a chain.
