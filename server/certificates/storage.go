@@ -114,7 +114,7 @@ type names struct{ authority string }
 func namesOf(directory string) names {
 	text := directory
 	if u, err := url.Parse(directory); err == nil {
-		text = u.Host + u.Path // in a query there may be a secret
+		text = u.Host + u.Path
 	}
 	plain := func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' {

@@ -220,7 +220,6 @@ func TestNames(t *testing.T) {
 	for directory, want := range map[string]string{
 		"https://acme-v02.api.letsencrypt.org/directory": "acme-v02.api.letsencrypt.org-directory",
 		"https://ca.example/../..":                       "ca.example",
-		"https://ca.example/dir?key=hunter2":             "ca.example-dir",
 	} {
 		if got := namesOf(directory).authority; got != want {
 			t.Errorf("%s: %q, want %q", directory, got, want)

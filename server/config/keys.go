@@ -32,10 +32,10 @@ func (c *Config) keys() section {
 							item: func(d *string) value {
 								return changed(like(domainPattern, text(d, "", "host name", domainProblem)), strings.ToLower)
 							}}},
-					{name: "email", about: "Address that the authority may write to; empty: none.",
+					{name: "email", about: "Address that the authority may write to; it is told with each order. Empty: none, or the one that it was told before.",
 						value: like(emailPattern, text(&s.TLS.ACME.Email, "", "email address", emailProblem))},
 					{name: "directory", about: "ACME directory of the authority, https.",
-						value: like(`^https://`, text(&s.TLS.ACME.Directory, DefaultDirectory, "URL", directoryProblem))},
+						value: like(`^https://[^?#@]*$`, text(&s.TLS.ACME.Directory, DefaultDirectory, "URL", directoryProblem))},
 					{name: "storage", about: "Directory that keeps keys and certificates, or redis: that of the cluster. Empty: redis in a cluster, else acme in systemd's $STATE_DIRECTORY, or /var/lib/belfry/acme.",
 						value: text(&s.TLS.ACME.Storage, "", "redis or path of a directory", c.storageProblem)},
 				}},

@@ -57,12 +57,12 @@ log: {level: error, format: json}
 		{"an authority", `
 server:
   listen: ":443"
-  tls: {acme: {domains: [WS.Example.com, xn--bcher-kva.example, localhost], email: a@example.com, directory: "https://ca.example/d?x=1"}}
+  tls: {acme: {domains: [WS.Example.com, xn--bcher-kva.example, localhost], email: a@example.com, directory: "https://ca.example/d"}}
   redirect_http: ":80"
 ` + oneApp, nil, func(c *Config) {
 			c.Server.Listen, c.Server.RedirectHTTP = ":443", ":80"
 			c.Server.TLS.ACME = ACME{Domains: []string{"ws.example.com", "xn--bcher-kva.example", "localhost"}, Email: "a@example.com",
-				Directory: "https://ca.example/d?x=1", Storage: "/var/lib/belfry/acme"}
+				Directory: "https://ca.example/d", Storage: "/var/lib/belfry/acme"}
 		}},
 		{"its storage in the state directory", "server: {tls: {acme: {domains: [a]}}}\n" + oneApp, env("STATE_DIRECTORY=/state/b:/state/c"), func(c *Config) {
 			c.Server.TLS.ACME.Domains, c.Server.TLS.ACME.Storage = []string{"a"}, "/state/b/acme"

@@ -176,6 +176,8 @@ server:
 			":2: server.tls.acme.domains: the value is given beside cert_file and key_file: give these or acme, not both"}},
 		{"an authority for nothing", oneApp + "server: {tls: {acme: {email: a@b.example}}}", []string{
 			":2: server.tls.acme.domains: the value is missing or empty: give the host names that need a certificate"}},
+		{"an authority with a query", oneApp + "server: {tls: {acme: {domains: [a.example], directory: 'https://ca.example/d?key=1'}}}", []string{
+			":2: server.tls.acme.directory: \"https://ca.example/d?key=1\" has more than host, port and path: give one such as"}},
 		{"a domain twice", oneApp + "server: {tls: {acme: {domains: [a.example, A.example]}}}", []string{
 			`:2: server.tls.acme.domains[1]: "A.example" is also that of domains[0]: give each once`}},
 		{"a redirect without TLS", oneApp + "server: {redirect_http: ':80'}", []string{

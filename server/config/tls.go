@@ -86,8 +86,8 @@ func directoryProblem(s string) string {
 		return "is empty" + give
 	case err != nil || u.Scheme != "https" || u.Opaque != "" || u.Hostname() == "":
 		return "is not an https URL" + give
-	case u.User != nil || u.Fragment != "":
-		return "has more than host, port, path and query" + give
+	case u.User != nil || u.Fragment != "" || u.RawQuery != "" || u.ForceQuery: // it is shown
+		return "has more than host, port and path" + give
 	}
 	return ""
 }
