@@ -40,11 +40,20 @@ func certified(t *testing.T, edit ...func(*config.Config)) (s *servertest.Server
 	return servertest.Start(t, append(edit, func(c *config.Config) { authority(c, dir) })...), storage
 }
 
+// store stores as another node would, with the lock.
 func store(t *testing.T, storage certificates.Storage, name, text string) {
 	t.Helper()
-	if err := storage.Put(t.Context(), "127.0.0.1-1-dir/"+name, []byte(text), 0); err != nil {
-		t.Fatal(err)
-	}
+	servertest.Eventually(t, "the lock is free", func() bool {
+		unlock, ok, err := storage.Lock(t.Context(), "127.0.0.1-1-dir/lock", time.Minute)
+		if err != nil || !ok {
+			return false
+		}
+		defer unlock()
+		if err := storage.Put(t.Context(), "127.0.0.1-1-dir/"+name, []byte(text), 0); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
 }
 
 // keyPair is a certificate with its key.

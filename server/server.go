@@ -184,7 +184,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (_ *Server, err erro
 	s.broker.TraceTo(s.trace)
 	s.broker.LimitHistories(cfg.Server.MaxHistoryBytes)
 	s.metrics.Cluster(s.broker.Ready)
-	s.metrics.Certificates(s.firstEnd)
+	s.metrics.Certificates(s.firstEnd, s.missingCertificates)
 	if s.storage != nil {
 		s.acme = s.newACME()
 	}

@@ -132,6 +132,14 @@ func (s *Server) newACME() *certificates.Manager {
 	return m
 }
 
+// missingCertificates is how many domains have no certificate.
+func (s *Server) missingCertificates() int {
+	if s.acme == nil {
+		return 0
+	}
+	return s.acme.Missing()
+}
+
 // firstEnd is when the first of the certificates in use ends; zero if there is none.
 func (s *Server) firstEnd() time.Time {
 	switch {

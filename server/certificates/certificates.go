@@ -77,7 +77,7 @@ type Manager struct {
 // set is what is served. It is not changed.
 type set struct {
 	domains      []string
-	certificates map[string]*certificate // by domain; those that there are
+	certificates map[string]*certificate // of domains; those that there are
 }
 
 // certificate is one as it is served and as it is stored. It is not changed.
@@ -207,6 +207,12 @@ func (m *Manager) Expires() (first time.Time) {
 		}
 	}
 	return first
+}
+
+// Missing is how many domains have no certificate.
+func (m *Manager) Missing() int {
+	served := m.current.Load()
+	return len(served.domains) - len(served.certificates)
 }
 
 // Run gets and renews certificates until the context ends.

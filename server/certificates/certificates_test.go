@@ -579,9 +579,15 @@ func TestBug(t *testing.T) {
 			}
 			return order(ctx, name)
 		}
+		if n.Missing() != 2 {
+			t.Errorf("%d are missing", n.Missing())
+		}
 		n.run()
 		defer n.end()
 		pass(30 * time.Second)
+		if n.Missing() != 1 {
+			t.Errorf("%d are missing", n.Missing())
+		}
 		if n.serial(domain) != 1 || value(n.panics) != 1 || n.failed() != 1 {
 			t.Errorf("certificate %d, %d panics, %d failures", n.serial(domain), value(n.panics), n.failed())
 		}

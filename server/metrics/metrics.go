@@ -129,7 +129,11 @@ func (m *Metrics) Cluster(ready func() error) {
 }
 
 // Certificates exports when the first of the certificates in use ends; zero: there is none.
-func (m *Metrics) Certificates(firstEnd func() time.Time) {
+// missing is how many domains have none.
+func (m *Metrics) Certificates(firstEnd func() time.Time, missing func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_certificates_missing",
+		Help: "Domains of server.tls.acme that have no certificate yet: their clients cannot connect."},
+		func() float64 { return float64(missing()) }))
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belfry_certificate_expiry_timestamp_seconds",
 		Help: "When the first of the certificates in use ends, in seconds since 1970; 0: there is none."}, func() float64 {
 		if end := firstEnd(); !end.IsZero() {
