@@ -119,8 +119,10 @@ describe('certificates from an authority', { concurrency: true }, () => {
 
     // Strangers cost no order, whatever they ask for.
     await assert.rejects(shake(pebble, pebble.tls, 'other.belfry.test'), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
-    await assert.rejects(shake(pebble, pebble.tls, domain, { ALPNProtocols: ['acme-tls/1'] }));
-    await assert.rejects(shake(pebble, pebble.tls, 'other.belfry.test', { ALPNProtocols: ['acme-tls/1'] }));
+    for (const name of [domain, 'other.belfry.test']) {
+      const asked = shake(pebble, pebble.tls, name, { ALPNProtocols: ['acme-tls/1'], rejectUnauthorized: false });
+      await assert.rejects(asked, { code: 'ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR' });
+    }
     assert.equal(pebble.orders(), 1);
 
     // Nobody else can read the keys.
@@ -197,7 +199,7 @@ describe('certificates from an authority', { concurrency: true }, () => {
   });
 
   test('a certificate is renewed before its end, and serves while that fails', async (t) => {
-    const pebble = await startPebble(t, { validity: 9 });
+    const pebble = await startPebble(t, { validity: 30 });
     const { start } = await newBelfry(t, pebble, { port: pebble.tls });
     const belfry = await start();
     const serial = await certified(pebble, pebble.tls);

@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"regexp"
@@ -85,8 +87,10 @@ func served(t *testing.T) map[string]*dto.MetricFamily {
 	families := make(map[string]*dto.MetricFamily)
 	for decoder := expfmt.NewDecoder(strings.NewReader(a.Body), format); ; {
 		f := new(dto.MetricFamily)
-		if err := decoder.Decode(f); err != nil {
+		if err := decoder.Decode(f); errors.Is(err, io.EOF) {
 			break
+		} else if err != nil {
+			t.Fatal(err)
 		}
 		if strings.HasPrefix(f.GetName(), "belfry_") {
 			families[f.GetName()] = f

@@ -274,9 +274,6 @@ func TestNodes(t *testing.T) {
 			pass(life*2/3 + time.Hour)
 			a.expectOrders(before + 2)
 		}
-		if err := nodes[0].Storage.Delete(t.Context(), nodes[0].names.account()); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -730,12 +727,22 @@ func TestUselessCertificate(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	storage := &broken{Storage: Directory(filepath.Join(t.TempDir(), "acme"))}
 	n := (&authority{t: t}).node(storage, domain)
+	c, err := parse(issue(t, domain, 1, time.Now(), life), domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.install(domain, c, "a test")
 	for _, name := range []string{"", domain, "stranger.example", "../../x", strings.Repeat("a.", 300)} {
-		if _, err := n.Certificate(&tls.ClientHelloInfo{ServerName: name}); err == nil {
-			t.Errorf("%q is shown a certificate", name)
+		for _, protocols := range [][]string{nil, {ALPN, "http/1.1"}} {
+			got, err := n.Certificate(&tls.ClientHelloInfo{ServerName: name, SupportedProtos: protocols})
+			if err != nil || got != &c.Certificate {
+				t.Errorf("%q with %v is not shown the first domain's: %v", name, protocols, err)
+			}
 		}
-		if _, err := n.Certificate(&tls.ClientHelloInfo{ServerName: name, SupportedProtos: []string{ALPN, "http/1.1"}}); err == nil {
-			t.Errorf("%q is shown a certificate", name)
+		if name != domain {
+			if _, err := n.Certificate(&tls.ClientHelloInfo{ServerName: name, SupportedProtos: []string{ALPN}}); !errors.Is(err, errNoAnswer) {
+				t.Errorf("an authority that asks for %q: %v", name, err)
+			}
 		}
 		for _, token := range []string{"", "a/b", strings.Repeat("a", maxToken+1)} {
 			if text, ok := n.Answer(t.Context(), name, token); ok {
