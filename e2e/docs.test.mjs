@@ -275,7 +275,7 @@ test('README: what makes wss of the configuration that the packages write', asyn
   const [sed] = readme.match(/sed -i .*$/m);
   await shell(sed.replace('/etc/belfry/config.yaml', 'config.yaml'));
   const printed = await shell('STATE_DIRECTORY=. belfry check --config config.yaml 2>/dev/null');
-  assert.match(printed, /^listen +wss:\/\/:443\nacme +ws\.example\.com .*\nredirect http:\/\/:80\n/m);
+  assert.match(printed, /^listen +wss:\/\/:443\nacme +ws\.example\.com .*\nredirect http:\/\/:80\nmetrics +http:\/\/127\.0\.0\.1:9100\//m);
 });
 
 test('local-development: TLS by a certificate of mkcert, and what PHP and the doctor need for it', async (t) => {

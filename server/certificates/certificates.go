@@ -246,7 +246,7 @@ func (m *Manager) tend(ctx context.Context, domain string) (wait time.Duration) 
 		wait = whileFailing // if the next line meets a bug, too
 		wait = m.failed(ctx, domain, errBug)
 	})
-	if wait := m.untilRenewal(domain); wait > 0 && time.Since(m.saved[domain]) < lookAgain {
+	if wait := min(m.untilRenewal(domain), lookAgain-time.Since(m.saved[domain])); wait > 0 {
 		return wait
 	}
 	if wait, err := m.untilDue(ctx, domain); err != nil {

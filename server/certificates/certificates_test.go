@@ -506,7 +506,7 @@ func TestStorageLost(t *testing.T) {
 			if err := lose(); err != nil {
 				t.Fatal(err)
 			}
-			pass(2 * lookAgain)
+			pass(lookAgain)
 			late := a.node(storage, domain)
 			late.Load(t.Context())
 			if got := late.serial(domain); got != 1 {
