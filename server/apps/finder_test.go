@@ -753,6 +753,29 @@ func TestScrapeAmidLookups(t *testing.T) {
 	})
 }
 
+// A key that a configured app has for a while goes back to the app of the source that it was of,
+// whether the source answers or not.
+func TestKeyGoesBack(t *testing.T) {
+	looking(t, func(t *testing.T, d *finderTest) {
+		d.table.set(row{ID: "1", Key: "one"})
+		one, err := d.Find(t.Context(), source.ByKey, "one", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.table.setAway(true)
+		nine := configured("9")
+		nine.Key = "one"
+		d.Update([]config.App{nine})
+		if a := d.mustFind(source.ByKey, "one"); a.ID != "9" {
+			t.Errorf("the key is that of %s", a.ID)
+		}
+		d.Update([]config.App{configured("9")})
+		if a := d.mustFind(source.ByKey, "one"); a != one {
+			t.Errorf("the key is that of %v", a)
+		}
+	})
+}
+
 // What another process has looked up is known at once.
 func TestExportLookedUp(t *testing.T) {
 	var e Exported

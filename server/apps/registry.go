@@ -98,6 +98,11 @@ func (r *Registry) Update(configs []config.App) (c Changes) {
 			c.Removed = append(c.Removed, a)
 		}
 	})
+	r.All(func(a *App) { // whose key another one had until now
+		if key := a.Settings().Key; r.byKey.get(key) == nil {
+			r.byKey.put(key, a)
+		}
+	})
 	for _, list := range [][]*App{c.Added, c.Changed, c.Removed} {
 		slices.SortFunc(list, func(a, b *App) int { return strings.Compare(a.ID, b.ID) })
 	}

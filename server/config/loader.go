@@ -26,16 +26,16 @@ type source struct {
 type loader struct {
 	name     string
 	env      Env
-	fill     func(text string, env Env) (out string, names []string, problem string) // fills in variables, see expand
-	sources  map[string]source                                                       // by path, such as apps[0].key; "" is the document
-	bad      map[string]bool                                                         // paths whose value, or what stands in for it, cannot be used
-	read     map[string]bool                                                         // variables that had a say, or were told not to have
+	verbatim bool              // ${NAME} stands for itself
+	sources  map[string]source // by path, such as apps[0].key; "" is the document
+	bad      map[string]bool   // paths whose value, or what stands in for it, cannot be used
+	read     map[string]bool   // variables that had a say, or were told not to have
 	errs     Errors
 	warnings []string
 }
 
 func newLoader(name string, env Env) *loader {
-	return &loader{name: name, env: env, fill: expand, sources: map[string]source{}, bad: map[string]bool{}, read: map[string]bool{}}
+	return &loader{name: name, env: env, sources: map[string]source{}, bad: map[string]bool{}, read: map[string]bool{}}
 }
 
 func (l *loader) add(line int, path, text string) {
@@ -142,7 +142,10 @@ func (l *loader) scalar(n *yaml.Node, path, want string, typed, secret bool) (st
 		}
 		return "", !typed
 	}
-	s, names, problem := l.fill(n.Value, l.env)
+	s, names, problem := n.Value, []string(nil), ""
+	if !l.verbatim {
+		s, names, problem = expand(n.Value, l.env)
+	}
 	for _, name := range names {
 		l.read[name] = true
 	}

@@ -30,7 +30,7 @@ import (
 // is of type [Errors]. Neither has a secret.
 func ParseApp(name string, document []byte, server Server) (app App, warnings []string, err error) {
 	l := newLoader(name, nil)
-	l.fill = func(text string, _ Env) (string, []string, string) { return text, nil, "" }
+	l.verbatim = true
 	l.sources[""] = source{}
 	r := &row{l: l, theirs: map[string]string{}}
 	keys := app.keys()

@@ -21,14 +21,14 @@ type answer struct {
 	await  []<-chan struct{}
 
 	authorized bool
-	patient    bool // the handler may wait
+	mayWait    bool // the handler: it does not run in a poller's goroutine
 	postponed  bool // the handler has done nothing, as it would have had to wait
 }
 
 func (a *answer) authorize() { a.authorized = true }
 
 func (a *answer) postpone() bool {
-	a.postponed = !a.patient
+	a.postponed = !a.mayWait
 	return a.postponed
 }
 

@@ -231,15 +231,15 @@ func (v *visitor) request(b []byte, f form) {
 	}
 	r.RemoteAddr = v.remote.String()
 	quick := v.door.Quick(r)
-	w := &answer{header: make(http.Header), patient: !quick}
+	w := &answer{header: make(http.Header), mayWait: !quick}
 	if quick {
 		v.door.Handler.ServeHTTP(w, r)
 		switch {
 		case w.postponed:
 			quick = false
-			r, _ = parse(b[:f.head], b[f.head:]) // as it came: the handler may have changed it
+			r, _ = parse(b[:f.head], b[f.head:]) // as it came: handlers ahead may have changed its path and its address
 			r.RemoteAddr = v.remote.String()
-			w = &answer{header: make(http.Header), patient: true}
+			w = &answer{header: make(http.Header), mayWait: true}
 		case len(w.await) == 0:
 			v.reply(w, r.Close)
 			return
