@@ -479,7 +479,7 @@ func (c *conversion) unused() {
 		}
 		part, _, _ := strings.Cut(s.row.ours, ".")
 		switch {
-		case part == "cluster" && s.row.ours != "cluster.driver" && !c.out.has("cluster"):
+		case part == "cluster" && s.row.ours != "cluster.driver" && !strings.HasPrefix(strings.ToLower(c.text("adapter.driver")), "redis"):
 			c.say(s.name, "not needed", "Redis is for several servers that act as one, which the file does not ask for: set cluster.driver: redis for that")
 		case part == "apps_from" && s.row.ours != "apps_from.url" && !c.out.has("apps_from"),
 			s.row.ours == "apps_from.url" && !strings.HasSuffix(s.path, ".driver") && !c.out.has("apps_from"):

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -491,25 +490,18 @@ func composeSockudo(c *conversion) {
 func (c *conversion) sockudoCluster() {
 	driver := strings.ToLower(c.text("adapter.driver"))
 	r := redis{
-		host: c.text("database.redis.host"), port: c.text("database.redis.port"), db: c.text("database.redis.db"),
-		user: c.text("database.redis.username"), password: c.text("database.redis.password"), tls: isOn(c.text("database.redis.master_tls.enabled")),
-	}
-	nodes := c.addresses("database.redis.cluster.nodes", "6379")
-	if len(nodes) == 0 {
-		nodes = c.addresses("database.redis.cluster_nodes", "6379")
+		endpoint: endpoint{
+			host: c.text("database.redis.host"), port: c.text("database.redis.port"), db: c.text("database.redis.db"),
+			user: c.text("database.redis.username"), password: c.text("database.redis.password"), tls: isOn(c.text("database.redis.master_tls.enabled")),
+		},
 	}
 	cluster := func() {
-		if len(nodes) == 0 {
-			nodes = c.addresses("adapter.cluster.nodes", "6379")
-		}
-		r.nodes, r.db = nodes, ""
+		r.db = ""
 		r.user, r.password = cmp.Or(c.text("database.redis.cluster.username"), r.user), cmp.Or(c.text("database.redis.cluster.password"), r.password)
-		for _, node := range texts(c.list("adapter.cluster.nodes")) {
-			if u, err := url.Parse(node); err == nil && u.User != nil && r.user+r.password == "" {
-				r.user = u.User.Username()
-				r.password, _ = u.User.Password()
+		for _, path := range []string{"database.redis.cluster.nodes", "database.redis.cluster_nodes", "adapter.cluster.nodes"} {
+			if len(r.nodes) == 0 {
+				c.addNodes(&r, path, "6379")
 			}
-			r.tls = r.tls || strings.HasPrefix(node, "rediss://")
 		}
 		for _, path := range []string{"database.redis.cluster.use_tls", "database.redis.cluster.useTLS", "adapter.cluster.tls.enabled"} {
 			r.tls = r.tls || isOn(c.text(path))
@@ -520,15 +512,13 @@ func (c *conversion) sockudoCluster() {
 	case "local":
 		return
 	case "redis":
-		address := cmp.Or(c.text("adapter.redis.redis_pub_options.url"), c.text("adapter.redis.redis_sub_options.url"))
-		if sentinels := c.addresses("database.redis.sentinels", "26379"); address != "" {
-			c.out.set("cluster.driver", entry{value: "redis"})
-			c.setURL("cluster.redis.url", address)
-			c.redisPrefix(prefix)
+		if address := cmp.Or(c.text("adapter.redis.redis_pub_options.url"), c.text("adapter.redis.redis_sub_options.url")); address != "" {
+			c.cluster(address, prefix)
 			return
-		} else if len(sentinels) > 0 {
-			r.nodes, r.master = sentinels, c.text("database.redis.name")
+		} else if len(c.list("database.redis.sentinels")) > 0 {
+			r.master = c.text("database.redis.name")
 			r.sentinelUser, r.sentinelPassword = c.text("database.redis.sentinel_username"), c.text("database.redis.sentinel_password")
+			c.addNodes(&r, "database.redis.sentinels", "26379")
 			if other := isOn(c.text("database.redis.sentinel_tls.enabled")); other != r.tls {
 				why := find(c.rows, "database.redis.sentinel_tls.enabled").why
 				c.say("database.redis.sentinel_tls.enabled", why.kind, why.text)
@@ -543,9 +533,7 @@ func (c *conversion) sockudoCluster() {
 		c.say(c.nameOf("adapter.driver"), oneDriver.kind, oneDriver.text)
 		return
 	}
-	c.out.set("cluster.driver", entry{value: "redis"})
-	c.redisURL(r)
-	c.redisPrefix(prefix)
+	c.cluster(r.url(), prefix)
 }
 
 // sockudoDefaults adds what Sockudo gives an app from the environment by itself.
