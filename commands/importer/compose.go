@@ -50,7 +50,6 @@ func composeSoketi(c *conversion) {
 	if len(c.sources) == 0 && c.text("appManager.driver") == "array" {
 		c.sources = []*source{{name: "the app that Soketi has by default"}}
 	}
-	limit := isOn(c.text("userAuthenticationTimeout"))
 	for _, src := range c.sources {
 		app := c.newApp(src)
 		for i, field := range []string{"id", "key", "secret"} {
@@ -64,10 +63,8 @@ func composeSoketi(c *conversion) {
 		}
 		app.limits()
 		app.rates("maxBackendEventsPerSecond", "maxReadRequestsPerSecond")
-		if isOn(src.text("enableUserAuthentication")) && limit {
-			if value, problem := asMilliseconds(c.text("userAuthenticationTimeout")); problem == "" {
-				app.set("require_signin", entry{value: value})
-			}
+		if isOn(src.text("enableUserAuthentication")) && isOn(c.text("userAuthenticationTimeout")) {
+			app.signin("userAuthenticationTimeout", asMilliseconds)
 		}
 		app.webhooks()
 		app.add()
@@ -332,9 +329,11 @@ func (c *conversion) appsTTL(path string) {
 		return
 	}
 	value, problem := asSeconds(c.text(path))
-	if problem == "" && c.out.problem("apps_from.ttl", value) == "" {
-		c.out.set("apps_from.ttl", entry{value: value})
+	if problem = cmp.Or(problem, c.out.problem("apps_from.ttl", value)); problem != "" {
+		c.say(c.nameOf(path), "not taken", "the value "+problem+": apps_from.ttl stays at its default")
+		return
 	}
+	c.out.set("apps_from.ttl", entry{value: value})
 }
 
 // newApp is an app of the file with what all apps have.
@@ -429,24 +428,45 @@ func (a *newApp) number(name string) int {
 	return app.MaxEventBytes
 }
 
+// signin sets the time to sign in, which is the other server's default if the one at the
+// path cannot be taken.
+func (a *newApp) signin(path string, as func(string) (string, string)) {
+	value, problem := as(a.text(path))
+	if problem = cmp.Or(problem, a.out.problem("apps[].require_signin", value)); problem != "" {
+		value, _ = as(find(a.rows, path).initial)
+		a.say(a.nameOf(path), "not taken", fmt.Sprintf("the value %s: require_signin is %s, as by default in %s", problem, value, a.name))
+	}
+	a.set("require_signin", entry{value: value})
+}
+
 // rates sets the rate of requests by those of publishing and of reading.
 func (a *newApp) rates(publish, read string) {
 	var rates []int64
-	for _, field := range []string{publish, read} {
-		if n, problem := wholeNumber(a.src.text(field)); problem == "" && n > 0 {
-			rates = append(rates, n)
-		}
-	}
-	if len(rates) == 1 {
-		for _, field := range []string{publish, read} {
+	fields := []string{publish, read}
+	tell := func(kind, text string) {
+		for _, field := range fields {
 			if s := a.src.settings[field]; s != nil && !s.isInitial() && s.value != "0" {
-				a.say(s.name, s.row.why.kind, s.row.why.text)
+				a.say(s.name, kind, text)
 			}
 		}
 	}
-	if len(rates) == 2 {
+	for _, field := range fields {
+		n, problem := wholeNumber(a.src.text(field))
+		if s := a.src.settings[field]; s != nil && problem != "" {
+			a.say(s.name, "not taken", "the value "+problem+": apps[].api_request_rate stays at its default")
+		} else if n > 0 {
+			rates = append(rates, n)
+		}
+	}
+	switch len(rates) {
+	case 1:
+		why := find(a.app, publish).why
+		tell(why.kind, why.text)
+	case 2:
 		value := strconv.FormatInt(rates[0]+rates[1], 10)
-		if a.out.problem("apps[].api_request_rate", value) == "" {
+		if problem := a.out.problem("apps[].api_request_rate", value); problem != "" {
+			tell("not taken", "the sum "+problem+": apps[].api_request_rate stays at its default")
+		} else {
 			a.set("api_request_rate", entry{value, "For publishing and reading together: the sum of both limits."})
 		}
 	}
@@ -497,6 +517,8 @@ func (c *conversion) makeRoom(limit string) {
 		if value, problem := asMiB(text); problem == "" {
 			n, _ := strconv.ParseInt(value, 10, 64)
 			request, note = min(max(n, 2*c.largest), most), ""
+		} else {
+			c.say(c.nameOf(limit), "not taken", "the value "+problem+": server.max_request_bytes is as large as the largest batch")
 		}
 	} else {
 		request = max(request, config.DefaultMaxRequestBytes)

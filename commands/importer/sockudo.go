@@ -454,8 +454,12 @@ func composeSockudo(c *conversion) {
 	if isOn(c.text("app_manager.cache.enabled")) {
 		c.appsTTL("app_manager.cache.ttl")
 	}
-	if max, problem := wholeNumber(c.text("websocket.max_bytes")); problem == "" && max > 0 {
-		c.outbox = max
+	if text, given := c.given("websocket.max_bytes"); given {
+		most, problem := wholeNumber(text)
+		if problem != "" {
+			c.say(c.nameOf("websocket.max_bytes"), "not taken", "the value "+problem+": server.max_outbox_bytes stays at its default")
+		}
+		c.outbox = max(most, 0)
 	}
 	if s := c.settings["app_manager.register_inline_apps"]; s != nil && isOn(c.text(s.path)) == (s.name == "SOCKUDO_SKIP_INLINE_APPS") {
 		c.say(s.name, "", "it is about the apps of a file beside the environment: import that file, too")
@@ -475,9 +479,7 @@ func composeSockudo(c *conversion) {
 		app.messageRate()
 		app.connectRate()
 		if isOn(src.text("enable_user_authentication")) {
-			if value, problem := asSeconds(c.text("user_authentication_timeout")); problem == "" {
-				app.set("require_signin", entry{value: value})
-			}
+			app.signin("user_authentication_timeout", asSeconds)
 		}
 		app.origins()
 		app.histories()
@@ -547,18 +549,30 @@ func (c *conversion) sockudoDefaults(src *source) {
 
 // clientEventRate sets the rate of client events, which Sockudo counts in a time.
 func (a *newApp) clientEventRate() {
-	most, _ := wholeNumber(cmp.Or(a.src.text("max_client_events_per_second"), "0"))
+	most := a.count("max_client_events_per_second", "0", "client_event_rate is without a limit")
 	if most <= 0 {
 		a.set("client_event_rate", entry{value: "0"})
 		return
 	}
 	e := entry{value: strconv.FormatInt(most, 10)}
-	if seconds, problem := wholeNumber(cmp.Or(a.src.text("decay_seconds"), "1")); problem == "" && seconds > 1 {
+	if seconds := a.count("decay_seconds", "1", "client_event_rate is for one second"); seconds > 1 {
 		e = entry{strconv.FormatInt((most-1)/seconds+1, 10), fmt.Sprintf("A second: it was %d in %d s.", most, seconds)}
 	}
-	if a.out.problem("apps[].client_event_rate", e.value) == "" {
-		a.set("client_event_rate", e)
+	if problem := a.out.problem("apps[].client_event_rate", e.value); problem != "" {
+		a.say(a.src.settings["max_client_events_per_second"].name, "not taken", "the value "+problem+": client_event_rate stays at its default")
+		return
 	}
+	a.set("client_event_rate", e)
+}
+
+// count is the number in a field of the app, or initial. A value that is no number is 0,
+// which is told with what follows.
+func (a *newApp) count(field, initial, consequence string) int64 {
+	n, problem := wholeNumber(cmp.Or(a.src.text(field), initial))
+	if problem != "" {
+		a.say(a.src.settings[field].name, "not taken", "the value "+problem+": "+consequence)
+	}
+	return n
 }
 
 func (a *newApp) messageRate() {
@@ -652,29 +666,39 @@ func (a *newApp) histories() {
 		}
 		return isOn(a.text(group + ".enabled"))
 	}
-	number := func(path string) int64 {
-		n, _ := wholeNumber(cmp.Or(a.src.text(path), a.text(path), "0"))
-		return n
+	number := func(path string, most int64) int64 {
+		n, problem := wholeNumber(cmp.Or(a.src.text(path), a.text(path), "0"))
+		name := a.nameOf(path)
+		if s := a.src.settings[path]; s != nil {
+			name = s.name
+		}
+		if problem != "" {
+			a.say(name, "not taken", "the value "+problem+": apps[].history has its default")
+		} else if n > most {
+			a.say(name, "not taken", fmt.Sprintf("the value is more than Belfry keeps: apps[].history has %d", most))
+		}
+		return min(n, most)
 	}
+	const mostEvents, mostAge = 1000, 24 * 3600 // s
 	var events, age int64
 	switch {
 	case on("history"):
-		events, age = number("history.max_messages_per_channel"), number("history.retention_window_seconds")
+		events, age = number("history.max_messages_per_channel", mostEvents), number("history.retention_window_seconds", mostAge)
 	case on("connection_recovery"):
-		events, age = number("connection_recovery.max_buffer_size"), number("connection_recovery.buffer_ttl_seconds")
+		events, age = number("connection_recovery.max_buffer_size", mostEvents), number("connection_recovery.buffer_ttl_seconds", mostAge)
 	default:
 		return
 	}
 	m := newMapping()
 	m.put("channels", a.out.textNode("*"), "")
 	h := config.DefaultHistory()
-	if events = min(events, 1000); events > 0 && events != int64(h.Events) {
+	if events > 0 && events != int64(h.Events) {
 		n := a.out.textNode("")
 		n.SetString(strconv.FormatInt(events, 10))
 		n.Tag, n.Style = "!!int", 0
 		m.put("events", n, "")
 	}
-	if age = min(age, 24*3600); age > 0 {
+	if age > 0 {
 		value, _ := asSeconds(strconv.FormatInt(age, 10))
 		m.put("age", a.out.textNode(value), "")
 	}
