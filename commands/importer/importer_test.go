@@ -199,6 +199,12 @@ func TestTakenOrTold(t *testing.T) {
 			"app_manager.array.apps[0].max_client_events_per_second: not taken: the value is not a number: client_event_rate is without a limit"},
 		{"config.toml", sockudo("[history]\nenabled = true\nmax_messages_per_channel = 5000\nretention_window_seconds = 'long'", ""), "events: 1000", "",
 			"history.max_messages_per_channel: not taken: the value is more than Belfry keeps: apps[].history has 1000"},
+		{"config.toml", sockudo("host = '10.0.0.1'\n[ssl]\nenabled = true\ncert_path = '/c'\nkey_path = '/k'\nredirect_http = true\nhttp_port = 8080", ""),
+			"  tls:\n    cert_file: /c\n    key_file: /k\n  redirect_http: 10.0.0.1:8080\n", "", ""},
+		{"config.toml", sockudo("[ssl]\nredirect_http = true", ""), "", "redirect_http",
+			"ssl.redirect_http: not needed: nothing is sent from http to https, as ssl.redirect_http and ssl.enabled are not both on"},
+		{"config.toml", sockudo("[ssl]\nenabled = true\ncert_path = '/c'\nkey_path = '/k'\nredirect_http = true\nhttp_port = 80000", ""), "", "redirect_http",
+			"ssl.redirect_http, ssl.http_port: not taken: server.redirect_http would be a value that has no valid port"},
 		{"config.toml", sockudo("[websocket]\nmax_bytes = 'all'", ""), "", "max_outbox_bytes",
 			"websocket.max_bytes: not taken: the value is not a number"},
 	} {

@@ -50,8 +50,8 @@ var sockudo = &server{
 		{key: "ssl.key_path", ours: "server.tls.key_file", composed: true},
 		{key: "ssl.passphrase", why: unsupported("take the passphrase off the key: openssl pkey -in KEY -out NEW")},
 		{key: "ssl.ca_path", why: otherwise("server.tls.cert_file has the certificate and the chain behind it: append the file to that")},
-		{key: "ssl.redirect_http", initial: "false", why: unsupported("a redirect from http to https: a proxy does it")},
-		{key: "ssl.http_port", initial: "80", why: unsupported("a redirect from http to https: a proxy does it")},
+		{key: "ssl.redirect_http", initial: "false", ours: "server.redirect_http", composed: true},
+		{key: "ssl.http_port", initial: "80", ours: "server.redirect_http", composed: true},
 		{key: "unix_socket.enabled", initial: "false", why: unsupported("a Unix socket: set server.listen to 127.0.0.1 and a port, and the proxy to that")},
 		{key: "unix_socket.path", initial: "/var/run/sockudo/sockudo.sock", why: unsupported("a Unix socket: set server.listen to 127.0.0.1 and a port, and the proxy to that")},
 		{key: "unix_socket.permission_mode", initial: "660", why: unsupported("a Unix socket: set server.listen to 127.0.0.1 and a port, and the proxy to that")},
@@ -440,6 +440,7 @@ func composeSockudo(c *conversion) {
 		c.out.set("server.tls.cert_file", entry{value: c.text("ssl.cert_path")})
 		c.out.set("server.tls.key_file", entry{value: c.text("ssl.key_path")})
 	}
+	c.redirect()
 	c.metricsAt("metrics.enabled", "metrics.host", "metrics.port")
 	c.sockudoCluster()
 	c.appsFrom(databases{
@@ -487,6 +488,27 @@ func composeSockudo(c *conversion) {
 		app.add()
 	}
 	c.makeRoom("http_api.request_limit_in_mb")
+}
+
+// redirect sets the address from which browsers are sent to https.
+func (c *conversion) redirect() {
+	on := isOn(c.text("ssl.redirect_http"))
+	if !on || !isOn(c.text("ssl.enabled")) {
+		for _, path := range []string{"ssl.redirect_http", "ssl.http_port"} {
+			if s := c.settings[path]; s != nil && !s.isInitial() && (on || path == "ssl.http_port") {
+				c.say(s.name, "not needed", "nothing is sent from http to https, as ssl.redirect_http and ssl.enabled are not both on")
+			}
+		}
+		return
+	}
+	address := joinHostPort(c.text("host"), c.text("ssl.http_port"))
+	if problem := c.out.problem("server.listen", address); problem != "" {
+		for _, path := range []string{"ssl.redirect_http", "ssl.http_port"} {
+			c.say(c.nameOf(path), "not taken", "server.redirect_http would be a value that "+problem)
+		}
+		return
+	}
+	c.out.set("server.redirect_http", entry{value: address})
 }
 
 func (c *conversion) sockudoCluster() {
