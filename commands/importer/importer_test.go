@@ -356,7 +356,7 @@ func TestLikeRows(t *testing.T) {
 			"maxPresenceMembersPerChannel": 8, "maxPresenceMemberSizeInKb": 1.5, "maxChannelNameLength": 100, "maxEventNameLength": 150,
 			"maxEventChannelsAtOnce": 9, "maxEventPayloadInKb": 7.5, "maxEventBatchSize": 4, "webhooks": ` + fmt.Sprintf(hooks, "channel_name_starts_with") + `, "cache_ttl": 3600}`},
 		{`{"user_authentication_timeout": 30, "app_manager": {"array": {"apps": [%s]}}}`, `{"id": "1", "key": "k", "secret": "s", "enabled": true, "policy": {
-			"limits": {"max_connections": "3", "max_client_events_per_second": 7, "max_presence_members_per_channel": 8, "max_presence_member_size_in_kb": 1,
+			"limits": {"max_connections": "3", "max_client_events_per_second": 70, "decay_seconds": 9, "max_presence_members_per_channel": 8, "max_presence_member_size_in_kb": 1,
 				"max_channel_name_length": 100, "max_event_name_length": 250, "max_event_channels_at_once": 9, "max_event_payload_in_kb": 7, "max_event_batch_size": 4},
 			"features": {"enable_client_messages": false, "enable_user_authentication": true},
 			"channels": {"allowed_origins": ["https://app.example.com", "http://localhost:5173"]},
