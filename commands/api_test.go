@@ -2,9 +2,11 @@ package commands
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -161,5 +163,26 @@ func TestHealth(t *testing.T) {
 	err = (&Health{Client: c, Within: time.Millisecond, Out: &out}).Run(t.Context())
 	if err == nil || !strings.HasSuffix(err.Error(), "/ws/hang/ready: no answer within 1ms") {
 		t.Error(err)
+	}
+}
+
+// A server without a certificate yet is up, though not ready.
+func TestHealthWithoutCertificate(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") }}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	s.TLS.Certificates = nil // which StartTLS has made up
+	at, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, up := range []bool{true, false} {
+		var out bytes.Buffer
+		h := &Health{Client: &client.Client{API: at}, Up: up, Within: 10 * time.Second, Out: &out}
+		if err := h.Run(t.Context()); (err == nil) != up {
+			t.Errorf("up %t: printed %q, %v", up, out.String(), err)
+		}
 	}
 }

@@ -3,8 +3,10 @@ package commands
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"belfry/commands/client"
@@ -29,6 +31,9 @@ func (h *Health) Run(ctx context.Context) error {
 		path = "/up"
 	}
 	text, _, err := h.Client.GetPlain(ctx, path)
+	if h.Up && waitsForCertificate(err) {
+		text, err = []byte(`{"health":"up, without a certificate yet"}`), nil
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("GET %s: %w", h.Client.API.JoinPath(path), context.Cause(ctx))
@@ -49,4 +54,11 @@ func (h *Health) Run(ctx context.Context) error {
 		_, err = fmt.Fprintln(h.Out, client.Printable(said))
 	}
 	return err
+}
+
+// waitsForCertificate says whether a server has answered by an alert of TLS (RFC 8446 section
+// 6): it lives, and one that gets its certificate by ACME answers so until it has the first.
+func waitsForCertificate(err error) bool {
+	alert := (*net.OpError)(nil)
+	return errors.As(err, &alert) && alert.Op == "remote error"
 }

@@ -21,19 +21,11 @@ import (
 const (
 	// orderTimeout is how long an order may take, with both challenges.
 	orderTimeout = 3 * time.Minute
-	// requestTimeout is how long one request to an authority may.
-	requestTimeout = 30 * time.Second
 	// maxRepeats is how often a request is repeated that the authority could not answer, and
 	// maxRepeat the longest pause before.
 	maxRepeats = 5
 	maxRepeat  = 10 * time.Second
 )
-
-// newClient returns what reaches authorities: directly or by the proxy of the environment,
-// and verified by the system's roots or those in SSL_CERT_FILE.
-func newClient() *http.Client {
-	return &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone(), Timeout: requestTimeout}
-}
 
 // repeat is how long to wait before a request is sent again; 0: it is not. Whose limit is
 // met must not ask again.

@@ -74,7 +74,10 @@ func expectNothingLeft(t *testing.T, url string, servers ...*redistest.Server) {
 		}
 		d.Start(nobody{})
 		until(t, fmt.Sprint("the end of what a dead node has left: ", keys), func() bool {
-			return !slices.ContainsFunc(left(), func(key string) bool { return prefixOf(key) == prefix && key != d.keys.leases() })
+			alone := d.Ready() == nil && slices.ContainsFunc(servers, func(s *redistest.Server) bool {
+				return s.CLI("zrange", d.keys.leases(), "0", "-1") == current(&testNode{Driver: d}).node
+			})
+			return alone && !slices.ContainsFunc(left(), func(key string) bool { return prefixOf(key) == prefix && key != d.keys.leases() })
 		})
 		d.Close()
 	}
