@@ -205,6 +205,8 @@ func TestTakenOrTold(t *testing.T) {
 			"ssl.redirect_http: not needed: nothing is sent from http to https, as ssl.redirect_http and ssl.enabled are not both on"},
 		{"config.toml", sockudo("[ssl]\nenabled = true\ncert_path = '/c'\nkey_path = '/k'\nredirect_http = true\nhttp_port = 80000", ""), "", "redirect_http",
 			"ssl.redirect_http, ssl.http_port: not taken: server.redirect_http would be a value that has no valid port"},
+		{"config.toml", sockudo("[adapter]\ndriver = 'redis'\n[adapter.redis.redis_pub_options]\nurl = 'redis://a'\n[adapter.redis.redis_sub_options]\nurl = 'redis://:hunter2@b'", ""), "url: redis://a", "",
+			"adapter.redis.redis_sub_options.url: not taken: set by adapter.redis.redis_pub_options.url as well, which counts"},
 		{"config.toml", sockudo("[websocket]\nmax_bytes = 'all'", ""), "", "max_outbox_bytes",
 			"websocket.max_bytes: not taken: the value is not a number"},
 	} {

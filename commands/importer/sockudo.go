@@ -536,7 +536,11 @@ func (c *conversion) sockudoCluster() {
 	case "local":
 		return
 	case "redis":
-		if address := cmp.Or(c.text("adapter.redis.redis_pub_options.url"), c.text("adapter.redis.redis_sub_options.url")); address != "" {
+		const pub, sub = "adapter.redis.redis_pub_options.url", "adapter.redis.redis_sub_options.url"
+		if address := cmp.Or(c.text(pub), c.text(sub)); address != "" {
+			if pub, sub := c.settings[pub], c.settings[sub]; pub != nil && sub != nil {
+				c.lost(sub, pub)
+			}
 			c.cluster(address, prefix)
 			return
 		} else if len(c.list("database.redis.sentinels")) > 0 {
