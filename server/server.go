@@ -130,16 +130,24 @@ func (s *Server) prepare() (err error) {
 		}
 	case config.TLSACME:
 		if s.storage, err = newStorage(s.config, s.log); err != nil {
-			return fmt.Errorf("server.tls.acme.storage: %w", err)
+			return s.about("server.tls.acme.storage", err)
 		}
 	}
 	if err := webhooks.CheckSpool(s.config.Webhooks.Spool); err != nil {
-		return fmt.Errorf("webhooks.spool: %w", err)
+		return s.about("webhooks.spool", err)
 	}
 	if s.driver, err = newDriver(s.config.Cluster, s.log); err != nil {
 		return fmt.Errorf("cluster.redis: %w", err)
 	}
 	return nil
+}
+
+// about returns err with the key that it is about, and with what set that.
+func (s *Server) about(key string, err error) error {
+	if where, _ := s.config.Where(key); where != "" {
+		key = where + ": " + key
+	}
+	return fmt.Errorf("%s: %w", key, err)
 }
 
 // New listens, so that a port in use is told before anything else, and gets

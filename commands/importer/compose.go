@@ -20,18 +20,20 @@ func composeSoketi(c *conversion) {
 	switch driver := c.text("adapter.driver"); driver {
 	case "local":
 	case "redis":
-		c.out.set("cluster.driver", entry{value: "redis"})
 		r := redis{
-			host: c.text("database.redis.host"), port: c.text("database.redis.port"), db: c.text("database.redis.db"),
-			user: c.text("database.redis.username"), password: c.text("database.redis.password"),
+			endpoint: endpoint{
+				host: c.text("database.redis.host"), port: c.text("database.redis.port"), db: c.text("database.redis.db"),
+				user: c.text("database.redis.username"), password: c.text("database.redis.password"),
+			},
 		}
 		if isOn(c.text("adapter.redis.clusterMode")) {
-			r.nodes, r.db = c.addresses("database.redis.clusterNodes", "6379"), ""
-		} else if sentinels := c.addresses("database.redis.sentinels", "26379"); len(sentinels) > 0 {
-			r.nodes, r.master, r.sentinelPassword = sentinels, c.text("database.redis.name"), c.text("database.redis.sentinelPassword")
+			r.db = ""
+			c.addNodes(&r, "database.redis.clusterNodes", "6379")
+		} else if len(c.list("database.redis.sentinels")) > 0 {
+			r.master, r.sentinelPassword = c.text("database.redis.name"), c.text("database.redis.sentinelPassword")
+			c.addNodes(&r, "database.redis.sentinels", "26379")
 		}
-		c.redisURL(r)
-		c.redisPrefix("adapter.redis.prefix")
+		c.cluster(r.url(), "adapter.redis.prefix")
 	default:
 		c.say(c.settings["adapter.driver"].name, "not supported", find(c.rows, "adapter.driver").why.text)
 	}
@@ -48,7 +50,6 @@ func composeSoketi(c *conversion) {
 	if len(c.sources) == 0 && c.text("appManager.driver") == "array" {
 		c.sources = []*source{{name: "the app that Soketi has by default"}}
 	}
-	limit := isOn(c.text("userAuthenticationTimeout"))
 	for _, src := range c.sources {
 		app := c.newApp(src)
 		for i, field := range []string{"id", "key", "secret"} {
@@ -62,10 +63,8 @@ func composeSoketi(c *conversion) {
 		}
 		app.limits()
 		app.rates("maxBackendEventsPerSecond", "maxReadRequestsPerSecond")
-		if isOn(src.text("enableUserAuthentication")) && limit {
-			if value, problem := asMilliseconds(c.text("userAuthenticationTimeout")); problem == "" {
-				app.set("require_signin", entry{value: value})
-			}
+		if isOn(src.text("enableUserAuthentication")) && isOn(c.text("userAuthenticationTimeout")) {
+			app.signin("userAuthenticationTimeout", asMilliseconds)
 		}
 		app.webhooks()
 		app.add()
@@ -113,29 +112,60 @@ func (c *conversion) metricsAt(enabled, host, port string) {
 	c.out.set("metrics.listen", entry{value: address, note: "The metrics have other names: see docs/metrics.md."})
 }
 
-// redis is where a Redis, Sentinels or the nodes of a Redis Cluster are.
-type redis struct {
+// endpoint is where a Redis is, and who signs in.
+type endpoint struct {
 	host, port, db, user, password string
-	nodes                          []string // host:port, of Sentinels if there is a master
-	master                         string
-	sentinelUser, sentinelPassword string
 	tls                            bool
 }
 
-// redisURL sets cluster.redis.url.
-func (c *conversion) redisURL(r redis) {
-	u := url.URL{Scheme: "redis", Path: "/" + cmp.Or(r.db, "0")}
-	if rest, ok := strings.CutPrefix(r.host, "tls://"); ok {
-		r.host, r.tls = rest, true
-	} else if rest, ok := strings.CutPrefix(r.host, "rediss://"); ok {
-		r.host, r.tls = rest, true
-	} else {
-		r.host = strings.TrimPrefix(r.host, "redis://")
+// endpointOf reads a URL, or a host with or without a port. The scheme tls is that of PHP.
+func endpointOf(text string) (e endpoint) {
+	scheme, rest, isURL := strings.Cut(text, "://")
+	if !isURL {
+		rest = text
 	}
+	e.tls = isURL && (strings.EqualFold(scheme, "rediss") || strings.EqualFold(scheme, "tls"))
+	if i := strings.LastIndex(rest, "@"); i >= 0 {
+		user, password, _ := strings.Cut(rest[:i], ":")
+		e.user, e.password, rest = unescaped(user), unescaped(password), rest[i+1:]
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	e.host, e.db, _ = strings.Cut(rest, "/")
+	if host, port, err := net.SplitHostPort(e.host); err == nil {
+		e.host, e.port = host, port
+	}
+	e.host = strings.Trim(e.host, "[]")
+	return e
+}
+
+// unescaped is the text that a part of a URL stands for.
+func unescaped(part string) string {
+	if text, err := url.PathUnescape(part); err == nil {
+		return text
+	}
+	return part
+}
+
+// redis is where a Redis, Sentinels or the nodes of a Redis Cluster are.
+type redis struct {
+	endpoint
+	nodes                          []string // host:port, of Sentinels if there is a master
+	master                         string
+	sentinelUser, sentinelPassword string
+}
+
+// url is what cluster.redis.url has for r. A host that is a URL itself counts before what
+// is said beside it.
+func (r redis) url() string {
+	if strings.Contains(r.host, "://") {
+		e := endpointOf(r.host)
+		r.host, r.port, r.db, r.tls = e.host, cmp.Or(e.port, r.port), cmp.Or(e.db, r.db), e.tls || r.tls
+		r.user, r.password = cmp.Or(e.user, r.user), cmp.Or(e.password, r.password)
+	}
+	u := url.URL{Scheme: "redis", Path: "/" + cmp.Or(r.db, "0"), Host: net.JoinHostPort(strings.Trim(r.host, "[]"), r.port)}
 	if r.tls {
 		u.Scheme = "rediss"
 	}
-	u.Host = net.JoinHostPort(strings.Trim(r.host, "[]"), r.port)
 	query := make(url.Values)
 	if len(r.nodes) > 0 {
 		u.Host = r.nodes[0]
@@ -154,22 +184,39 @@ func (c *conversion) redisURL(r redis) {
 		u.User = url.UserPassword(r.user, r.password)
 	}
 	u.RawQuery = query.Encode()
-	c.setURL("cluster.redis.url", u.String())
+	return u.String()
 }
 
-// setURL sets a key to a URL that may have variables in it.
-func (c *conversion) setURL(path, text string) {
-	note := ""
+// cluster connects servers by the Redis at a URL, or tells why not. prefix is the path of
+// the other server's prefix.
+func (c *conversion) cluster(address, prefix string) {
+	if e, ok := c.asURL("cluster.redis.url", address, ": the server is alone until that and cluster.driver are set"); ok {
+		c.out.set("cluster.driver", entry{value: "redis"})
+		c.out.set("cluster.redis.url", e)
+		c.redisPrefix(prefix)
+	}
+}
+
+// asURL makes the entry of a key of a URL that may have variables in it. If the key does
+// not take that, it tells so of the settings that make the URL, and what follows.
+func (c *conversion) asURL(path, text, consequence string) (e entry, ok bool) {
+	e.value = text
 	if c.out.expands {
 		if plain := variablesInURL(text); plain != text {
-			text, note = plain, "The variables have to be encoded as in a URL: %40 for @, %2F for /."
+			e = entry{plain, "The variables have to be encoded as in a URL: %40 for @, %2F for /."}
 		}
 	}
-	if problem := c.out.problem(path, text); problem != "" {
-		c.say("", "not taken", path+" would be a value that "+problem)
-		return
+	if problem := c.out.problem(path, e.value); problem != "" {
+		why := path + " would be a value that " + problem + consequence
+		c.say("", "not taken", why)
+		for _, s := range inOrder(c.settings) {
+			if s.row != nil && s.row.ours == path && !s.isInitial() {
+				c.say(s.name, "not taken", why)
+			}
+		}
+		return e, false
 	}
-	c.out.set(path, entry{text, note})
+	return e, true
 }
 
 // variablesInURL undoes the encoding of ${NAME}.
@@ -196,35 +243,39 @@ func (c *conversion) redisPrefix(path string) {
 	c.out.set("cluster.redis.prefix", entry{value: text})
 }
 
-// addresses are the host:port of a list of nodes: objects with host and port, URLs, or
-// texts.
-func (c *conversion) addresses(path, port string) (all []string) {
+// addNodes adds the nodes of a list to r: objects, URLs, or texts as host:port. With a
+// master, they are its Sentinels.
+func (c *conversion) addNodes(r *redis, path, port string) {
+	user, password := &r.user, &r.password
+	if r.master != "" {
+		user, password = &r.sentinelUser, &r.sentinelPassword
+	}
 	for _, v := range c.list(path) {
-		host, at := "", port
+		var e endpoint
 		switch v := v.(type) {
 		case *object:
-			host, _ = v.of["host"].(string)
-			if given, _ := v.of["port"].(string); given != "" {
-				at = given
-			}
+			text := func(name string) string { s, _ := v.of[name].(string); return s }
+			e = endpointOf(text("host"))
+			e.port, e.user, e.password = cmp.Or(text("port"), e.port), cmp.Or(text("username"), e.user), cmp.Or(text("password"), e.password)
+			_, options := v.of["tls"].(*object)
+			e.tls = e.tls || options || isOn(text("tls"))
 		case string:
-			host = v
+			e = endpointOf(v)
 		}
-		for _, scheme := range []string{"redis://", "rediss://"} {
-			host = strings.TrimPrefix(host, scheme)
+		if e.host == "" {
+			c.say(c.nameOf(path), "not taken", "a node has no host")
+			continue
 		}
-		if i := strings.LastIndex(host, "@"); i >= 0 {
-			host = host[i+1:]
-		}
-		host, _, _ = strings.Cut(host, "/")
-		if h, p, err := net.SplitHostPort(host); err == nil {
-			host, at = h, p
-		}
-		if host != "" {
-			all = append(all, net.JoinHostPort(strings.Trim(host, "[]"), at))
+		r.nodes = append(r.nodes, net.JoinHostPort(e.host, cmp.Or(e.port, port)))
+		r.tls = r.tls || e.tls
+		switch own := e.user + e.password; {
+		case own == "" || e.user == *user && e.password == *password:
+		case *user+*password == "":
+			*user, *password = e.user, e.password
+		default:
+			c.say(c.nameOf(path), "not taken", "the users or passwords of the nodes differ: cluster.redis.url has one for all")
 		}
 	}
-	return all
 }
 
 // databases say in which database the apps may be.
@@ -257,7 +308,11 @@ func (c *conversion) appsFrom(d databases) {
 	if password := c.text(db.prefix + "password"); password == "" {
 		u.User = url.User(c.text(db.prefix + db.user))
 	}
-	c.setURL("apps_from.url", u.String())
+	e, ok := c.asURL("apps_from.url", u.String(), "")
+	if !ok {
+		return
+	}
+	c.out.set("apps_from.url", e)
 	c.out.set("apps_from.table", entry{value: c.text(db.table)})
 	c.largest, _ = strconv.ParseInt(c.base["apps[].max_event_bytes"].value, 10, 64)
 	c.largest = min(max(c.largest, 0), 256<<20)
@@ -274,9 +329,11 @@ func (c *conversion) appsTTL(path string) {
 		return
 	}
 	value, problem := asSeconds(c.text(path))
-	if problem == "" && c.out.problem("apps_from.ttl", value) == "" {
-		c.out.set("apps_from.ttl", entry{value: value})
+	if problem = cmp.Or(problem, c.out.problem("apps_from.ttl", value)); problem != "" {
+		c.say(c.nameOf(path), "not taken", "the value "+problem+": apps_from.ttl stays at its default")
+		return
 	}
+	c.out.set("apps_from.ttl", entry{value: value})
 }
 
 // newApp is an app of the file with what all apps have.
@@ -371,24 +428,45 @@ func (a *newApp) number(name string) int {
 	return app.MaxEventBytes
 }
 
+// signin sets the time to sign in, which is the other server's default if the one at the
+// path cannot be taken.
+func (a *newApp) signin(path string, as func(string) (string, string)) {
+	value, problem := as(a.text(path))
+	if problem = cmp.Or(problem, a.out.problem("apps[].require_signin", value)); problem != "" {
+		value, _ = as(find(a.rows, path).initial)
+		a.say(a.nameOf(path), "not taken", fmt.Sprintf("the value %s: require_signin is %s, as by default in %s", problem, value, a.name))
+	}
+	a.set("require_signin", entry{value: value})
+}
+
 // rates sets the rate of requests by those of publishing and of reading.
 func (a *newApp) rates(publish, read string) {
 	var rates []int64
-	for _, field := range []string{publish, read} {
-		if n, problem := wholeNumber(a.src.text(field)); problem == "" && n > 0 {
-			rates = append(rates, n)
-		}
-	}
-	if len(rates) == 1 {
-		for _, field := range []string{publish, read} {
+	fields := []string{publish, read}
+	tell := func(kind, text string) {
+		for _, field := range fields {
 			if s := a.src.settings[field]; s != nil && !s.isInitial() && s.value != "0" {
-				a.say(s.name, s.row.why.kind, s.row.why.text)
+				a.say(s.name, kind, text)
 			}
 		}
 	}
-	if len(rates) == 2 {
+	for _, field := range fields {
+		n, problem := wholeNumber(a.src.text(field))
+		if s := a.src.settings[field]; s != nil && problem != "" {
+			a.say(s.name, "not taken", "the value "+problem+": apps[].api_request_rate stays at its default")
+		} else if n > 0 {
+			rates = append(rates, n)
+		}
+	}
+	switch len(rates) {
+	case 1:
+		why := find(a.app, publish).why
+		tell(why.kind, why.text)
+	case 2:
 		value := strconv.FormatInt(rates[0]+rates[1], 10)
-		if a.out.problem("apps[].api_request_rate", value) == "" {
+		if problem := a.out.problem("apps[].api_request_rate", value); problem != "" {
+			tell("not taken", "the sum "+problem+": apps[].api_request_rate stays at its default")
+		} else {
 			a.set("api_request_rate", entry{value, "For publishing and reading together: the sum of both limits."})
 		}
 	}
@@ -439,6 +517,8 @@ func (c *conversion) makeRoom(limit string) {
 		if value, problem := asMiB(text); problem == "" {
 			n, _ := strconv.ParseInt(value, 10, 64)
 			request, note = min(max(n, 2*c.largest), most), ""
+		} else {
+			c.say(c.nameOf(limit), "not taken", "the value "+problem+": server.max_request_bytes is as large as the largest batch")
 		}
 	} else {
 		request = max(request, config.DefaultMaxRequestBytes)

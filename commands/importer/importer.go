@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -296,12 +297,42 @@ func (c *conversion) collect(o *object, name, path string, rows []row, settings 
 	}
 }
 
-// add adds a setting that has a value. What it sets a second time, by another spelling,
+// add adds a setting that has a value. What is set a second time, by another spelling,
 // counts.
 func (c *conversion) add(s *setting, settings map[string]*setting) {
-	if s.value != nil && s.value != "" {
-		settings[s.path] = s
+	if s.value == nil || s.value == "" {
+		return
 	}
+	if first := settings[s.path]; first != nil {
+		c.lost(first, s)
+	}
+	settings[s.path] = s
+}
+
+// lost tells that a setting does not count, as winner sets the same.
+func (c *conversion) lost(s, winner *setting) {
+	if s.row == nil || s.row.ours == "" || s.isDefault() || reflect.DeepEqual(s.value, winner.value) {
+		return
+	}
+	text := "it is set twice, once by a name with dots and once by objects in each other: only the last counts"
+	if s.name != winner.name {
+		text = "set by " + clip(winner.name) + " as well, which counts"
+	}
+	c.say(s.name, "not taken", text)
+}
+
+// rank orders variables that set the same: the one that the other server reads itself is
+// ahead of those that are for it by custom.
+func (s *server) rank(name string) int {
+	return slices.IndexFunc(s.variables, func(v variable) bool { return v.name == name })
+}
+
+// rowOf is the row of a variable's path, which may be that of a field of the first app.
+func (s *server) rowOf(path string) *row {
+	if field, ok := strings.CutPrefix(path, s.apps+".0."); ok {
+		return find(s.app, field)
+	}
+	return find(s.rows, path)
 }
 
 func (c *conversion) collectVariables(root *object) {
@@ -310,8 +341,11 @@ func (c *conversion) collectVariables(root *object) {
 		path := c.pathOf(name)
 		switch text := root.of[name].(string); {
 		case path != "":
-			if first := c.settings[path]; first == nil || first.row == nil || first.isInitial() {
-				c.add(&setting{name: name, path: path, value: variableValue(text), row: find(c.rows, path)}, c.settings)
+			s := &setting{name: name, path: path, value: variableValue(text), row: c.rowOf(path)}
+			if first := c.settings[path]; first != nil && text != "" && c.rank(first.name) < c.rank(name) && !first.isDefault() {
+				c.lost(s, first)
+			} else {
+				c.add(s, c.settings)
 			}
 		case c.isVariable(name):
 			c.add(&setting{name: name, path: name, value: text}, c.settings)
@@ -398,7 +432,9 @@ func (c *conversion) collectApps() {
 				c.say(src.name, "not taken", "is no app")
 			}
 			if more := numbered[i]; more != nil {
-				maps.Copy(src.settings, more.settings)
+				for _, s := range inOrder(more.settings) {
+					c.add(s, src.settings)
+				}
 				delete(numbered, i)
 			}
 			c.sources = append(c.sources, src)
@@ -415,8 +451,11 @@ func (c *conversion) collectApp(o *object, src *source) {
 	policy, _ := o.of["policy"].(*object)
 	own, rest := newObject(), newObject()
 	for _, name := range o.names {
-		v := o.of[name]
+		v, given := o.of[name], src.name+"."+name
 		name = cmp.Or(c.spelling[name], name)
+		if first, again := own.of[name]; again && !reflect.DeepEqual(first, v) {
+			c.say(given, "", "the app has it by two spellings: this one counts")
+		}
 		switch {
 		case policy == nil || slices.Contains([]string{"id", "key", "secret", "enabled"}, name):
 			own.set(name, v)
@@ -479,7 +518,7 @@ func (c *conversion) unused() {
 		}
 		part, _, _ := strings.Cut(s.row.ours, ".")
 		switch {
-		case part == "cluster" && s.row.ours != "cluster.driver" && !c.out.has("cluster"):
+		case part == "cluster" && s.row.ours != "cluster.driver" && !strings.HasPrefix(strings.ToLower(c.text("adapter.driver")), "redis"):
 			c.say(s.name, "not needed", "Redis is for several servers that act as one, which the file does not ask for: set cluster.driver: redis for that")
 		case part == "apps_from" && s.row.ours != "apps_from.url" && !c.out.has("apps_from"),
 			s.row.ours == "apps_from.url" && !strings.HasSuffix(s.path, ".driver") && !c.out.has("apps_from"):
@@ -551,6 +590,9 @@ func (c *conversion) isOff(r *row) bool {
 	enabled, _ := value(c.settings[group+".enabled"]).(string)
 	return enabled != "" && !isOn(enabled)
 }
+
+// isDefault says whether the setting is known, and has its default.
+func (s *setting) isDefault() bool { return s.row != nil && s.isInitial() }
 
 // isInitial says whether the setting has its default.
 func (s *setting) isInitial() bool {
@@ -645,7 +687,7 @@ func (c *conversion) given(path string) (text string, ok bool) {
 		if text, ok := s.value.(string); ok {
 			return text, true
 		}
-		return "", true
+		c.say(s.name, "not taken", "is a list or an object, where one value was expected")
 	}
 	if r := find(c.rows, path); r != nil {
 		return r.initial, false

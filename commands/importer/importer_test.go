@@ -145,6 +145,91 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// Nothing is dropped without a word: it is in the configuration, or in a note.
+func TestTakenOrTold(t *testing.T) {
+	soketi := func(settings, app string) string {
+		return `{"port": 6001, ` + settings + `"appManager.array.apps": [{"id": "1", "key": "k", "secret": "hunter2"` + app + `}]}`
+	}
+	sockudo := func(settings, app string) string {
+		return settings + "\n[[app_manager.array.apps]]\nid = '1'\nkey = 'k'\nsecret = 'hunter2'\nenabled = true\n" + app
+	}
+	variables := "SOKETI_DEFAULT_APP_ID=1\nSOKETI_DEFAULT_APP_KEY=k\nSOKETI_DEFAULT_APP_SECRET=hunter2\n"
+	for _, tt := range []struct {
+		name, data string
+		yaml, not  string // is in the configuration, is not in it
+		note       string
+	}{
+		{"soketi.json", soketi(`"adapter.driver": "redis", "adapter.redis.clusterMode": true, "database.redis.clusterNodes": ["rediss://u:p%2Fw@r1:7000", "r2:7001"], `, ""),
+			"url: rediss://u:p%2Fw@r1:7000/0?addr=r2%3A7001", "", ""},
+		{"soketi.json", soketi(`"adapter.driver": "redis", "adapter.redis.clusterMode": true, "database.redis.clusterNodes": [{"host": "r1", "password": "a", "tls": {}}, {"host": "r2", "password": "b"}, {}], `, ""),
+			"url: rediss://:a@r1:6379/0?addr=r2%3A6379", "",
+			"database.redis.clusterNodes: not taken: the users or passwords of the nodes differ"},
+		{"soketi.json", soketi(`"adapter.driver": "redis", "database.redis.sentinels": ["redis://:s@s1"], "database.redis.password": "p", `, ""),
+			"url: redis://:p@s1:26379/0?master_set=mymaster&sentinel_password=s", "", ""},
+		{"soketi.json", soketi(`"adapter.driver": "redis", "database.redis.host": "rediss://:pw@r:6380/2", `, ""),
+			"url: rediss://:pw@r:6380/2", "", ""},
+		{"soketi.json", soketi(`"adapter.driver": "redis", "database.redis.port": "99999999", "database.redis.db": 3, `, ""), "", "cluster:",
+			"database.redis.db, database.redis.port: not taken: cluster.redis.url would be a value that is not usable: redis: the port of the URL is to be a number from 1 to 65535: the server is alone"},
+		{"soketi.json", soketi(`"appManager.driver": "mysql", "database.mysql.port": "hunter2", `, ""), "", "apps_from",
+			"appManager.driver, database.mysql.port: not taken: apps_from.url would be a value that"},
+		{"soketi.json", soketi(`"userAuthenticationTimeout": "30s", `, `, "enableUserAuthentication": true`), "require_signin: 30s", "",
+			"userAuthenticationTimeout: not taken: the value is not a number: require_signin is 30s, as by default in Soketi"},
+		{"soketi.json", soketi(`"userAuthenticationTimeout": [1], `, `, "enableUserAuthentication": true`), "require_signin: 30s", "",
+			"userAuthenticationTimeout: not taken: is a list or an object, where one value was expected"},
+		{"soketi.json", soketi("", `, "maxBackendEventsPerSecond": 1000000000, "maxReadRequestsPerSecond": 1000000000`), "", "api_request_rate",
+			"appManager.array.apps[0].maxBackendEventsPerSecond, appManager.array.apps[0].maxReadRequestsPerSecond: not taken: the sum is out of range"},
+		{"soketi.json", soketi("", `, "maxBackendEventsPerSecond": "many"`), "", "api_request_rate",
+			"appManager.array.apps[0].maxBackendEventsPerSecond: not taken: the value is not a number"},
+		{"soketi.json", soketi(`"httpApi.requestLimitInMb": "many", `, ""), "", "",
+			"httpApi.requestLimitInMb: not taken: the value is not a number"},
+		{"soketi.json", soketi(`"appManager": {"array": {"apps": [{"id": "2", "key": "l", "secret": "s"}]}}, `, ""), `id: "1"`, `id: "2"`,
+			"appManager.array.apps: not taken: it is set twice, once by a name with dots and once by objects in each other: only the last counts"},
+		{"soketi.json", soketi("", `, "max_connections": 1, "MaxConnections": 2`), "max_connections: 2", "",
+			"appManager.array.apps[0].MaxConnections: the app has it by two spellings: this one counts"},
+		{"soketi.env", variables + "SOKETI_DEFAULT_APP_MAX_CONNS=5\nSOKETI_DEFAULT_APP_MAX_CONNECTIONS=7\n", "max_connections: 5", "",
+			"SOKETI_DEFAULT_APP_MAX_CONNECTIONS: not taken: set by SOKETI_DEFAULT_APP_MAX_CONNS as well, which counts"},
+		{"soketi.env", variables + "SOKETI_DEFAULT_APP_MAX_CONNS=\nSOKETI_DEFAULT_APP_MAX_CONNECTIONS=7\n", "max_connections: 7", "", ""},
+		{"soketi.json", `{"port": 6001, "appManager.array.apps": [{"id": 1e3, "key": 12345678901234567890, "secret": 1.50}]}`,
+			"id: \"1000\"\n    key: \"12345678901234567000\"\n    secret: \"1.5\"\n", "", ""},
+		{"config.toml", sockudo("[database.redis.cluster]\nnodes = ['rediss://r1:7000']\npassword = 'p'\n[adapter]\ndriver = 'redis-cluster'", ""),
+			"url: rediss://:p@r1:7000/0", "", ""},
+		{"config.toml", sockudo("user_authentication_timeout = 90000", "[app_manager.array.apps.policy.features]\nenable_user_authentication = true"), "require_signin: 1h", "",
+			"user_authentication_timeout: not taken: the value is out of range"},
+		{"config.toml", sockudo("", "max_client_events_per_second = 'many'"), "client_event_rate: 0", "",
+			"app_manager.array.apps[0].max_client_events_per_second: not taken: the value is not a number: client_event_rate is without a limit"},
+		{"config.toml", sockudo("[history]\nenabled = true\nmax_messages_per_channel = 5000\nretention_window_seconds = 'long'", ""), "events: 1000", "",
+			"history.max_messages_per_channel: not taken: the value is more than Belfry keeps: apps[].history has 1000"},
+		{"config.toml", sockudo("host = '10.0.0.1'\n[ssl]\nenabled = true\ncert_path = '/c'\nkey_path = '/k'\nredirect_http = true\nhttp_port = 8080", ""),
+			"  tls:\n    cert_file: /c\n    key_file: /k\n  redirect_http: 10.0.0.1:8080\n", "", ""},
+		{"config.toml", sockudo("[ssl]\nredirect_http = true", ""), "", "redirect_http",
+			"ssl.redirect_http: not needed: nothing is sent from http to https, as ssl.redirect_http and ssl.enabled are not both on"},
+		{"config.toml", sockudo("[ssl]\nenabled = true\ncert_path = '/c'\nkey_path = '/k'\nredirect_http = true\nhttp_port = 80000", ""), "", "redirect_http",
+			"ssl.redirect_http, ssl.http_port: not taken: server.redirect_http would be a value that has no valid port"},
+		{"config.toml", sockudo("[adapter]\ndriver = 'redis'\n[adapter.redis.redis_pub_options]\nurl = 'redis://a'\n[adapter.redis.redis_sub_options]\nurl = 'redis://:hunter2@b'", ""), "url: redis://a", "",
+			"adapter.redis.redis_sub_options.url: not taken: set by adapter.redis.redis_pub_options.url as well, which counts"},
+		{"config.toml", sockudo("[websocket]\nmax_bytes = 'all'", ""), "", "max_outbox_bytes",
+			"websocket.max_bytes: not taken: the value is not a number"},
+	} {
+		r, err := Import(tt.name, []byte(tt.data), "")
+		if err != nil {
+			t.Errorf("%s: %v", tt.data, err)
+			continue
+		}
+		var notes strings.Builder
+		for _, n := range r.Notes {
+			if n.Kind == "not taken" || tt.note != "" {
+				fmt.Fprintln(&notes, n)
+			}
+		}
+		if !strings.Contains(string(r.YAML), tt.yaml) || tt.not != "" && strings.Contains(string(r.YAML), tt.not) {
+			t.Errorf("%s becomes\n%swithout %q or with %q", tt.data, r.YAML, tt.yaml, tt.not)
+		}
+		if !strings.Contains(notes.String(), tt.note) || tt.note == "" && notes.Len() > 0 || strings.Contains(notes.String(), "hunter2") {
+			t.Errorf("%s: told\n%swithout %q", tt.data, &notes, tt.note)
+		}
+	}
+}
+
 func TestImportErrors(t *testing.T) {
 	for _, tt := range []struct{ name, data, from, want string }{
 		{"a.json", `{"port": 6001, "debug": true}`, "", "it could be of soketi or of sockudo, or of neither: say which by --from soketi or --from sockudo"},
@@ -273,7 +358,7 @@ func TestLikeRows(t *testing.T) {
 			"maxPresenceMembersPerChannel": 8, "maxPresenceMemberSizeInKb": 1.5, "maxChannelNameLength": 100, "maxEventNameLength": 150,
 			"maxEventChannelsAtOnce": 9, "maxEventPayloadInKb": 7.5, "maxEventBatchSize": 4, "webhooks": ` + fmt.Sprintf(hooks, "channel_name_starts_with") + `, "cache_ttl": 3600}`},
 		{`{"user_authentication_timeout": 30, "app_manager": {"array": {"apps": [%s]}}}`, `{"id": "1", "key": "k", "secret": "s", "enabled": true, "policy": {
-			"limits": {"max_connections": "3", "max_client_events_per_second": 7, "max_presence_members_per_channel": 8, "max_presence_member_size_in_kb": 1,
+			"limits": {"max_connections": "3", "max_client_events_per_second": 70, "decay_seconds": 9, "max_presence_members_per_channel": 8, "max_presence_member_size_in_kb": 1,
 				"max_channel_name_length": 100, "max_event_name_length": 250, "max_event_channels_at_once": 9, "max_event_payload_in_kb": 7, "max_event_batch_size": 4},
 			"features": {"enable_client_messages": false, "enable_user_authentication": true},
 			"channels": {"allowed_origins": ["https://app.example.com", "http://localhost:5173"]},

@@ -171,6 +171,10 @@ func jsonValue(d *jsontext.Decoder, depth int) (any, error) {
 		}
 		_, err = d.ReadToken()
 		return o, err
+	case '0':
+		n := jsontext.Value(t.String())
+		err := n.Canonicalize() // as JavaScript writes it: 1000 for 1e3
+		return string(n), err
 	default:
 		return t.String(), nil
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,8 +50,8 @@ var sockudo = &server{
 		{key: "ssl.key_path", ours: "server.tls.key_file", composed: true},
 		{key: "ssl.passphrase", why: unsupported("take the passphrase off the key: openssl pkey -in KEY -out NEW")},
 		{key: "ssl.ca_path", why: otherwise("server.tls.cert_file has the certificate and the chain behind it: append the file to that")},
-		{key: "ssl.redirect_http", initial: "false", why: unsupported("a redirect from http to https: a proxy does it")},
-		{key: "ssl.http_port", initial: "80", why: unsupported("a redirect from http to https: a proxy does it")},
+		{key: "ssl.redirect_http", initial: "false", ours: "server.redirect_http", composed: true},
+		{key: "ssl.http_port", initial: "80", ours: "server.redirect_http", composed: true},
 		{key: "unix_socket.enabled", initial: "false", why: unsupported("a Unix socket: set server.listen to 127.0.0.1 and a port, and the proxy to that")},
 		{key: "unix_socket.path", initial: "/var/run/sockudo/sockudo.sock", why: unsupported("a Unix socket: set server.listen to 127.0.0.1 and a port, and the proxy to that")},
 		{key: "unix_socket.permission_mode", initial: "660", why: unsupported("a Unix socket: set server.listen to 127.0.0.1 and a port, and the proxy to that")},
@@ -441,6 +440,7 @@ func composeSockudo(c *conversion) {
 		c.out.set("server.tls.cert_file", entry{value: c.text("ssl.cert_path")})
 		c.out.set("server.tls.key_file", entry{value: c.text("ssl.key_path")})
 	}
+	c.redirect()
 	c.metricsAt("metrics.enabled", "metrics.host", "metrics.port")
 	c.sockudoCluster()
 	c.appsFrom(databases{
@@ -455,8 +455,12 @@ func composeSockudo(c *conversion) {
 	if isOn(c.text("app_manager.cache.enabled")) {
 		c.appsTTL("app_manager.cache.ttl")
 	}
-	if max, problem := wholeNumber(c.text("websocket.max_bytes")); problem == "" && max > 0 {
-		c.outbox = max
+	if text, given := c.given("websocket.max_bytes"); given {
+		most, problem := wholeNumber(text)
+		if problem != "" {
+			c.say(c.nameOf("websocket.max_bytes"), "not taken", "the value "+problem+": server.max_outbox_bytes stays at its default")
+		}
+		c.outbox = max(most, 0)
 	}
 	if s := c.settings["app_manager.register_inline_apps"]; s != nil && isOn(c.text(s.path)) == (s.name == "SOCKUDO_SKIP_INLINE_APPS") {
 		c.say(s.name, "", "it is about the apps of a file beside the environment: import that file, too")
@@ -476,9 +480,7 @@ func composeSockudo(c *conversion) {
 		app.messageRate()
 		app.connectRate()
 		if isOn(src.text("enable_user_authentication")) {
-			if value, problem := asSeconds(c.text("user_authentication_timeout")); problem == "" {
-				app.set("require_signin", entry{value: value})
-			}
+			app.signin("user_authentication_timeout", asSeconds)
 		}
 		app.origins()
 		app.histories()
@@ -488,28 +490,42 @@ func composeSockudo(c *conversion) {
 	c.makeRoom("http_api.request_limit_in_mb")
 }
 
+// redirect sets the address from which browsers are sent to https.
+func (c *conversion) redirect() {
+	on := isOn(c.text("ssl.redirect_http"))
+	if !on || !isOn(c.text("ssl.enabled")) {
+		for _, path := range []string{"ssl.redirect_http", "ssl.http_port"} {
+			if s := c.settings[path]; s != nil && !s.isInitial() && (on || path == "ssl.http_port") {
+				c.say(s.name, "not needed", "nothing is sent from http to https, as ssl.redirect_http and ssl.enabled are not both on")
+			}
+		}
+		return
+	}
+	address := joinHostPort(c.text("host"), c.text("ssl.http_port"))
+	if problem := c.out.problem("server.listen", address); problem != "" {
+		for _, path := range []string{"ssl.redirect_http", "ssl.http_port"} {
+			c.say(c.nameOf(path), "not taken", "server.redirect_http would be a value that "+problem)
+		}
+		return
+	}
+	c.out.set("server.redirect_http", entry{value: address})
+}
+
 func (c *conversion) sockudoCluster() {
 	driver := strings.ToLower(c.text("adapter.driver"))
 	r := redis{
-		host: c.text("database.redis.host"), port: c.text("database.redis.port"), db: c.text("database.redis.db"),
-		user: c.text("database.redis.username"), password: c.text("database.redis.password"), tls: isOn(c.text("database.redis.master_tls.enabled")),
-	}
-	nodes := c.addresses("database.redis.cluster.nodes", "6379")
-	if len(nodes) == 0 {
-		nodes = c.addresses("database.redis.cluster_nodes", "6379")
+		endpoint: endpoint{
+			host: c.text("database.redis.host"), port: c.text("database.redis.port"), db: c.text("database.redis.db"),
+			user: c.text("database.redis.username"), password: c.text("database.redis.password"), tls: isOn(c.text("database.redis.master_tls.enabled")),
+		},
 	}
 	cluster := func() {
-		if len(nodes) == 0 {
-			nodes = c.addresses("adapter.cluster.nodes", "6379")
-		}
-		r.nodes, r.db = nodes, ""
+		r.db = ""
 		r.user, r.password = cmp.Or(c.text("database.redis.cluster.username"), r.user), cmp.Or(c.text("database.redis.cluster.password"), r.password)
-		for _, node := range texts(c.list("adapter.cluster.nodes")) {
-			if u, err := url.Parse(node); err == nil && u.User != nil && r.user+r.password == "" {
-				r.user = u.User.Username()
-				r.password, _ = u.User.Password()
+		for _, path := range []string{"database.redis.cluster.nodes", "database.redis.cluster_nodes", "adapter.cluster.nodes"} {
+			if len(r.nodes) == 0 {
+				c.addNodes(&r, path, "6379")
 			}
-			r.tls = r.tls || strings.HasPrefix(node, "rediss://")
 		}
 		for _, path := range []string{"database.redis.cluster.use_tls", "database.redis.cluster.useTLS", "adapter.cluster.tls.enabled"} {
 			r.tls = r.tls || isOn(c.text(path))
@@ -520,15 +536,17 @@ func (c *conversion) sockudoCluster() {
 	case "local":
 		return
 	case "redis":
-		address := cmp.Or(c.text("adapter.redis.redis_pub_options.url"), c.text("adapter.redis.redis_sub_options.url"))
-		if sentinels := c.addresses("database.redis.sentinels", "26379"); address != "" {
-			c.out.set("cluster.driver", entry{value: "redis"})
-			c.setURL("cluster.redis.url", address)
-			c.redisPrefix(prefix)
+		const pub, sub = "adapter.redis.redis_pub_options.url", "adapter.redis.redis_sub_options.url"
+		if address := cmp.Or(c.text(pub), c.text(sub)); address != "" {
+			if pub, sub := c.settings[pub], c.settings[sub]; pub != nil && sub != nil {
+				c.lost(sub, pub)
+			}
+			c.cluster(address, prefix)
 			return
-		} else if len(sentinels) > 0 {
-			r.nodes, r.master = sentinels, c.text("database.redis.name")
+		} else if len(c.list("database.redis.sentinels")) > 0 {
+			r.master = c.text("database.redis.name")
 			r.sentinelUser, r.sentinelPassword = c.text("database.redis.sentinel_username"), c.text("database.redis.sentinel_password")
+			c.addNodes(&r, "database.redis.sentinels", "26379")
 			if other := isOn(c.text("database.redis.sentinel_tls.enabled")); other != r.tls {
 				why := find(c.rows, "database.redis.sentinel_tls.enabled").why
 				c.say("database.redis.sentinel_tls.enabled", why.kind, why.text)
@@ -543,9 +561,7 @@ func (c *conversion) sockudoCluster() {
 		c.say(c.nameOf("adapter.driver"), oneDriver.kind, oneDriver.text)
 		return
 	}
-	c.out.set("cluster.driver", entry{value: "redis"})
-	c.redisURL(r)
-	c.redisPrefix(prefix)
+	c.cluster(r.url(), prefix)
 }
 
 // sockudoDefaults adds what Sockudo gives an app from the environment by itself.
@@ -559,18 +575,30 @@ func (c *conversion) sockudoDefaults(src *source) {
 
 // clientEventRate sets the rate of client events, which Sockudo counts in a time.
 func (a *newApp) clientEventRate() {
-	most, _ := wholeNumber(cmp.Or(a.src.text("max_client_events_per_second"), "0"))
+	most := a.count("max_client_events_per_second", "0", "client_event_rate is without a limit")
 	if most <= 0 {
 		a.set("client_event_rate", entry{value: "0"})
 		return
 	}
 	e := entry{value: strconv.FormatInt(most, 10)}
-	if seconds, problem := wholeNumber(cmp.Or(a.src.text("decay_seconds"), "1")); problem == "" && seconds > 1 {
+	if seconds := a.count("decay_seconds", "1", "client_event_rate is for one second"); seconds > 1 {
 		e = entry{strconv.FormatInt((most-1)/seconds+1, 10), fmt.Sprintf("A second: it was %d in %d s.", most, seconds)}
 	}
-	if a.out.problem("apps[].client_event_rate", e.value) == "" {
-		a.set("client_event_rate", e)
+	if problem := a.out.problem("apps[].client_event_rate", e.value); problem != "" {
+		a.say(a.src.settings["max_client_events_per_second"].name, "not taken", "the value "+problem+": client_event_rate stays at its default")
+		return
 	}
+	a.set("client_event_rate", e)
+}
+
+// count is the number in a field of the app, or initial. A value that is no number is 0,
+// which is told with what follows.
+func (a *newApp) count(field, initial, consequence string) int64 {
+	n, problem := wholeNumber(cmp.Or(a.src.text(field), initial))
+	if problem != "" {
+		a.say(a.src.settings[field].name, "not taken", "the value "+problem+": "+consequence)
+	}
+	return n
 }
 
 func (a *newApp) messageRate() {
@@ -664,29 +692,39 @@ func (a *newApp) histories() {
 		}
 		return isOn(a.text(group + ".enabled"))
 	}
-	number := func(path string) int64 {
-		n, _ := wholeNumber(cmp.Or(a.src.text(path), a.text(path), "0"))
-		return n
+	number := func(path string, most int64) int64 {
+		n, problem := wholeNumber(cmp.Or(a.src.text(path), a.text(path), "0"))
+		name := a.nameOf(path)
+		if s := a.src.settings[path]; s != nil {
+			name = s.name
+		}
+		if problem != "" {
+			a.say(name, "not taken", "the value "+problem+": apps[].history has its default")
+		} else if n > most {
+			a.say(name, "not taken", fmt.Sprintf("the value is more than Belfry keeps: apps[].history has %d", most))
+		}
+		return min(n, most)
 	}
+	const mostEvents, mostAge = 1000, 24 * 3600 // s
 	var events, age int64
 	switch {
 	case on("history"):
-		events, age = number("history.max_messages_per_channel"), number("history.retention_window_seconds")
+		events, age = number("history.max_messages_per_channel", mostEvents), number("history.retention_window_seconds", mostAge)
 	case on("connection_recovery"):
-		events, age = number("connection_recovery.max_buffer_size"), number("connection_recovery.buffer_ttl_seconds")
+		events, age = number("connection_recovery.max_buffer_size", mostEvents), number("connection_recovery.buffer_ttl_seconds", mostAge)
 	default:
 		return
 	}
 	m := newMapping()
 	m.put("channels", a.out.textNode("*"), "")
 	h := config.DefaultHistory()
-	if events = min(events, 1000); events > 0 && events != int64(h.Events) {
+	if events > 0 && events != int64(h.Events) {
 		n := a.out.textNode("")
 		n.SetString(strconv.FormatInt(events, 10))
 		n.Tag, n.Style = "!!int", 0
 		m.put("events", n, "")
 	}
-	if age = min(age, 24*3600); age > 0 {
+	if age > 0 {
 		value, _ := asSeconds(strconv.FormatInt(age, 10))
 		m.put("age", a.out.textNode(value), "")
 	}

@@ -15,7 +15,7 @@ import (
 var sections = []string{"server", "apps", "apps_from", "webhooks", "cluster", "metrics", "log"}
 
 // serverKeys are those of server that are set, likewise.
-var serverKeys = []string{"listen", "path", "tls", "max_request_bytes", "max_connections", "max_outbox_bytes", "max_total_outbox_bytes", "shutdown_grace"}
+var serverKeys = []string{"listen", "path", "tls", "redirect_http", "max_request_bytes", "max_connections", "max_outbox_bytes", "max_total_outbox_bytes", "shutdown_grace"}
 
 // document is the configuration that is made.
 type document struct {

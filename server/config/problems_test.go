@@ -171,19 +171,28 @@ server:
 			`:17: server.tls.acme.domains[9]: "abc.abc`,
 			`:18: server.tls.acme.email: "nobody" is not an email address`,
 			`:19: server.tls.acme.directory: "http://ca.example" is not an https URL: give one such as https://acme-v02.api.letsencrypt.org/directory`,
-			`:20: server.tls.acme.storage: "redis" is for a cluster: set cluster.driver: redis, or give a directory`}},
+			`:20: server.tls.acme.storage: the value is for a cluster: set cluster.driver: redis, or give a directory`}},
+		{"an authority's email and storage", oneApp + "server: {tls: {acme: {domains: [a.example],\n  email: 'mailto:a@b.example',\n  storage: 'redis://:hunter2@127.0.0.1/0'}}}", []string{
+			`:3: server.tls.acme.email: "mailto:a@b.example" is not an email address: give one such as admin@example.com`,
+			":4: server.tls.acme.storage: the value is a URL: give redis, which is that of cluster.redis.url, or a directory"}},
+		{"a storage in capitals", oneApp + "server: {tls: {acme: {domains: [a.example], storage: Redis}}}\ncluster: {driver: redis}", []string{
+			":2: server.tls.acme.storage: the value is not in lower case: give redis, or ./ before the name of a directory"}},
 		{"an authority beside files", oneApp + "server: {tls: {cert_file: a, key_file: b, acme: {domains: [a.example]}}}", []string{
 			":2: server.tls.acme.domains: the value is given beside cert_file and key_file: give these or acme, not both"}},
 		{"an authority for nothing", oneApp + "server: {tls: {acme: {email: a@b.example}}}", []string{
 			":2: server.tls.acme.domains: the value is missing or empty: give the host names that need a certificate"}},
 		{"an authority with a query", oneApp + "server: {tls: {acme: {domains: [a.example], directory: 'https://ca.example/d?key=1'}}}", []string{
 			":2: server.tls.acme.directory: \"https://ca.example/d?key=1\" has more than host, port and path: give one such as"}},
+		{"another authority for nothing", oneApp + "server: {tls: {acme: {directory: 'https://ca.example/d'}}}", []string{
+			":2: server.tls.acme.domains: the value is missing or empty: give the host names that need a certificate"}},
+		{"a storage for nothing", oneApp + "server: {tls: {acme: {storage: /s}}}", []string{
+			":2: server.tls.acme.domains: the value is missing or empty: give the host names that need a certificate"}},
 		{"a domain twice", oneApp + "server: {tls: {acme: {domains: [a.example, A.example]}}}", []string{
 			`:2: server.tls.acme.domains[1]: "A.example" is also that of domains[0]: give each once`}},
 		{"a redirect without TLS", oneApp + "server: {redirect_http: ':80'}", []string{
 			`:2: server.redirect_http: ":80" needs https to send to: give server.tls, or leave it empty`}},
 		{"a redirect to itself", oneApp + "server: {listen: ':80', redirect_http: ':80', tls: {acme: {domains: [a.example]}}}", []string{
-			`:2: server.redirect_http: ":80" is the same as server.listen`}},
+			`:2: server.redirect_http: ":80" is the same as server.listen, where https is: give another port, such as :80`}},
 		{"host", oneApp + "server: {listen: 'a b:1'}\n", []string{`server.listen: "a b:1" has no valid host`}},
 		{"metrics", oneApp + "server: {path: /x}\nmetrics:\n  path: /x/app/m\n  listen: localhost\n  token: hunter2 hunter2\n", []string{
 			`:4: metrics.path: "/x/app/m" is taken by /x/app: give another`, `:5: metrics.listen: "localhost" is not`, ":6: metrics.token: the value has a space"}},

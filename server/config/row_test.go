@@ -128,6 +128,12 @@ func TestParseAppOfOthers(t *testing.T) {
 			"channels":{"allowed_origins":["a.example"]},"history":{"enabled":true},"webhooks":[]}}`, func(a *App) {
 			a.MaxConnections, a.ClientEvents, a.ClientEventRate, a.AllowedOrigins, a.Webhooks = 9, ClientEventsNone, 0, []string{"a.example"}, []Webhook{}
 		}, nil},
+		{"Sockudo's time of a rate", `{"id":"7","key":"k","secret":"s","policy":{"limits":{"max_client_events_per_second":100,"decay_seconds":60}}}`, func(a *App) {
+			a.ClientEventRate = 2
+		}, nil},
+		{"a rate of our own beside it", `{"id":"7","key":"k","secret":"s","client_event_rate":100,"decay_seconds":60}`, func(a *App) {
+			a.ClientEventRate = 100
+		}, nil},
 		{"functions and events of others", `{"id":"7","key":"k","secret":"s","webhooks":[
 			{"lambda_function":"f","lambda":{"region":"x"},"event_types":["member_added"]},
 			{"url":"https://a.example","event_types":["elephants","member_added"],"filter":{"channel_pattern":"^a"},"retry":{"enabled":true}},

@@ -27,7 +27,10 @@ var beyond = map[string]string{
 	"console elsewhere for everybody": "likewise",
 	"an authority beside files":       "likewise",
 	"an authority for nothing":        "likewise",
-	"a domain twice":                  "likewise",
+	"another authority for nothing":   "likewise",
+	"a storage for nothing":           "likewise",
+	"a storage in capitals":           "it could be a directory",
+	"a domain twice":                  "a schema does not compare values",
 	"a redirect without TLS":          "likewise",
 	"a redirect to itself":            "likewise",
 	"path of a route":                 "likewise: with the routes",
@@ -167,7 +170,7 @@ func TestSchemaRefusesEach(t *testing.T) {
 func TestSchemaAccepts(t *testing.T) {
 	files := map[string]string{
 		"odd but right": `
-server: {listen: "[::1]:0", path: ws/, tls: , drain_delay: 0, outbox_timeout: +1.5m, trusted_proxies: ["::1", 10.0.0.0/8]}
+server: {listen: "[::1]:0", path: ws/, tls: {acme: {domains: [A.example], directory: "HTTPS://ca.example/d"}}, drain_delay: 0, outbox_timeout: +1.5m, trusted_proxies: ["::1", 10.0.0.0/8]}
 apps:
 - {id: 1, key: 2.5, secret: true, require_signin: 0s, allowed_origins: [Example.com, "*.example.com", "*", "::1", 1.2.3.4], terminate_code: 4200}
 - id: two

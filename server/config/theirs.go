@@ -37,7 +37,7 @@ var theirs = []foreign{
 	{"", "enable_client_messages", "client_events", clientMessages},
 	{"", "accept_client_events_from", "client_events", fromAudience},
 	{"", "max_client_events_per_sec", "client_event_rate", fromLimit},
-	{"", "max_client_events_per_second", "client_event_rate", fromLimit},
+	{"", eventsInTime, "client_event_rate", fromLimit},
 	{"", "enable_user_authentication", "require_signin", userAuthentication},
 	{"", "max_presence_members_per_channel", "max_presence_members", nil},
 	{"", "max_presence_member_size_in_kb", "max_presence_user_bytes", fromKiB},
@@ -56,6 +56,12 @@ var apiRates = [2][2]string{
 	{"max_backend_events_per_sec", "max_backend_events_per_second"},
 	{"max_read_req_per_sec", "max_read_requests_per_second"},
 }
+
+// Sockudo's limit of client events is for a time in seconds, or for one second.
+const (
+	eventsInTime = "max_client_events_per_second"
+	timeOfEvents = "decay_seconds"
+)
 
 // nameLengths are the two lengths that they have where Belfry has one.
 var nameLengths = [2]string{"max_channel_name_length", "max_event_name_length"}
@@ -115,7 +121,7 @@ func foreignNames(path string) (names []string) {
 		}
 	}
 	if within == "" {
-		names = slices.Concat(names, apiRates[0][:], apiRates[1][:], nameLengths[:], []string{"settings", "options", "policy"})
+		names = slices.Concat(names, apiRates[0][:], apiRates[1][:], nameLengths[:], []string{timeOfEvents, "settings", "options", "policy"})
 	}
 	return names
 }
@@ -152,7 +158,7 @@ func (r *row) layers(object jsontext.Value) (members, bool) {
 
 // translateApp does what needs more than one member, or the inside of one.
 func (r *row) translateApp(m members) members {
-	if events, reads := m.rate(apiRates[0]), m.rate(apiRates[1]); events > 0 && reads > 0 {
+	if events, reads := m.rate(apiRates[0][:]...), m.rate(apiRates[1][:]...); events > 0 && reads > 0 {
 		// One rate stands for both, and lets through what either would; where one of the two
 		// has no limit, there is none.
 		m = append(m, member{apiRates[0][0], "api_request_rate", number64(events + reads)})
@@ -173,8 +179,13 @@ func (r *row) translateApp(m members) members {
 	if found, ok := m.find(nameLengths[0]); ok {
 		m = append(m, member{found.name, "max_channel_name", number64(int64(longest))})
 	}
+	most, seconds := m.rate(eventsInTime), m.rate(timeOfEvents)
 	for i := range m {
 		switch m[i].key {
+		case "client_event_rate":
+			if most > 0 && seconds > 1 && snake(m[i].name) == eventsInTime {
+				m[i].raw = number64((most-1)/seconds + 1)
+			}
 		case "allowed_origins":
 			m[i].raw = r.origins(m[i].raw)
 		case "webhooks":
@@ -187,7 +198,7 @@ func (r *row) translateApp(m members) members {
 func number64(n int64) jsontext.Value { return jsontext.Value(strconv.FormatInt(n, 10)) }
 
 // rate is the value of the first of the names that is there; no number, or none, is -1.
-func (m members) rate(names [2]string) int64 {
+func (m members) rate(names ...string) int64 {
 	for _, name := range names {
 		if found, ok := m.find(name); ok {
 			if n, err := strconv.ParseInt(literal(found.raw), 10, 32); err == nil {

@@ -12,7 +12,8 @@ import (
 
 const (
 	domainPattern = `^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`
-	emailPattern  = `^([^@\s]+@[^@\s]+)?$`
+	emailPattern  = `^([^@\s:]+@[^@\s]+)?$`
+	httpsPattern  = `^[Hh][Tt][Tt][Pp][Ss]://`
 )
 
 var domainName = regexp.MustCompile(domainPattern)
@@ -29,7 +30,7 @@ func pairProblem(file, other string) string {
 func (c *Config) checkDomains(l *loader, path string) {
 	t := c.Server.TLS
 	switch a := t.ACME; {
-	case len(a.Domains) == 0 && a.Email != "":
+	case len(a.Domains) == 0 && (a.Email != "" || a.Storage != "" || a.Directory != DefaultDirectory):
 		l.refuse(path, "is missing or empty: give the host names that need a certificate, or leave acme out")
 	case len(a.Domains) > 0 && t.CertFile+t.KeyFile != "":
 		l.refuse(path, "is given beside cert_file and key_file: give these or acme, not both")
@@ -70,7 +71,7 @@ func emailProblem(s string) string {
 	switch {
 	case s == "":
 		return ""
-	case user == "" || !hostname.MatchString(host):
+	case user == "" || strings.Contains(user, ":") || !hostname.MatchString(host):
 		return "is not an email address: give one such as admin@example.com"
 	case len(s) > maxEmail:
 		return fmt.Sprintf("is %d characters long: give at most %d", len(s), maxEmail)
@@ -93,17 +94,27 @@ func directoryProblem(s string) string {
 }
 
 func (c *Config) storageProblem(s string) string {
-	if s == StorageRedis && c.Cluster.Driver != ClusterRedis {
+	switch {
+	case s == StorageRedis && c.Cluster.Driver != ClusterRedis:
 		return "is for a cluster: set cluster.driver: redis, or give a directory"
+	case s != StorageRedis && strings.EqualFold(s, StorageRedis):
+		return "is not in lower case: give redis, or ./ before the name of a directory"
+	case strings.Contains(s, "://"):
+		return "is a URL: give redis, which is that of cluster.redis.url, or a directory"
 	}
 	return ""
 }
 
 func (c *Config) redirectProblem(s string) string {
-	if s != "" && c.Server.TLS.Mode() == TLSOff {
+	switch {
+	case s == "":
+		return ""
+	case c.Server.TLS.Mode() == TLSOff:
 		return "needs https to send to: give server.tls, or leave it empty"
+	case s == c.Server.Listen && !anyPort(s):
+		return "is the same as server.listen, where https is: give another port, such as :80"
 	}
-	return c.apartProblem(s)
+	return listenProblem(s)
 }
 
 // warnOfPorts warns of certificates that no authority will give, unless something else

@@ -46,10 +46,10 @@ var variables = []variable{
 	{name: "SOKETI_PRESENCE_MAX_MEMBER_SIZE", key: "apps[].max_presence_user_bytes", convert: fromKiB},
 	{name: "SOKETI_DEFAULT_APP_ENABLED", key: "apps[].enabled", convert: fromSwitch},
 	{name: "SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", key: "apps[].client_events", convert: fromClientMessages},
-	{name: "SOKETI_DEFAULT_APP_MAX_CONNECTIONS", key: "apps[].max_connections", convert: fromLimit},
 	{name: "SOKETI_DEFAULT_APP_MAX_CONNS", key: "apps[].max_connections", convert: fromLimit},
-	{name: "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SECOND", key: "apps[].client_event_rate", convert: fromLimit},
+	{name: "SOKETI_DEFAULT_APP_MAX_CONNECTIONS", key: "apps[].max_connections", convert: fromLimit},
 	{name: "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC", key: "apps[].client_event_rate", convert: fromLimit},
+	{name: "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SECOND", key: "apps[].client_event_rate", convert: fromLimit},
 }
 
 // composed are variables that set a key together, one after another by

@@ -32,6 +32,9 @@ func clientOption(o Options) (rueidis.ClientOption, error) {
 	if u.Hostname() == "" {
 		return none, errors.New("redis: the URL has no host")
 	}
+	if port := u.Port(); port != "" && !isPort(port) {
+		return none, errors.New("redis: the port of the URL is to be a number from 1 to 65535")
+	}
 	if path := strings.Trim(u.Path, "/"); path != "" {
 		if n, err := strconv.Atoi(path); err != nil || n < 0 {
 			return none, errors.New("redis: the path of the URL is to be the number of a database")
@@ -46,8 +49,8 @@ func clientOption(o Options) (rueidis.ClientOption, error) {
 		}
 	}
 	for _, addr := range q["addr"] {
-		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
-			return none, errors.New("redis: a parameter addr of the URL is to be host:port")
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || !isPort(port) {
+			return none, errors.New("redis: a parameter addr of the URL is to be host:port, with a port from 1 to 65535")
 		}
 	}
 	u.Path = "/" + strings.Trim(u.Path, "/")
@@ -81,6 +84,11 @@ func clientOption(o Options) (rueidis.ClientOption, error) {
 	c.ClusterOption.ShardsRefreshInterval = o.Renew
 	c.ReadBufferEachConn, c.WriteBufferEachConn = bufferSize, bufferSize
 	return c, nil
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 // note is an error of Redis or of the way to it, without a password.

@@ -40,7 +40,7 @@ const secret = "s3cr3t"
 
 func TestWrongURL(t *testing.T) {
 	for _, url := range []string{"", "127.0.0.1:6379", "http://u:s3cr3t@h", "redis://", "redis:///1", "redis://h/x", "redis://u:s3cr3t@h/s3cr3t", "redis://h/-1", "redis://h/1/2",
-		"redis://u:s3cr3t/x@h/1", "redis://u:s3cr3t\x7f@h", "redis://u:%s3cr3t@h", "redis://h?s3cr3t=1", "redis://h?db=s3cr3t", "rediss://h?skip_verify=1", "redis://h:s3cr3t", "redis://h?addr=s3cr3t"} {
+		"redis://u:s3cr3t/x@h/1", "redis://u:s3cr3t\x7f@h", "redis://u:%s3cr3t@h", "redis://h?s3cr3t=1", "redis://h?db=s3cr3t", "rediss://h?skip_verify=1", "redis://h:s3cr3t", "redis://h?addr=s3cr3t", "redis://h:99999999", "redis://h:0", "redis://h?addr=h:65536"} {
 		d, err := New(Options{URL: url})
 		if err == nil {
 			t.Errorf("%q is accepted as %+v", url, d.client)
