@@ -139,10 +139,10 @@ func TestReloadOfDomains(t *testing.T) {
 		t.Errorf("the log says:\n%s", s.Log)
 	}
 	s.Reconfigure(t, func(c *config.Config) {
-		c.Server.TLS.ACME.Email, c.Server.TLS.ACME.Domains = "", nil
+		c.Server.TLS.ACME = config.ACME{Directory: config.DefaultDirectory}
 		servertest.Secure(t)(c)
 	})
-	if _, names, err := shake(t, s, "third.example.com"); err != nil || names[0] != "third.example.com" || !s.Log.Contains(`need a restart" keys=server.tls`+"\n") {
+	if _, names, err := shake(t, s, "third.example.com"); err != nil || names[0] != "third.example.com" || !s.Log.Contains(`need a restart" keys="server.tls.acme.directory server.tls.acme.storage server.tls"`) {
 		t.Errorf("%v, %v, and the log says:\n%s", names, err, s.Log)
 	}
 }
