@@ -277,6 +277,26 @@ func TestNodes(t *testing.T) {
 	})
 }
 
+// A server that starts or reloads again and again orders no more often than the authority
+// allows.
+func TestManyStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, storage := &authority{t: t, fails: errors.New("no")}, Directory(t.TempDir())
+		n := a.node(storage, domain).run()
+		for i := range 300 {
+			pass(10 * time.Second)
+			if i%2 == 0 {
+				n.end()
+				n = a.node(storage, domain).run()
+			} else {
+				n.Configure([]string{domain})
+			}
+		}
+		n.end()
+		a.expectOrders(manyRecent)
+	})
+}
+
 // Orders that fail are repeated more and more seldom, by all nodes together as by one; the
 // certificate that there is goes on, and a start or a reload tries again soon.
 func TestFailures(t *testing.T) {

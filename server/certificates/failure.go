@@ -23,6 +23,9 @@ type failure struct {
 	Count int       `json:"count"` // how many did, one after the other
 	// NotBefore is when the authority allows another one; zero: it has not said so.
 	NotBefore time.Time `json:"not_before,omitzero"`
+	// Recent is how many have failed since Since, which is less than an hour before At.
+	Since  time.Time `json:"since,omitzero"`
+	Recent int       `json:"recent,omitzero"`
 }
 
 // pauses are those behind the first failure, the second, and all others. Let's Encrypt
@@ -31,6 +34,7 @@ type failure struct {
 var pauses = [...]time.Duration{time.Minute, 16 * time.Minute, time.Hour}
 
 const (
+	manyRecent    = 4                  // failures within an hour
 	maxRetryAfter = 24 * time.Hour     // longer, no authority's word counts
 	failureKept   = 7 * 24 * time.Hour // in the storage
 	maxError      = 500                // bytes of an error in the log
@@ -38,7 +42,8 @@ const (
 
 // again is when an order may be repeated: zero if none has failed. Whoever starts the server
 // or reloads its configuration may have mended what was wrong, and need not wait longer than
-// after a first failure.
+// after a first failure, unless many have failed within the hour: a server that starts again
+// and again must not meet the authority's limit.
 func (m *Manager) again(f failure) time.Time {
 	if f.Count < 1 {
 		return time.Time{}
@@ -47,7 +52,7 @@ func (m *Manager) again(f failure) time.Time {
 	since := m.retrySince
 	m.mu.Unlock()
 	count := f.Count
-	if f.At.Before(since) {
+	if f.At.Before(since) && f.Recent < manyRecent {
 		count = 1
 	}
 	next := f.At.Add(pauses[min(count, len(pauses))-1])
@@ -87,7 +92,11 @@ func (m *Manager) failed(ctx context.Context, domain string, because error) time
 	if err != nil {
 		m.storageFailed(ctx, err)
 	}
-	next := failure{At: time.Now(), Count: last.Count + 1}
+	now := time.Now()
+	next := failure{At: now, Count: last.Count + 1, Since: now, Recent: 1}
+	if now.Sub(last.Since) < time.Hour {
+		next.Since, next.Recent = last.Since, last.Recent+1
+	}
 	if wait, ok := retryAfter(because); ok {
 		next.NotBefore = next.At.Add(min(wait, maxRetryAfter))
 	}

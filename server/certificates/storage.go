@@ -51,10 +51,18 @@ func (f files) path(name string) string { return filepath.Join(f.dir, filepath.F
 
 // Get implements [Storage].
 func (f files) Get(_ context.Context, name string) ([]byte, bool, error) {
-	file, err := os.Open(f.path(name))
+	path := f.path(name)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
+	if err == nil && !info.Mode().IsRegular() { // to open a pipe might take for ever
+		err = fmt.Errorf("%s is no regular file: remove it", path)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, false, err
 	}

@@ -185,6 +185,17 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// What is no file keeps nobody waiting.
+func TestNoFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "ca", "a.pem"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := Directory(dir).Get(t.Context(), "ca/a.pem"); ok || err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("got %t, %v", ok, err)
+	}
+}
+
 // Without Redis, each call is an error, which has no password in it.
 func TestNoRedis(t *testing.T) {
 	s, err := redis.NewStore(redis.Options{URL: "redis://:hunter2@" + redistest.FreeAddr(t)})
