@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,7 +139,7 @@ type finderTest struct {
 	changes handover.Changes
 	log     strings.Builder // written to under logging
 	logging sync.Mutex
-	evicted int
+	evicted atomic.Int64
 	scrape  func() string
 }
 
@@ -175,7 +176,7 @@ func looking(t *testing.T, f func(*testing.T, *finderTest)) {
 		d.Registry = NewRegistry(nil, broker, hooks, m)
 		d.SetFinder(Finder{
 			Source: d.table, Limits: config.Default().Server, TTL: testTTL, NegativeTTL: testNegativeTTL, Log: log,
-			Changes: &d.changes, Bugs: bugs.New(log, m.Panics), Evict: func() { d.evicted++ },
+			Changes: &d.changes, Bugs: bugs.New(log, m.Panics), Evict: func() { d.evicted.Add(1) },
 		})
 		d.scrape = func() string {
 			w := httptest.NewRecorder()
@@ -391,8 +392,8 @@ func TestChangesOfSource(t *testing.T) {
 		if e := three.Refusal(); e == nil || e.Code != protocol.CodeUnauthorized || d.ByID("3") != nil || d.ByKey("three") != nil {
 			t.Errorf("one that was removed: %v", e)
 		}
-		if d.evicted != 2 {
-			t.Errorf("connections were closed %d times", d.evicted)
+		if n := d.evicted.Load(); n != 2 {
+			t.Errorf("connections were closed %d times", n)
 		}
 		log := d.logged()
 		if strings.Contains(log, "secret") || strings.Count(log, "app changed in apps_from") != 2 || strings.Count(log, "app removed from apps_from") != 1 {
