@@ -22,10 +22,10 @@ type outage struct {
 // mayAsk reports whether the source is to be asked now, and how often it has failed. While it
 // does not answer, it is asked one question at a time.
 func (o *outage) mayAsk(now time.Time) (failures int, ok bool) {
-	if o.resting(now) {
-		return o.failures, false
-	}
 	if o.failures > 0 {
+		if now.Before(o.retry) {
+			return o.failures, false
+		}
 		o.retry = now.Add(lookupTimeout) // when this question has been answered in any case
 	}
 	return o.failures, true
@@ -52,9 +52,6 @@ func (o *outage) answered() (ends bool) {
 
 // away reports whether the source has not answered when it was last asked.
 func (o *outage) away() bool { return o.failures > 0 }
-
-// resting reports whether the source is away, and not to be asked yet.
-func (o *outage) resting(now time.Time) bool { return o.failures > 0 && now.Before(o.retry) }
 
 // hurry has the source be asked at once.
 func (o *outage) hurry() { o.retry = time.Time{} }
