@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"belfry/server/config"
 )
 
 // row is a setting of the other server.
@@ -120,18 +122,7 @@ func span(text string, unit time.Duration) (string, string) {
 	}
 	const most = 1e6 * float64(time.Hour)
 	d := time.Duration(math.Ceil(min(max(n*float64(unit), 0), most)/float64(time.Second))) * time.Second
-	return short(d), ""
-}
-
-// short is d without zero minutes and seconds at its end.
-func short(d time.Duration) string {
-	s := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, zero) {
-			s = s[:len(s)-2]
-		}
-	}
-	return s
+	return config.FormatDuration(d), ""
 }
 
 func asClientEvents(text string) (string, string) {

@@ -167,7 +167,7 @@ func (a *App) checkHistory(l *loader, path string) {
 	}
 	for i, h := range a.History {
 		if h.Rewind > h.Age {
-			l.refuse(fmt.Sprintf("%s[%d].rewind", path, i), fmt.Sprintf("is more than age, which is %s: no event is kept for so long", short(h.Age)))
+			l.refuse(fmt.Sprintf("%s[%d].rewind", path, i), fmt.Sprintf("is more than age, which is %s: no event is kept for so long", FormatDuration(h.Age)))
 		}
 		prefix, all := strings.CutSuffix(h.Channels, "*")
 		j := slices.IndexFunc(a.History[:i], func(o History) bool {

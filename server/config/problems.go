@@ -81,7 +81,7 @@ func rangeProblem[N int | int64](n, least N) string {
 
 func durationProblem(d, least, most time.Duration) string {
 	if d < least || d > most {
-		return fmt.Sprintf("is out of range: give a duration from %s to %s", short(least), short(most))
+		return fmt.Sprintf("is out of range: give a duration from %s to %s", FormatDuration(least), FormatDuration(most))
 	}
 	return ""
 }
@@ -95,8 +95,8 @@ func closeCodeProblem(code int) string {
 	return ""
 }
 
-// short is d without zero minutes and seconds at its end.
-func short(d time.Duration) string {
+// FormatDuration is d as the configuration is written: 2m, and not 2m0s.
+func FormatDuration(d time.Duration) string {
 	s := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
 		if strings.HasSuffix(s, zero) {

@@ -207,8 +207,8 @@ func span(at *time.Duration, initial, least, most time.Duration) *scalar[time.Du
 		fits = append(fits, oneOf(0)...) // which needs no unit
 	}
 	return &scalar[time.Duration]{
-		fits: fits, at: at, initial: initial, accepts: short(least) + " to " + short(most), want: durationForm, parse: parseDuration,
-		problem: func(d time.Duration) string { return durationProblem(d, least, most) }, format: short,
+		fits: fits, at: at, initial: initial, accepts: FormatDuration(least) + " to " + FormatDuration(most), want: durationForm, parse: parseDuration,
+		problem: func(d time.Duration) string { return durationProblem(d, least, most) }, format: FormatDuration,
 	}
 }
 
