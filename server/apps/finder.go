@@ -156,12 +156,8 @@ func (r *Registry) countLookedUp() (n int) {
 // Known is [Registry.Find] for who cannot wait. known is false if the source has to be
 // asked; if it is true and a is nil, there is no such app.
 func (r *Registry) Known(by source.By, name string) (a *App, known bool) {
-	in := &r.byID
-	if by == source.ByKey {
-		in = &r.byKey
-	}
 	for {
-		a := in.get(name)
+		a := r.names(by).get(name)
 		if a == nil {
 			return nil, r.finder == nil || !source.Possible(name) || r.finder.hasNone(question{by, name})
 		}
@@ -170,6 +166,14 @@ func (r *Registry) Known(by source.By, name string) (a *App, known bool) {
 		}
 		r.awaitUpdate() // it is being forgotten
 	}
+}
+
+// names are the index of apps by their ids or their keys.
+func (r *Registry) names(by source.By) *index {
+	if by == source.ByKey {
+		return &r.byKey
+	}
+	return &r.byID
 }
 
 // awaitUpdate returns when no app is coming, changing or going.
@@ -242,19 +246,28 @@ var noNetwork netip.Prefix
 // start begins to look an app up for a network. The answer is whether the registry knows it.
 func (d *finder) start(q question, from netip.Prefix) <-chan singleflight.Result {
 	return d.flights.DoChan(q.String(), func() (any, error) {
-		l := &lookup{question: q, from: from}
-		if !d.enter(l) {
-			return false, ErrAway
+		if d.registry.names(q.by).get(q.name) != nil {
+			return true, nil // since the caller has looked
 		}
-		defer d.leave(l)
-		ctx, cancel := context.WithTimeout(d.ctx, lookupTimeout)
-		defer cancel()
-		found, err := d.lookUp(ctx, l)
-		if !found && err != ErrAway && !d.noteNone(l, err) {
-			found, err = d.lookUp(ctx, l)
-		}
-		return found, err
+		return d.answer(q, from)
 	})
+}
+
+// answer looks an app up for a network, whether the registry knows it or not, and reports
+// whether it does from here on.
+func (d *finder) answer(q question, from netip.Prefix) (any, error) {
+	l := &lookup{question: q, from: from}
+	if !d.enter(l) {
+		return false, ErrAway
+	}
+	defer d.leave(l)
+	ctx, cancel := context.WithTimeout(d.ctx, lookupTimeout)
+	defer cancel()
+	found, err := d.lookUp(ctx, l)
+	if !found && err != ErrAway && !d.noteNone(l, err) {
+		found, err = d.lookUp(ctx, l)
+	}
+	return found, err
 }
 
 // noteNone remembers that there is no app of a name, and who has asked for it. It does not if

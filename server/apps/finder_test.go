@@ -313,6 +313,10 @@ func TestLookUpOnce(t *testing.T) {
 		if n := found[0].holders.Load(); n != 1000 {
 			t.Errorf("held %d times", n)
 		}
+		// One who has looked before the answer came, and asks behind it.
+		if answer := <-d.finder.start(question{source.ByKey, "one"}, noNetwork); answer.Val != true || d.table.questions() != "" {
+			t.Errorf("answered %v, %v, and the source was asked again", answer.Val, answer.Err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if a, err := d.Find(ctx, source.ByKey, "two", ""); a != nil || !errors.Is(err, context.DeadlineExceeded) {

@@ -112,8 +112,9 @@ func (d *finder) next(l *lookup) time.Time {
 
 // refresh asks about an app that is known.
 func (d *finder) refresh(a *App) {
-	answer := <-d.start(question{source.ByID, a.ID}, noNetwork)
-	if answer.Val == false && answer.Err == nil {
+	q := question{source.ByID, a.ID}
+	found, err, _ := d.flights.Do(q.String(), func() (any, error) { return d.answer(q, noNetwork) })
+	if found == false && err == nil {
 		d.remove(a)
 	}
 }
